@@ -3,6 +3,9 @@
 set -eu
 build=${1:?"usage: tools/measured.sh BUILD > docs/measured.md"}
 
+posterior=$(mktemp)
+trap 'rm -f "$posterior"' EXIT
+
 run() { "$build/test_$1" 2>&1 | grep -av '^\[' || { echo "test_$1 failed" >&2; exit 1; }; }
 rows() { sed -n "s/^$1: //p"; }
 
@@ -51,6 +54,27 @@ The variance that guidance leaves, p(x|c) = N(0, 1) and p(x) = N(0, 2)
 
 END
 run sample_tilt | rows tilt | sed 's/^/- /'
+cat <<'END'
+
+## Restoration: posteriors in closed form
+
+x0 given x_t and y on a Gaussian prior, by `mmps` with its equations solved:
+
+END
+run restore_posterior >"$posterior"
+rows prediction <"$posterior" | sed 's/^/- /'
+cat <<'END'
+
+Ten thousand samples of each rule ([restoration.md](restoration.md)), on a Gaussian prior of three numbers of which two sums are
+observed, and on a mixture of two clusters with the observation between them. Mean and covariance: by how much the worst number is
+off, in parts of the largest deviation and variance of the posterior; weight: of one of the clusters (its true weight is printed by
+the test). The standard error is 0.010 of a mean, 0.014 of a variance and 0.005 of a weight; what lies beyond it is the rule's bias,
+and the sampler's error.
+
+| prior | rule | path | steps, sampler | mean | covariance | weight | passes + derivatives a step |
+|---|---|---|---|---|---|---|---|
+END
+rows posterior <"$posterior" | sed 's/^/| /; s/$/ |/'
 echo
 echo "## All together"
 echo

@@ -27,10 +27,12 @@ typedef struct sampling_bench {
     double in_stand_in;   /* seconds */
     int64_t rows, rows_back;
     char *sweep;
-    timing forward, back; /* the network's, a row; back.least 0: not timed yet */
-    float *x, *out;       /* [batch,size] */
-    int32_t *labels;      /* [batch] */
-    vn_level *level;      /* [batch] */
+    timing forward, back;  /* the network's, a row; back.least 0: not timed yet */
+    float *x, *out;        /* [batch,size] */
+    int32_t *labels;       /* [batch] */
+    vn_level *level;       /* [batch] */
+    vn_operator *identity; /* with options.restore, and what it observed */
+    double *zeros;
 } sampling_bench;
 
 /* ---- the network ----------------------------------------------------------------------------- */
@@ -121,6 +123,9 @@ static vn_status open_bench(sampling_bench *b, vn_err *err) {
     for (int32_t i = 0; i < (int32_t)n; i++)
         b->labels[i] =
             b->real->conditions.classes ? i % b->real->conditions.classes : VN_LABEL_NULL;
+    const vn_operator_options identity = {.text = "denoise", .sample = b->real->sample};
+    if (b->o->restore && vn_operator_open(&identity, &b->identity, err)) return err->status;
+    if (b->o->restore && !(b->zeros = vn_calloc(size, sizeof *b->zeros))) return vn_no_memory(err);
     return time_network(b, false, &b->forward, err);
 }
 
@@ -130,6 +135,8 @@ static void close_bench(sampling_bench *b) {
     vn_free(b->out);
     vn_free(b->labels);
     vn_free(b->level);
+    vn_operator_close(&b->identity);
+    vn_free(b->zeros);
 }
 
 /* ---- a sampling run -------------------------------------------------------------------------- */
@@ -171,22 +178,40 @@ static vn_status time_walk(sampling_bench *b, vn_trajectory *trajectory, vn_benc
     return VN_OK;
 }
 
+/* The rule around the stand-in: a whole sample was observed, of zeros. */
+static vn_status open_restoration(sampling_bench *b, vn_restoration **out, vn_err *err) {
+    const vn_restoration_options options = {.rule = b->o->restore,
+                                            .denoiser = &b->denoiser,
+                                            .operator= b->identity,
+                                            .observed = b->zeros,
+                                            .observations = 1,
+                                            .noise = 0.1,
+                                            .guided = b->o->guidance != 0 && b->o->guidance != 1,
+                                            .capacity = b->o->batch};
+    return vn_restoration_open(&options, out, err);
+}
+
 /* What refuses to go together is reported as such, unless it was all that was asked for. */
 static vn_status measure(sampling_bench *b, const char *sampler, const char *guide, bool alone,
                          vn_bench_sampling *r, vn_err *err) {
     vn_trajectory *trajectory = NULL;
+    vn_restoration *restoration = NULL;
     const vn_reward lent = {.evaluate = reward, .self = b};
-    const vn_trajectory_options options = {.denoiser = &b->denoiser,
-                                           .reward = &lent,
-                                           .sampler = sampler,
-                                           .steps = b->o->steps,
-                                           .guide = guide,
-                                           .guidance = b->o->guidance,
-                                           .capacity = b->o->batch};
     *r = (vn_bench_sampling){.sampler = sampler, .guide = guide};
-    vn_status status = vn_trajectory_open(&options, &trajectory, err);
+    vn_status status = b->o->restore ? open_restoration(b, &restoration, err) : VN_OK;
+    const vn_trajectory_options options = {
+        .denoiser = restoration ? vn_restoration_denoiser(restoration) : &b->denoiser,
+        .between = restoration ? vn_restoration_between(restoration) : NULL,
+        .reward = &lent,
+        .sampler = sampler,
+        .steps = b->o->steps,
+        .guide = guide,
+        .guidance = b->o->guidance,
+        .capacity = b->o->batch};
+    if (!status) status = vn_trajectory_open(&options, &trajectory, err);
     if (!status) status = time_walk(b, trajectory, r, err);
     vn_trajectory_close(&trajectory);
+    vn_restoration_close(&restoration);
     if (alone || status == VN_NO_MEMORY) return status;
     if (status) r->refused = err->text;
     return VN_OK;
@@ -202,8 +227,13 @@ static const char *choice_at(const char *text, bool all, const vn_table *table, 
 }
 
 static vn_status run(sampling_bench *b, vn_bench_sampling_fn report, void *user, vn_err *err) {
-    const char *sampler = b->o->sampler ? b->o->sampler : b->real->path->row->sampler,
-               *guide = NULL;
+    bool only = false;
+    const char *own = b->o->restore ? vn_restorer_sampler(b->o->restore, &only) : NULL;
+    if (!own) own = b->real->path->row->sampler;
+    if (only && b->o->sampler && strcmp(b->o->sampler, own) != 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "the restorer %s is valid with the sampler %s",
+                       b->o->restore, own);
+    const char *sampler = b->o->sampler ? b->o->sampler : own, *guide = NULL;
     const char *rule = b->o->guide ? b->o->guide : vn_table_row(&vn_guides, 0)->name;
     const bool samplers = !strcmp(sampler, "all"), guides = !strcmp(rule, "all");
     const int64_t total =

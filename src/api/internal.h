@@ -11,6 +11,7 @@
 #include "model/model.h"
 #include "nn/nn.h"
 #include "path/path.h"
+#include "restore/restore.h"
 #include "sample/sample.h"
 #include "store/store.h"
 
@@ -106,8 +107,9 @@ struct vn_samples {
     int32_t *labels;  /* [count] */
     double *guidance; /* [count] */
     int64_t passes;
-    float *trace;    /* [levels,count,size]; NULL: not kept */
-    double *trace_t; /* [levels] */
+    double round_trip; /* NaN: nothing was inverted */
+    float *trace;      /* [levels,count,size]; NULL: not kept */
+    double *trace_t;   /* [levels] */
     int64_t levels;
     char **names; /* [classes] */
     int32_t classes;
@@ -141,6 +143,20 @@ typedef struct vn_user_reward {
     int64_t size;
 } vn_user_reward;
 
+/* What was observed of the samples, and what they begin from (restore.c). */
+typedef struct vn_observing {
+    vn_operator *operator;
+    double *observed; /* [observations, what the operator gives] */
+    int64_t observations;
+    vn_restoration *restoration;
+    vn_callback_operator user;
+    float *init; /* [inits, one sample]; NULL: noise */
+    int64_t inits;
+    float *scratch; /* [batch, one sample] of it */
+    double square;  /* what inverted samples differ by from it, summed */
+    int64_t numbers;
+} vn_observing;
+
 /* The options of one call, checked, and all that draws by them. Stays where it is opened: its parts
  * point to each other. */
 typedef struct vn_drawing {
@@ -149,9 +165,10 @@ typedef struct vn_drawing {
     /* its text, where the model's scheduler has a part in it; NULL: the user's */
     char *guide;
     vn_first_noise begin;
-    int64_t count; /* samples in all */
-    int64_t batch; /* samples of one sampling run */
-    bool selects;  /* a guide selects among the samples: all are drawn at once */
+    int64_t count;       /* samples in all */
+    int64_t count_given; /* as observations or inits say; else 0 */
+    int64_t batch;       /* samples of one sampling run */
+    bool selects;        /* a guide selects among the samples: all are drawn at once */
     int64_t levels;
     int64_t passes;        /* a sample, so far */
     vn_safetensors *noise; /* options.noise_file; NULL: none */
@@ -159,9 +176,11 @@ typedef struct vn_drawing {
     float *scratch;        /* [batch,size] of them */
     vn_user_reward user_reward;
     vn_reward reward;
+    vn_observing observing;
     vn_denoiser denoiser;
     vn_pair_denoiser pair;
     vn_trajectory *trajectory;
+    vn_trajectory_batch whole; /* of vn_drawing_begin */
 } vn_drawing;
 
 /* Where samples go. */
@@ -199,6 +218,25 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows
 vn_status vn_drawing_begin(vn_drawing *d, const vn_rows *out, vn_draw_progress *progress,
                            vn_err *err);
 vn_status vn_drawing_step(vn_drawing *d, bool *done, vn_err *err);
+
+/* ---- restoration (restore.c) ----------------------------------------------------------------- */
+
+/* Refuses options that make no sense together. */
+vn_status vn_observing_check(const vn_sample_options *o, vn_err *err);
+/* Reads what was observed and what samples begin from; their number, where it is not 1, becomes
+ * d->count. Fills in the sampler that the rule is made for. */
+vn_status vn_observing_open(vn_drawing *d, vn_err *err);
+/* Once the denoiser and the batch are known. */
+vn_status vn_observing_restore(vn_drawing *d, vn_err *err);
+void vn_observing_close(vn_observing *r);
+/* The denoiser that is sampled from. */
+const vn_denoiser *vn_drawing_denoiser(const vn_drawing *d);
+/* What samples [first, first + n) begin from; NULL: noise. */
+const float *vn_observing_init(vn_drawing *d, int64_t first, int64_t n);
+/* Counts what inverted samples differ by from it; and the root mean square of all, or NaN. */
+void vn_observing_compare(vn_drawing *d, const vn_trajectory_batch *batch);
+double vn_observing_round_trip(const vn_drawing *d);
+bool vn_observing_note(const vn_drawing *d, json_t *to);
 
 /* Refuses a path, of a file or a folder, that lies in a model's folder, but for a run's previews;
  * instead: what to do, for the message (save_place.c). */

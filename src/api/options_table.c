@@ -73,6 +73,23 @@ static const vn_option sample_rows[] = {
      .help = "begin with the tensor `noise` [N,...] of this .safetensors, of unit variance"},
     {NUMBER(batch, INT64, 0, 0, 1, INT32_MAX), .unit = "samples", .word = "N",
      .otherwise = "chosen", .help = "samples in one forward pass; they do not depend on it"},
+    {TEXT(restore), .table = "restorers", .word = "RULE", .otherwise = "nothing is restored",
+     .help = "draw samples of p(x|y), y = A x + noise: how the observation changes predictions"},
+    {TEXT(observed_file), .word = "Y",
+     .help = "what was observed: a picture, or a .safetensors with `observed` [N or 1,...]"},
+    {TEXT(forward_operator), .table = "operators", .word = "NAME",
+     .help = "A, what is observed of a sample: mask:file=M.png, downsample:factor=4, ..."},
+    {NUMBER(noise_level, DOUBLE, 0, 0, 0, 1e6), .word = "S",
+     .help = "standard deviation of the observation's noise (black is -1, white 1)"},
+    {TEXT(init_file), .word = "X",
+     .help = "begin with this, noised to t = strength (SDEdit): a picture, or a .safetensors with "
+             "`samples` [N or 1,...]"},
+    {NUMBER(strength, DOUBLE, 0, 0.6, 1e-6, 1), .word = "T",
+     .help = "t to begin at, of 0 (it stays as it is) to 1 (noise alone); 1 with invert"},
+    {NUMBER(invert, INT64, 0, 0, 1, 1000), .unit = "evaluations", .word = "K",
+     .otherwise = "noise is drawn",
+     .help = "find the noise of the init by DDIM inversion, with K evaluations at each level: more "
+             "of them come nearer to its exact inverse"},
     {FLAG(trace),
      .help = "keep the states at all levels: in a .safetensors as trace [levels,N,...] and "
              "trace_t, in a picture of points as lines"},
@@ -215,6 +232,8 @@ static const vn_option bench_sampling_rows[] = {
      .help = "steps of a sampling run"},
     {NUMBER(batch, INT64, 64, 64, 1, 65536), .unit = "samples", .word = "N",
      .help = "samples of a sampling run"},
+    {TEXT(restore), .table = "restorers", .word = "RULE", .otherwise = "nothing is restored",
+     .help = "with a rule of restoration, of whole samples that were observed"},
 };
 #undef OF
 

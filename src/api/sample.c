@@ -36,6 +36,8 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
         const vn_status status = vn_model_check_label(m, o->label, err);
         if (status) return status;
     }
+    const vn_status apart = vn_observing_check(o, err);
+    if (apart) return apart;
     const unsigned needs = vn_guides_need(o->guide);
     if (o->weak && !(needs & VN_NEEDS_WEAK))
         return vn_fail(err, VN_BAD_ARGUMENT, "a weak model has no effect on the guide %s",
@@ -131,9 +133,10 @@ static vn_status check_labels(const vn_drawing *d, vn_err *err) {
 }
 
 /* Guides that select among samples see all of them. */
-static int64_t choose_batch(const vn_model *m, const vn_sample_options *o, int64_t count) {
-    int64_t batch = o->batch;
-    if (!batch) batch = vn_guides_select(o->guide) ? count : vn_model_batch(m);
+static int64_t choose_batch(const vn_drawing *d) {
+    const int64_t count = d->count;
+    int64_t batch = d->o.batch;
+    if (!batch) batch = d->selects ? count : vn_model_batch(d->m);
     if (batch > count) batch = count;
     return batch < 1 ? 1 : batch;
 }
@@ -239,11 +242,13 @@ static bool note_trace(const vn_drawing *d, vn_samples *s) {
 static bool note_band(const vn_drawing *d, vn_samples *s) {
     s->bands = vn_alloc(1, sizeof *s->bands);
     if (!s->bands) return false;
-    s->bands[0] = (vn_samples_band){.count = d->count,
-                                    .index = d->o.first,
-                                    .guidance = d->o.guidance,
-                                    .alone = !d->o.noise && !d->noise && !d->selects,
-                                    .settings = json_incref(s->settings)};
+    s->bands[0] =
+        (vn_samples_band){.count = d->count,
+                          .index = d->o.first,
+                          .guidance = d->o.guidance,
+                          .alone = !d->o.noise && !d->noise && !d->selects &&
+                                   d->observing.observations <= 1 && d->observing.inits <= 1,
+                          .settings = json_incref(s->settings)};
     s->band_count = 1;
     return true;
 }
@@ -272,6 +277,7 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     if (ok && o->noise_file) ok = note_text(to, "noise", o->noise_file);
     if (ok && strcmp(o->begin, "scaled") != 0) ok = note_text(to, "begin", o->begin);
     if (ok && o->weak) ok = note_text(to, "weak", o->weak->source);
+    if (ok) ok = vn_observing_note(d, to);
     if (ok && o->batch && d->selects) ok = note(to, "batch", "%lld", (long long)o->batch);
     if (ok && o->scale) ok = note(to, "scale", "%d", o->scale);
     if (ok && o->trace) ok = note_trace(d, s);
@@ -322,24 +328,30 @@ static void settle(const vn_model *m, const vn_path *path, vn_sample_options *o)
     if (isnan(o->guidance))
         o->guidance = other ? vn_sampling_defaults_as_trained().guidance : m->sampling.guidance;
     if (!o->steps && !o->sigmas) o->steps = vn_sampling_defaults_steps_on(&m->sampling, path);
+    if ((o->init_file || o->init) && !o->strength && !o->sigmas)
+        o->strength = o->invert ? 1 : vn_option_find(VN_OPTIONS_SAMPLE, "strength")->fallback;
 }
 
 static vn_status open_trajectory(vn_drawing *d, vn_err *err) {
     const vn_sample_options *o = &d->o;
     d->user_reward = (vn_user_reward){&d->o, d->m->size};
     d->reward = (vn_reward){evaluate, &d->user_reward};
-    const vn_trajectory_options options = {.denoiser = &d->denoiser,
-                                           .sampler = o->sampler,
-                                           .grid = o->grid,
-                                           .steps = o->steps,
-                                           .sigmas = o->sigmas,
-                                           .sigma_count = o->sigma_count,
-                                           .guide = o->guide,
-                                           .guidance = o->guidance,
-                                           .reward = o->reward ? &d->reward : NULL,
-                                           .begin = d->begin,
-                                           .seed = o->seed,
-                                           .capacity = d->batch};
+    const vn_restoration *restoration = d->observing.restoration;
+    const vn_trajectory_options options = {
+        .denoiser = vn_drawing_denoiser(d),
+        .sampler = o->sampler,
+        .grid = o->grid,
+        .steps = o->steps,
+        .sigmas = o->sigmas,
+        .sigma_count = o->sigma_count,
+        .guide = o->guide,
+        .guidance = o->guidance,
+        .reward = o->reward ? &d->reward : NULL,
+        .between = restoration ? vn_restoration_between(restoration) : NULL,
+        .strength = o->strength,
+        .begin = d->begin,
+        .seed = o->seed,
+        .capacity = d->batch};
     const vn_status status = vn_trajectory_open(&options, &d->trajectory, err);
     if (!status) d->levels = vn_trajectory_steps(d->trajectory) + 1;
     return status;
@@ -368,16 +380,18 @@ vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o
                           vn_err *err) {
     *d = (vn_drawing){.m = m, .o = *o, .count = o->count ? o->count : DEFAULT_COUNT};
     vn_status status = check(m, o, err);
-    if (!status) status = apply_scheduler(d, err);
     if (!status && o->noise_file) status = open_noise(d, err);
+    if (!status) status = vn_observing_open(d, err);
+    if (!status) status = apply_scheduler(d, err);
     if (!status) status = check_labels(d, err);
     if (!status) status = open_denoiser(d, err);
     if (!status) status = check_weak_labels(d, err);
     if (status) return status;
     settle(m, d->denoiser.path, &d->o);
-    d->selects = vn_guides_select(o->guide);
-    d->batch = together ? d->count : choose_batch(m, o, d->count);
+    d->selects = vn_guides_select(o->guide) || vn_restorer_selects(o->restore);
+    d->batch = together ? d->count : choose_batch(d);
     if (together) status = check_together(d, err);
+    if (!status) status = vn_observing_restore(d, err);
     if (status) return status;
     if (d->noise && !(d->scratch = vn_alloc((size_t)d->batch, (size_t)m->size * sizeof(float))))
         return vn_no_memory(err);
@@ -387,6 +401,7 @@ vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o
 
 void vn_drawing_close(vn_drawing *d) {
     vn_trajectory_close(&d->trajectory);
+    vn_observing_close(&d->observing);
     vn_safetensors_close(&d->noise);
     vn_free(d->scratch);
     vn_free(d->guide);
@@ -424,6 +439,7 @@ static vn_trajectory_batch batch_at(vn_drawing *d, int64_t first, int64_t n, int
                                  .first = d->o.first + (uint64_t)(first + i),
                                  .condition = out->labels + i,
                                  .noise = noise,
+                                 .init = vn_observing_init(d, first + i, progress->n),
                                  .x = out->data + i * size,
                                  .trace = out->trace ? out->trace + i * size : NULL,
                                  .trace_stride = n * size};
@@ -437,9 +453,23 @@ static void prepare(const vn_drawing *d, int64_t first, int64_t n, const vn_rows
     for (int64_t i = 0; i < n; i++) out->labels[i] = vn_drawing_label(d, first + i);
 }
 
-static void count_passes(vn_drawing *d) {
-    const int64_t passes = vn_trajectory_passes(d->trajectory);
+static void count_passes(vn_drawing *d, int64_t n) {
+    int64_t passes = vn_trajectory_passes(d->trajectory);
+    if (d->observing.restoration) {
+        double forward, back;
+        vn_restoration_cost(d->observing.restoration, n, &forward, &back);
+        passes = (int64_t)ceil(forward + back);
+    }
     if (passes > d->passes) d->passes = passes;
+}
+
+/* The state of a batch at its first level, where it is found and not drawn. */
+static vn_status invert(vn_drawing *d, vn_trajectory_batch *batch, const vn_watch *watch,
+                        vn_err *err) {
+    if (!d->o.invert) return VN_OK;
+    batch->begun = true;
+    vn_trajectory_watch(d->trajectory, watch, 0, vn_trajectory_steps(d->trajectory));
+    return vn_trajectory_invert(d->trajectory, batch, (int)d->o.invert, err);
 }
 
 vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out,
@@ -448,10 +478,14 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows
     vn_status status = VN_OK;
     prepare(d, first, n, out, progress);
     for (int64_t i = 0; i < n && !status; i += progress->n) {
-        const vn_trajectory_batch batch = batch_at(d, first, n, i, out, progress);
-        status = vn_trajectory_run(d->trajectory, &batch, &progress->steps, 0, steps, err);
-        if (!status) progress->done += progress->n;
-        if (!status) count_passes(d);
+        vn_trajectory_batch batch = batch_at(d, first, n, i, out, progress);
+        status = invert(d, &batch, &progress->steps, err);
+        if (!status)
+            status = vn_trajectory_run(d->trajectory, &batch, &progress->steps, 0, steps, err);
+        if (status) break;
+        progress->done += progress->n;
+        vn_observing_compare(d, &batch);
+        count_passes(d, batch.n);
     }
     return status;
 }
@@ -459,13 +493,17 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows
 vn_status vn_drawing_begin(vn_drawing *d, const vn_rows *out, vn_draw_progress *progress,
                            vn_err *err) {
     prepare(d, 0, d->count, out, progress);
-    const vn_trajectory_batch batch = batch_at(d, 0, d->count, 0, out, progress);
+    d->whole = batch_at(d, 0, d->count, 0, out, progress);
     vn_trajectory_watch(d->trajectory, &progress->steps, 0, vn_trajectory_steps(d->trajectory));
-    return vn_trajectory_begin(d->trajectory, &batch, err);
+    const vn_status status = invert(d, &d->whole, &progress->steps, err);
+    return status ? status : vn_trajectory_begin(d->trajectory, &d->whole, err);
 }
 
 vn_status vn_drawing_step(vn_drawing *d, bool *done, vn_err *err) {
     const vn_status status = vn_trajectory_step(d->trajectory, done, err);
-    if (!status && *done) count_passes(d);
+    if (!status && *done) {
+        vn_observing_compare(d, &d->whole);
+        count_passes(d, d->count);
+    }
     return status;
 }

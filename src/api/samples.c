@@ -2,6 +2,7 @@
  * writes it. */
 #include "api/internal.h"
 
+#include <math.h>
 #include <string.h>
 
 int64_t vn_samples_count(const vn_samples *s) {
@@ -36,6 +37,10 @@ const double *vn_samples_trace_times(const vn_samples *s) {
 
 int64_t vn_samples_passes(const vn_samples *s) {
     return s ? s->passes : 0;
+}
+
+double vn_samples_round_trip(const vn_samples *s) {
+    return s ? s->round_trip : (double)NAN;
 }
 
 void vn_samples_close(vn_samples **samples) {
@@ -174,5 +179,9 @@ vn_status vn_samples_append(vn_samples *s, const vn_samples *more) {
     vn_free(s->trace);
     s->trace = trace;
     if (more->passes > s->passes) s->passes = more->passes;
+    const double all = (double)(old + added);
+    s->round_trip = sqrt((s->round_trip * s->round_trip * (double)old +
+                          more->round_trip * more->round_trip * (double)added) /
+                         all);
     return VN_OK;
 }

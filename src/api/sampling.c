@@ -53,6 +53,7 @@ static void close_sampling(vn_sampling *s) {
 static vn_samples *give_samples(vn_sampling *s) {
     vn_samples *out = s->samples;
     out->passes = s->drawing.passes;
+    out->round_trip = vn_observing_round_trip(&s->drawing);
     s->samples = NULL;
     return out;
 }

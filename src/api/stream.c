@@ -2,6 +2,7 @@
  * their count. All that could be refused is refused before the first of them. */
 #include "api/internal.h"
 
+#include <math.h>
 #include <string.h>
 
 #define HELD_FLOATS ((int64_t)4 << 20) /* samples, and their traces, between drawing and writing */
@@ -48,12 +49,15 @@ static vn_status take_bands(stream *s, const void *bands, vn_err *err) {
 }
 
 static void tell(const stream *s, size_t band, const vn_drawing *d) {
-    const vn_written w = {.count = d->count, .first = s->bands[band].first, .passes = d->passes};
+    const vn_written w = {.count = d->count,
+                          .first = s->bands[band].first,
+                          .passes = d->passes,
+                          .round_trip = vn_observing_round_trip(d)};
     if (s->written) vn_struct_give((char *)s->written + band * s->stride, &w, sizeof w);
 }
 
 void vn_written_init(vn_written *w, size_t size) {
-    static const vn_written initial = {0};
+    static const vn_written initial = {.round_trip = (double)NAN};
     vn_struct_init(w, size, &initial, sizeof initial);
 }
 

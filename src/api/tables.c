@@ -4,6 +4,7 @@
 #include "data/data.h"
 #include "guide/guide.h"
 #include "objective/objective.h"
+#include "restore/restore.h"
 #include "sample/sample.h"
 #include "text/text.h"
 
@@ -28,6 +29,8 @@ static const struct {
     {.name = "grids", .table = &vn_grids},
     {.name = "samplers", .table = &vn_samplers},
     {.name = "guides", .table = &vn_guides},
+    {.name = "operators", .table = &vn_operators},
+    {.name = "restorers", .table = &vn_restorers},
     {.name = "tokenizers", .table = &vn_text_models},
     {.name = "metrics", .table = &vn_metrics},
     ROWS("features", vn_feature_rows, vn_feature_row_count),

@@ -109,8 +109,9 @@ typedef enum vn_stream {
     VN_STREAM_SELECT,    /* which samples of a population survive */
     VN_STREAM_GUIDE,     /* random conditions and times of guides */
     VN_STREAM_PROBE,     /* random vectors of trace estimates */
-    VN_STREAM_DIRECTION, /* random directions of sliced score matching and sliced distances */
-    VN_STREAM_RESAMPLE   /* bootstrap and subsets of metrics */
+    VN_STREAM_DIRECTION, /* random directions: sliced losses and distances, projections */
+    VN_STREAM_RESAMPLE,  /* bootstrap and subsets of metrics */
+    VN_STREAM_RESTORE    /* draws of restoration rules */
 } vn_stream;
 
 void vn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);

@@ -36,6 +36,7 @@ static const cli_option rows[] = {
     CLI_OPTION_ROW(BENCH_SAMPLING, walk, "guide", .modes = "sample"),
     CLI_OPTION_ROW(BENCH_SAMPLING, walk, "guidance", .modes = "sample"),
     CLI_OPTION_ROW(BENCH_SAMPLING, walk, "path", .modes = "sample"),
+    CLI_OPTION_ROW(BENCH_SAMPLING, walk, "restore", .modes = "sample"),
 };
 /* clang-format on */
 

@@ -78,6 +78,27 @@ static const foreign table[] = {
      "from-image settings params settings-from metadata reproduce same-as",
      "a picture that vane sample wrote"},
 
+    /* ---- restoration and editing ---- */
+    {"sample", "observe",
+     "measurement measurements observed observation degraded corrupted",
+     "what was observed"},
+    {"sample", "operator",
+     "forward-operator degradation corruption deg task inpaint inpainting mask mask-image "
+     "super-resolution deblur blur",
+     "vane list operators; a mask is mask:file=M.png"},
+    {"sample", "noise-level",
+     "sigma-y noise-std measurement-noise sigma-noise observation-noise",
+     "the standard deviation of the observation's noise"},
+    {"sample", "restore",
+     "restorer rule posterior inverse-problem conditioning-method",
+     "vane list restorers"},
+    {"sample", "init",
+     "init-image init-img image input-image img2img source-image",
+     "sampling begins with it, noised to t = --strength"},
+    {"sample", "strength",
+     "denoising-strength denoise-strength noising-strength",
+     "t to begin at"},
+
     /* ---- how it is drawn ---- */
     {"sample", "steps",
      "num-inference-steps inference-steps num-sampling-steps sampling-steps num-sample-steps "

@@ -35,6 +35,8 @@ static const struct {
     {"grids", "vane sample RUN --out OUT --grid"},
     {"samplers", "vane sample RUN --out OUT --sampler"},
     {"guides", "vane sample RUN --out OUT --guide"},
+    {"operators", "vane sample RUN --out OUT --observe Y --restore RULE --operator"},
+    {"restorers", "vane sample RUN --out OUT --observe Y --operator A --restore"},
     {"metrics", "vane eval RUN --metric"},
 };
 
@@ -66,6 +68,10 @@ static void print_kinds(void) {
 
 static void print_default(const vn_param *p, char *text, size_t size) {
     const char *choice = p->choices;
+    if (p->kind == VN_PARAM_TEXT) {
+        snprintf(text, size, "%s=%s", p->name, choice ? choice : "...");
+        return;
+    }
     if (!choice) {
         snprintf(text, size, "%s=%g", p->name, p->value);
         return;

@@ -67,6 +67,15 @@ static const cli_option rows[] = {
             "the same path and shape",
             .unset = "a world's own"),
 
+    CLI_SECTION("Restoration and editing"),
+    CLI_OPTION_ROW(SAMPLE, o, "observed_file", .name = "observe"),
+    CLI_OPTION_ROW(SAMPLE, o, "forward_operator", .name = "operator"),
+    CLI_OPTION_ROW(SAMPLE, o, "noise_level"),
+    CLI_OPTION_ROW(SAMPLE, o, "restore"),
+    CLI_OPTION_ROW(SAMPLE, o, "init_file", .name = "init"),
+    CLI_OPTION_ROW(SAMPLE, o, "strength"),
+    CLI_OPTION_ROW(SAMPLE, o, "invert"),
+
     CLI_SECTION("How it is drawn"),
     CLI_OPTION_ROW(SAMPLE, o, "sampler"),
     CLI_OPTION_ROW(SAMPLE, o, "steps"),
@@ -121,7 +130,10 @@ static void print_text(const cli_session *s, const args *a, const vn_written *wr
     for (size_t i = 0; i < band_count(a); i++)
         fprintf(to, "%s%lld", i > 0 ? " + " : "", (long long)written[i].passes);
     const bool one = band_count(a) == 1 && written[0].passes == 1;
-    fprintf(to, " network pass%s each, %.1f s\n", one ? "" : "es", cli_seconds(s));
+    fprintf(to, " network pass%s each, ", one ? "" : "es");
+    for (size_t i = 0; i < band_count(a) && a->o.invert; i++)
+        fprintf(to, "%s%.3g", i > 0 ? " + " : "round trip off by ", written[i].round_trip);
+    fprintf(to, "%s%.1f s\n", a->o.invert ? " (rms), " : "", cli_seconds(s));
 }
 
 /* [length] from numbers of one of the two types, or NULL. */
@@ -146,16 +158,27 @@ static json_t *passes_array(const args *a, const vn_written *written) {
     return array;
 }
 
+static json_t *round_trips(const args *a, const vn_written *written) {
+    json_t *array = json_array();
+    for (size_t i = 0; array != NULL && i < band_count(a); i++) {
+        if (json_array_append_new(array, cli_json_number(written[i].round_trip)) == 0) continue;
+        json_decref(array);
+        return NULL;
+    }
+    return array;
+}
+
 static vn_status print_json(const cli_session *s, const args *a, const vn_written *written,
                             const vn_model *model) {
     vn_model_info info = vn_model_info_default();
     vn_model_get_info(model, &info);
     return cli_print_json(json_pack(
-        "{s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "out", cli_json_name(a->out), "count",
+        "{s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o*}", "out", cli_json_name(a->out), "count",
         (json_int_t)total(a, written), "shape", number_array(NULL, info.shape, (size_t)info.rank),
         "guidance", number_array(a->values, NULL, a->value_count), "passes",
         passes_array(a, written), "seed", json_integer((json_int_t)a->o.seed), "first",
-        json_integer((json_int_t)written[0].first), "seconds", cli_json_number(cli_seconds(s))));
+        json_integer((json_int_t)written[0].first), "seconds", cli_json_number(cli_seconds(s)),
+        "round_trip", a->o.invert ? round_trips(a, written) : NULL));
 }
 
 /* One line, where the run's own settings count that a sweep chose: they are not what a person who
@@ -263,7 +286,7 @@ static vn_status sample(cli_session *s, args *a) {
         vn_model_info info = vn_model_info_default();
         vn_model_get_info(model, &info);
         /* then the file says how many, unless the user does */
-        bool by_file = a->o.noise_file != NULL;
+        bool by_file = a->o.noise_file || a->o.observed_file || a->o.init_file;
         if (a->o.count == 0 && !by_file) a->o.count = chosen_count(&info, &a->o);
         a->refused =
             (a->o.trace && !holds_trace(a->out, info.rank == 1)) ||
@@ -281,7 +304,8 @@ static vn_status sample(cli_session *s, args *a) {
 /* Whether OUT is a file that is read from: it would be gone, and with it the way to draw the same
  * again. */
 static bool reads_out(const args *a) {
-    const char *const read[] = {a->source, a->o.noise_file, a->weak, a->like};
+    const char *const read[] = {a->source, a->o.noise_file,    a->weak,
+                                a->like,   a->o.observed_file, a->o.init_file};
     struct stat out, one;
     if (stat(a->out, &out) != 0 || !S_ISREG(out.st_mode)) return false;
     for (size_t i = 0; i < sizeof read / sizeof *read; i++) {

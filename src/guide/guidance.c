@@ -85,6 +85,7 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
                floats * sizeof(float));
         memcpy(g->condition + at_row, p.condition, n * sizeof *g->condition);
         for (size_t k = 0; k < n; k++) g->level[at_row + k] = p.level ? *p.level : *at->level;
+        for (size_t k = 0; k < n; k++) g->sample[at_row + k] = at->first + k;
         for (size_t k = 0; g->to && k < n; k++)
             g->to[at_row + k] = at->next ? *at->next : *at->level;
         for (size_t k = 0; g->strength && k < n; k++)
@@ -102,6 +103,8 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
                   .to = g->to,
                   .guidance = g->strength,
                   .condition = g->condition,
+                  .sample = g->sample,
+                  .step = (uint64_t)at->step,
                   .want = first.want,
                   .direction = first.direction ? g->direction : NULL,
                   .variance = g->wanted && first.network == VN_NETWORK_MAIN && !first.want
@@ -270,8 +273,7 @@ vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_request_exact *requ
 
 /* ---- between steps --------------------------------------------------------------------------- */
 
-/* Moves the rows of what guides keep as the samples that they belong to are moved. */
-static void move_rows(vn_guidance *g, const int64_t *ancestor) {
+void vn_guidance_move(vn_guidance *g, const int64_t *ancestor) {
     const size_t n = (size_t)g->n, size = (size_t)g->denoiser->size;
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
@@ -297,7 +299,7 @@ vn_status vn_guidance_select(vn_guidance *g, const float *x, int64_t *ancestor, 
     for (int64_t i = 0; i < g->n; i++) ancestor[i] = i;
     selector->row->select(selector, &p);
     for (int64_t i = 0; i < g->n; i++) *moved |= ancestor[i] != i;
-    if (*moved) move_rows(g, ancestor);
+    if (*moved) vn_guidance_move(g, ancestor);
     return guide_status(g, err);
 }
 

@@ -35,6 +35,7 @@ struct vn_guidance {
     float *x, *raw, *direction, *variance, *strength;
     vn_level *level, *to;
     vn_condition *condition;
+    uint64_t *sample;
     /* of the prediction that is being made: where the learned variance goes, or NULL; found: it
      * holds that of some pass; settled: that of the conditional one */
     float *wanted;

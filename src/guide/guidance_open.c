@@ -172,6 +172,7 @@ static vn_status take_memory(vn_guidance *g) {
     g->spare = vn_alloc((size_t)g->capacity, sizeof *g->spare);
     g->level = vn_alloc(rows, sizeof *g->level);
     g->condition = vn_alloc(rows, sizeof *g->condition);
+    g->sample = vn_alloc(rows, sizeof *g->sample);
     g->x = new_rows(g, plan->max);
     g->raw = new_rows(g, plan->max);
     if ((g->denoiser->can & VN_CAN_VARIANCE) && !(g->variance = new_rows(g, plan->max)))
@@ -183,7 +184,7 @@ static vn_status take_memory(vn_guidance *g) {
         return VN_NO_MEMORY;
     if (vjp && !(g->direction = new_rows(g, plan->max))) return VN_NO_MEMORY;
     if (!plan->pass || !plan->estimate || !g->null || !g->spare || !g->level || !g->condition ||
-        !g->x || !g->raw)
+        !g->sample || !g->x || !g->raw)
         return VN_NO_MEMORY;
     if (can_be_exact(g) &&
         !(g->null_estimate = vn_alloc(2 * (size_t)g->denoiser->size, sizeof *g->null_estimate)))
@@ -237,6 +238,7 @@ void vn_guidance_close(vn_guidance **guidance) {
     vn_free(g->to);
     vn_free(g->strength);
     vn_free(g->condition);
+    vn_free(g->sample);
     vn_free(g->x);
     vn_free(g->raw);
     vn_free(g->direction);

@@ -223,6 +223,15 @@ vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_request_exact *requ
  * copied to each place; *moved: whether any differs from its place. */
 vn_status vn_guidance_select(vn_guidance *g, const float *x, int64_t *ancestor, bool *moved,
                              vn_err *err);
+/* Resamples each population whose effective sample size is below the part `ess` of its count, by
+ * the log weights g->log_weight, and sets those to 0. Overwrites g->condition; of g it uses no more
+ * but status and err (population.c). */
+void vn_population_resample(vn_guide *g, vn_population *p, double ess);
+/* Whether the step that was made is the last one of the sampling run. */
+bool vn_population_ends(const vn_population *p);
+/* Moves what guides keep of each sample, as the samples were moved: ancestor [n] is the one copied
+ * to each place. vn_guidance_select has done so for its own. */
+void vn_guidance_move(vn_guidance *g, const int64_t *ancestor);
 /* Network passes for each row since vn_guidance_begin; the mean, where rows differ. */
 double vn_guidance_passes(const vn_guidance *g);
 

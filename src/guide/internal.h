@@ -128,12 +128,4 @@ enum { VN_PARAM_FIRST = 1, VN_PARAM_LAST = 2 };
  * vn_guide_check_needs refuses. */
 vn_status vn_check_layers(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 
-/* ---- populations (population.c) -------------------------------------------------------------- */
-
-/* Resamples each population whose effective sample size is below the part `ess` of its count, by
- * the log weights g->log_weight, and sets those to 0. Overwrites g->condition. */
-void vn_population_resample(vn_guide *g, vn_population *p, double ess);
-/* Whether the step that was made is the last one of the sampling run. */
-bool vn_population_ends(const vn_population *p);
-
 #endif

@@ -29,9 +29,13 @@ typedef struct vn_query {
      * denoiser's default */
     const float *guidance;
     const vn_condition *condition; /* [n] */
-    vn_want want;                  /* of the raw output as a function of x */
-    const float *direction;        /* [n,size]; NULL for VN_ANSWER */
-    float *variance;               /* NULL, or [n,size]: receives the learned v (VN_CAN_VARIANCE) */
+    /* [n] index of the sample that each row is a state of, and the step of the sampling run: for
+     * denoisers that know more of a sample than its x. sample NULL: not known */
+    const uint64_t *sample;
+    uint64_t step;
+    vn_want want;           /* of the raw output as a function of x */
+    const float *direction; /* [n,size]; NULL for VN_ANSWER */
+    float *variance;        /* NULL, or [n,size]: receives the learned v (VN_CAN_VARIANCE) */
 } vn_query;
 
 /* A query to a classifier of noisy samples: log p(condition|x_t), and its gradient by x_t. */

@@ -86,8 +86,4 @@ struct vn_world {
     vn_world_mixtures model[VN_NETWORK_COUNT];
 };
 
-/* Symmetric a [n,n] -> eigenvalues value [n] and eigenvectors in the rows of vector [n,n]; a is
- * destroyed. */
-void vn_eigen(size_t n, double *a, double *value, double *vector);
-
 #endif

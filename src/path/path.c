@@ -155,3 +155,13 @@ vn_status vn_route_insert(vn_route *r, int at, int count, const vn_level *levels
     r->steps += count;
     return VN_OK;
 }
+
+void vn_route_begin_at(vn_route *r, double t) {
+    int first = 0;
+    t = vn_path_snap(r->path, t);
+    while (first < r->steps && r->level[first].t > t) first++;
+    if (!first) return; /* it begins there, or below */
+    if (r->level[first].t < t) r->level[--first] = vn_path_level(r->path, t);
+    r->steps -= first;
+    memmove(r->level, r->level + first, (size_t)(r->steps + 1) * sizeof *r->level);
+}

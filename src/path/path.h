@@ -126,6 +126,9 @@ typedef struct vn_route {
 } vn_route;
 /* Inserts count levels before level[at]. */
 vn_status vn_route_insert(vn_route *r, int at, int count, const vn_level *levels, vn_err *err);
+/* Leaves out the levels above t, in (0, 1), and begins at t itself: on a path with steps, on the
+ * one nearest to it from above. */
+void vn_route_begin_at(vn_route *r, double t);
 
 /* All of the room is included by this one header. */
 #include "path/condition.h"

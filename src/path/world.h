@@ -45,4 +45,10 @@ vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_pre
                             vn_thread_pool *pool, vn_denoiser *out, vn_err *err);
 void vn_world_denoiser_close(vn_denoiser *d);
 
+/* ---- symmetric matrices (eigen.c) ------------------------------------------------------------ */
+
+/* Symmetric a [n,n] -> eigenvalues value [n] and eigenvectors in the rows of vector [n,n]; a is
+ * destroyed. */
+void vn_eigen(size_t n, double *a, double *value, double *vector);
+
 #endif

@@ -150,6 +150,24 @@ typedef struct vn_sampling_setup {
 vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_sampling_setup *setup,
                              vn_err *err);
 
+/* ---- what acts between steps ----------------------------------------------------------------- */
+
+/* Changes the state between two steps: what is known of a sample is put in, particles are
+ * resampled. */
+typedef struct vn_between {
+    void *self;
+    /* changes the levels that the sampling run visits; NULL: leaves them */
+    vn_status (*route)(void *self, vn_route *r, vn_err *err);
+    /* before the first step of a batch of n samples, the first of which has this index; or NULL */
+    vn_status (*begin)(void *self, int64_t n, uint64_t first, vn_err *err);
+    /* After a step: s->x is at s->to. condition [n]. ancestor [n] is i for sample i; where it is
+     * changed, the sample that is copied to this place, with all that sampler and guides keep of
+     * it. Noise by vn_step_noise, of draw VN_BETWEEN_DRAW. NULL: nothing. */
+    vn_status (*after)(void *self, vn_step *s, const vn_condition *condition, int64_t *ancestor,
+                       vn_err *err);
+} vn_between;
+#define VN_BETWEEN_DRAW (VN_MAX_DRAWS - 1)
+
 /* ---- the sampling run ------------------------------------------------------------------------ */
 
 typedef struct vn_trajectory_options {
@@ -162,9 +180,13 @@ typedef struct vn_trajectory_options {
     int steps;            /* >= 1; ignored with sigmas */
     const double *sigmas; /* the path's sigma(t) at each level, falling, the last one 0; or NULL */
     size_t sigma_count;
-    const char *guide;       /* NULL: "cfg" */
-    double guidance;         /* gamma */
-    const vn_reward *reward; /* for guides that need one; or NULL */
+    const char *guide;         /* NULL: "cfg" */
+    double guidance;           /* gamma */
+    const vn_reward *reward;   /* for guides that need one; or NULL */
+    const vn_between *between; /* or NULL; outlives the sampling run */
+    /* t at which batches with `init` begin, in (0, 1): the levels above are left out, and the first
+     * is at t, or on the step nearest to it from above. 0: all levels */
+    double strength;
     vn_first_noise begin;
     uint64_t seed;
     int64_t capacity; /* largest batch */
@@ -188,7 +210,13 @@ typedef struct vn_trajectory_batch {
     /* [n] conditions of the denoiser; outlives the batch's last step */
     const vn_condition *condition;
     const float *noise; /* [n,size] of unit variance; NULL: by (seed, index) */
-    float *x;           /* [n,size] the state; the samples at the end */
+    /* [n,size] clean samples, to which the noise is added (SDEdit, 2108.01073); NULL: noise alone.
+     * Finite */
+    const float *init;
+    /* x holds the state at the first level already (vn_trajectory_invert); noise and init are not
+     * looked at */
+    bool begun;
+    float *x; /* [n,size] the state; the samples at the end */
     /* NULL, or receives the state at every level: steps + 1 arrays [n,size], each of which begins
      * trace_stride floats after the one before */
     float *trace;
@@ -199,6 +227,12 @@ typedef struct vn_trajectory_batch {
  * know. */
 vn_status vn_trajectory_begin(vn_trajectory *trajectory, const vn_trajectory_batch *batch,
                               vn_err *err);
+/* DDIM inversion (2105.05233): x becomes the state at the first level from which the sampler ddim
+ * comes back to batch->init, by its steps undone from data to noise. Each is made with eps at its
+ * less noisy end; evaluations > 1: then with eps where that leads, again and again, which converges
+ * to the exact inverse (2309.04907). VN_BAD_ARGUMENT: the sampler is another, or makes noise. */
+vn_status vn_trajectory_invert(vn_trajectory *trajectory, const vn_trajectory_batch *batch,
+                               int evaluations, vn_err *err);
 /* Reports the progress of the steps that follow to `watch` (NULL: to nobody), which may cancel
  * them: as "sampling", in "steps", done .. done + steps of `total`, so that several batches can
  * count as one. It outlives them. */

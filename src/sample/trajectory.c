@@ -12,12 +12,14 @@ struct vn_trajectory {
     vn_choice choice;
     vn_route route;
     vn_guidance *guidance;
+    const vn_between *between; /* or NULL */
     vn_first_noise begin;
     uint64_t seed;
     int64_t capacity;
     vn_trajectory_batch batch;
     vn_step step;          /* slots and history */
     int restarts;          /* how often it has gone back to more noise */
+    double inverted;       /* passes that an inversion took */
     int64_t *ancestor;     /* [capacity] */
     float *spare;          /* [capacity,size] */
     const vn_watch *watch; /* NULL: progress is reported to nobody */
@@ -51,10 +53,14 @@ static vn_status choose_levels(vn_trajectory *trajectory, const vn_trajectory_op
     r->steps = (int)count - 1;
     r->level = vn_alloc(count, sizeof *r->level);
     if (!r->level) return vn_no_memory(err);
-    if (o->sigmas)
-        return vn_sigma_levels(o->sigmas, count, path, trajectory->row->spacing, r->level, err);
-    return vn_grid_levels_of(o->grid ? o->grid : path->row->grid, trajectory->denoiser->tokens,
-                             path, trajectory->row->spacing, r->steps, r->level, err);
+    const vn_spacing spacing = trajectory->row->spacing;
+    const vn_status status =
+        o->sigmas
+            ? vn_sigma_levels(o->sigmas, count, path, spacing, r->level, err)
+            : vn_grid_levels_of(o->grid ? o->grid : path->row->grid, trajectory->denoiser->tokens,
+                                path, spacing, r->steps, r->level, err);
+    if (!status && o->strength > 0) vn_route_begin_at(r, o->strength);
+    return status;
 }
 
 static vn_status choose_guides(vn_trajectory *trajectory, const vn_trajectory_options *o,
@@ -66,8 +72,9 @@ static vn_status choose_guides(vn_trajectory *trajectory, const vn_trajectory_op
                                          .denoiser = o->denoiser,
                                          .reward = o->reward,
                                          .capacity = o->capacity};
+    const vn_between *between = o->between && o->between->route ? o->between : NULL;
     const unsigned abilities =
-        trajectory->row->abilities | (trajectory->row->route ? 0 : VN_NEEDS_ROUTE);
+        trajectory->row->abilities | (trajectory->row->route || between ? 0 : VN_NEEDS_ROUTE);
     vn_status status = vn_guidance_open(&options, &trajectory->guidance, err);
     if (!status)
         status = vn_guidance_check_sampler(trajectory->guidance, trajectory->row->row.name,
@@ -75,6 +82,11 @@ static vn_status choose_guides(vn_trajectory *trajectory, const vn_trajectory_op
     if (!status && trajectory->row->route)
         status = trajectory->row->route(&trajectory->choice, &trajectory->route, err);
     if (!status) status = vn_guidance_route(trajectory->guidance, &trajectory->route, err);
+    if (!status && between && trajectory->row->route)
+        status = vn_fail(err, VN_BAD_ARGUMENT,
+                         "the sampler %s returns to more noise at levels of its own",
+                         trajectory->row->row.name);
+    if (!status && between) status = between->route(between->self, &trajectory->route, err);
     if (!status && trajectory->route.steps > VN_MAX_STEPS)
         status = vn_fail(err, VN_BAD_ARGUMENT,
                          "%d steps, returns to more noise included, are more than %d",
@@ -104,6 +116,7 @@ vn_status vn_trajectory_open(const vn_trajectory_options *o, vn_trajectory **out
     vn_trajectory *trajectory = vn_calloc(1, sizeof *trajectory);
     if (!trajectory) return vn_no_memory(err);
     trajectory->denoiser = o->denoiser;
+    trajectory->between = o->between;
     trajectory->begin = o->begin;
     trajectory->seed = o->seed;
     trajectory->capacity = o->capacity;
@@ -139,7 +152,7 @@ const vn_level *vn_trajectory_levels(const vn_trajectory *trajectory) {
 }
 
 int64_t vn_trajectory_passes(const vn_trajectory *trajectory) {
-    return (int64_t)ceil(vn_guidance_passes(trajectory->guidance));
+    return (int64_t)ceil(vn_guidance_passes(trajectory->guidance) + trajectory->inverted);
 }
 
 /* ---- begin ----------------------------------------------------------------------------------- */
@@ -170,15 +183,12 @@ static double first_deviation(const vn_trajectory *trajectory) {
     return trajectory->denoiser->path->row->straight_k ? 1 : hypot(first->alpha, first->sigma);
 }
 
-vn_status vn_trajectory_begin(vn_trajectory *trajectory, const vn_trajectory_batch *b,
-                              vn_err *err) {
+/* x at the first level: noise, of the batch or by index, and the init's part. */
+static void fill_state(const vn_trajectory *trajectory, const vn_trajectory_batch *b) {
     const size_t size = (size_t)trajectory->denoiser->size;
-    const float sigma = (float)first_deviation(trajectory);
-    if (b->n < 1 || b->n > trajectory->capacity)
-        return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples, opened for %lld",
-                       (long long)b->n, (long long)trajectory->capacity);
-    vn_status status = check_labels(trajectory->denoiser, b, err);
-    if (status) return status;
+    const float alpha = (float)trajectory->route.level[0].alpha,
+                sigma = (float)(b->init ? trajectory->route.level[0].sigma
+                                        : first_deviation(trajectory));
     for (size_t i = 0; i < (size_t)b->n; i++) {
         float *x = b->x + i * size;
         if (b->noise)
@@ -186,6 +196,25 @@ vn_status vn_trajectory_begin(vn_trajectory *trajectory, const vn_trajectory_bat
         else
             vn_random_normal(x, size, trajectory->seed, VN_STREAM_NOISE, b->first + i, 0);
         for (size_t j = 0; j < size; j++) x[j] *= sigma;
+        for (size_t j = 0; b->init && j < size; j++) x[j] += alpha * b->init[i * size + j];
+    }
+}
+
+static vn_status check_batch(const vn_trajectory *trajectory, const vn_trajectory_batch *b,
+                             vn_err *err) {
+    if (b->n < 1 || b->n > trajectory->capacity)
+        return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples, opened for %lld",
+                       (long long)b->n, (long long)trajectory->capacity);
+    return check_labels(trajectory->denoiser, b, err);
+}
+
+vn_status vn_trajectory_begin(vn_trajectory *trajectory, const vn_trajectory_batch *b,
+                              vn_err *err) {
+    const vn_status status = check_batch(trajectory, b, err);
+    if (status) return status;
+    if (!b->begun) {
+        fill_state(trajectory, b);
+        trajectory->inverted = 0;
     }
     int64_t row = vn_row_not_finite(b->n, trajectory->denoiser->size, b->x);
     if (row >= 0)
@@ -195,7 +224,74 @@ vn_status vn_trajectory_begin(vn_trajectory *trajectory, const vn_trajectory_bat
     trajectory->batch = *b;
     trajectory->step.index = trajectory->step.history = trajectory->restarts = 0;
     vn_guidance_begin(trajectory->guidance, b->n, b->first, b->condition);
+    return trajectory->between && trajectory->between->begin
+               ? trajectory->between->begin(trajectory->between->self, b->n, b->first, err)
+               : VN_OK;
+}
+
+/* ---- inversion ------------------------------------------------------------------------------- */
+
+static vn_status check_inversion(const vn_trajectory *trajectory, vn_err *err) {
+    if (trajectory->row == &vn_ddim_sampler && trajectory->choice.value[0] == 0) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "inversion undoes the steps of ddim without noise; the sampler is %s%s",
+                   trajectory->row->row.name,
+                   trajectory->row == &vn_ddim_sampler ? " with an eta" : "");
+}
+
+/* Where eps is asked for at the less noisy end of a step: nothing is known of it without noise. */
+static vn_level end_of(const vn_trajectory *trajectory, const vn_level *low, const vn_level *high) {
+    const vn_path *path = trajectory->denoiser->path;
+    const vn_level least = vn_path_level(path, path->row->min_time(path));
+    if (low->sigma > 0) return *low;
+    return vn_level_ratio(&least) < vn_level_ratio(high) ? least : *high;
+}
+
+/* From x at `low` to x at `high`; slots 0 and 1 are overwritten, slot 2 is x at `low`. */
+static vn_status undo_step(vn_trajectory *trajectory, const vn_level *low, const vn_level *high,
+                           int evaluations, float *x, vn_err *err) {
+    const size_t numbers = (size_t)(trajectory->batch.n * trajectory->denoiser->size);
+    const vn_estimate p = {trajectory->step.slot[0], trajectory->step.slot[1]};
+    const vn_level end = end_of(trajectory, low, high);
+    const double keep = high->alpha / low->alpha;
+    float *from = trajectory->step.slot[2];
+    memcpy(from, x, numbers * sizeof *x);
+    for (int k = 0; k < evaluations; k++) {
+        const vn_request request = {.x = k ? x : from, .level = k ? high : &end};
+        const vn_status status = vn_guidance_predict(trajectory->guidance, &request, p, err);
+        if (status) return status;
+        /* at alpha = 0 eps is x itself, but x0 is known: that of any x */
+        const bool by_x0 = k && high->alpha == 0 && low->sigma > 0;
+        for (size_t i = 0; i < numbers; i++) {
+            const double eps = by_x0 ? ((double)from[i] - low->alpha * (double)p.x0[i]) / low->sigma
+                                     : (double)p.eps[i];
+            x[i] = (float)(keep * ((double)from[i] - low->sigma * eps) + high->sigma * eps);
+        }
+    }
     return VN_OK;
+}
+
+vn_status vn_trajectory_invert(vn_trajectory *trajectory, const vn_trajectory_batch *b,
+                               int evaluations, vn_err *err) {
+    const vn_level *level = trajectory->route.level;
+    vn_status status = check_inversion(trajectory, err);
+    if (!status) status = check_batch(trajectory, b, err);
+    if (status) return status;
+    trajectory->batch = *b;
+    memcpy(b->x, b->init, (size_t)(b->n * trajectory->denoiser->size) * sizeof *b->x);
+    vn_guidance_begin(trajectory->guidance, b->n, b->first, b->condition);
+    for (int i = trajectory->route.steps - 1; i >= 0 && !status; i--) {
+        vn_guidance_step(trajectory->guidance, i, trajectory->route.steps, 0, &level[i + 1]);
+        status = undo_step(trajectory, &level[i + 1], &level[i], evaluations, b->x, err);
+        const int64_t row = status ? -1 : vn_row_not_finite(b->n, trajectory->denoiser->size, b->x);
+        if (row >= 0)
+            status = vn_fail(err, VN_NOT_FINITE, "inverting step %d: sample %llu is not finite",
+                             i + 1, (unsigned long long)(b->first + (uint64_t)row));
+        if (!status && trajectory->watch && trajectory->watch->cancel && *trajectory->watch->cancel)
+            status = vn_fail(err, VN_CANCELLED, "inversion was cancelled at step %d", i + 1);
+    }
+    trajectory->inverted = vn_guidance_passes(trajectory->guidance);
+    return status;
 }
 
 /* ---- progress -------------------------------------------------------------------------------- */
@@ -280,14 +376,33 @@ static void gather(vn_trajectory *trajectory, float *rows) {
                size * sizeof *rows);
 }
 
-/* Lets guides resample; the state and the slots of each sample become those of its ancestor. */
+/* Moves samples, and what the sampler keeps of each, to where their ancestors say. */
+static void gather_all(vn_trajectory *trajectory) {
+    gather(trajectory, trajectory->step.x);
+    for (int i = 0; i < trajectory->row->slots; i++) gather(trajectory, trajectory->step.slot[i]);
+}
+
+/* Lets guides resample. */
 static vn_status select_samples(vn_trajectory *trajectory, vn_err *err) {
     bool moved;
     vn_status status = vn_guidance_select(trajectory->guidance, trajectory->step.x,
                                           trajectory->ancestor, &moved, err);
+    if (!status && moved) gather_all(trajectory);
+    return status;
+}
+
+/* Lets what acts between steps do so. */
+static vn_status act_between(vn_trajectory *trajectory, vn_err *err) {
+    vn_step *s = &trajectory->step;
+    bool moved = false;
+    if (!trajectory->between || !trajectory->between->after) return VN_OK;
+    for (int64_t i = 0; i < s->n; i++) trajectory->ancestor[i] = i;
+    vn_status status = trajectory->between->after(
+        trajectory->between->self, s, trajectory->batch.condition, trajectory->ancestor, err);
+    for (int64_t i = 0; i < s->n; i++) moved |= trajectory->ancestor[i] != i;
     if (status || !moved) return status;
-    gather(trajectory, trajectory->step.x);
-    for (int i = 0; i < trajectory->row->slots; i++) gather(trajectory, trajectory->step.slot[i]);
+    vn_guidance_move(trajectory->guidance, trajectory->ancestor);
+    gather_all(trajectory);
     return VN_OK;
 }
 
@@ -295,7 +410,8 @@ static vn_status make_step(vn_trajectory *trajectory, vn_err *err) {
     vn_step *s = &trajectory->step;
     vn_guidance_step(trajectory->guidance, s->index, s->count, trajectory->restarts, s->to);
     vn_status status = trajectory->row->step(s, err);
-    return status ? status : select_samples(trajectory, err);
+    if (!status) status = select_samples(trajectory, err);
+    return status ? status : act_between(trajectory, err);
 }
 
 vn_status vn_trajectory_step(vn_trajectory *trajectory, bool *done, vn_err *err) {

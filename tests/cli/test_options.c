@@ -15,10 +15,16 @@
 /* Options whose flag is the program's own, or another one of the verb. */
 static const struct {
     const char *kind, *name, *flag; /* NULL: none */
-} other[] = {{"sample", "label", NULL},        {"eval", "label", NULL},
-             {"bench", "train", NULL},         {"bench-sampling", "steps", NULL},
-             {"likelihood", "seed", NULL},     {"bench-sampling", "batch", NULL},
-             {"sample", "noise_file", "noise"}};
+} other[] = {{"sample", "label", NULL},
+             {"eval", "label", NULL},
+             {"bench", "train", NULL},
+             {"bench-sampling", "steps", NULL},
+             {"likelihood", "seed", NULL},
+             {"bench-sampling", "batch", NULL},
+             {"sample", "noise_file", "noise"},
+             {"sample", "observed_file", "observe"},
+             {"sample", "forward_operator", "operator"},
+             {"sample", "init_file", "init"}};
 
 static const char *verb_of(const char *kind) {
     static const struct {

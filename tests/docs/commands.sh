@@ -1,6 +1,6 @@
 #!/bin/bash
 # commands.sh BUILD: runs every `vane ...` line of README.md and docs/, in order and as it stands, where what it names is there:
-# photos (ten classes), RUN, world.json, noise.safetensors, pairs.npz and the docs' own tilt.json. A stand-in for the program
+# photos (ten classes), RUN, picture.png, small.png and mask.png, world.json, noise.safetensors, pairs.npz and the docs' own tilt.json. A stand-in for the program
 # cuts only what takes long: steps and minutes of training, batches, one large network, and thousands of samples. Where a text
 # leaves a value open (G, O) one is taken.
 set -u
@@ -42,6 +42,9 @@ prepare() {
     local header='{"noise":{"dtype":"F32","shape":[2,1,8,8],"data_offsets":[0,512]}}'
     { octets ${#header} 0 0 0 0 0 0 0 && printf %s "$header" && head -c 512 /dev/zero; } >noise.safetensors
     cp "$source/tests/golden/arrays/pairs-points.npz" pairs.npz
+    cp "$(find photos -name '*.png' | sort | head -n 1)" picture.png && cp picture.png mask.png
+    echo iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR42mNsYGBiYAAAApIAhOoU7S4AAAAASUVORK5CYII= |
+        base64 -d >small.png # 2 x 2 pixels
     "$program" train photos --out RUN --steps 1 --batch 4 --preview-every -1 --model dit:depth=4,width=16,heads=2 --quiet
 }
 

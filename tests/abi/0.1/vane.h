@@ -380,6 +380,31 @@ VN_API vn_status vn_model_from_callback(vn_context *vn, const vn_callback_model 
 
 /* ---- 3. Sampling ----------------------------------------------------------------------------- */
 
+/* A linear operator A of your own, for restoration from an observation y = A x + noise: what is
+ * seen of one sample. Both functions are tested on random vectors before the first sample is drawn:
+ * a transpose that is not that of what `apply` does is VN_BAD_ARGUMENT, with the numbers. */
+typedef struct vn_callback_operator {
+    size_t struct_size;
+    const char *name; /* for messages and settings; NULL: "callback" */
+    /* 3 or 1, and the size of y, as in vn_model_info; default one number */
+    int rank;
+    int64_t shape[3];
+    /* Of one sample x (channels first): y = A x; x = A^T y. Called from the thread that samples.
+     * Anything but VN_OK ends the call with that status. */
+    vn_status (*apply)(void *user, const float *x, float *y);
+    vn_status (*transpose)(void *user, const float *y, float *x);
+    /* x = A^+ y; NULL: found by conjugate gradients */
+    vn_status (*pseudo_inverse)(void *user, const float *y, float *x);
+    void *user;
+} vn_callback_operator;
+
+VN_API void vn_callback_operator_init(vn_callback_operator *o, size_t size);
+static inline vn_callback_operator vn_callback_operator_default(void) {
+    vn_callback_operator o;
+    vn_callback_operator_init(&o, sizeof o);
+    return o;
+}
+
 #define VN_LABEL_NULL (-1) /* no condition: a sample of p(x) */
 #define VN_LABEL_ALL  (-2) /* sample i gets class i mod K */
 
@@ -441,6 +466,32 @@ typedef struct vn_sample_options {
     vn_status (*reward)(void *user, int64_t n, const float *x0, const int32_t *labels, float *value,
                         float *gradient);
     void *reward_user;
+
+    /* Restoration: samples of p(x|y) where y = A x + noise was observed. `restore` is a row of the
+     * restorers table with parameters ("mmps:iterations=5"), `forward_operator` A, a row of the
+     * operators table, or `user_operator` one of the program's. Rules change what the model
+     * predicts, so classes, guidance, samplers and grids stay as they are; what cannot go together
+     * is VN_BAD_ARGUMENT, by name. */
+    const char *restore;                       /* NULL: nothing is restored */
+    const char *forward_operator;              /* "mask:file=m.png", "downsample:factor=4", ... */
+    const vn_callback_operator *user_operator; /* or this; else NULL */
+    /* the mask [H,W] or [C,H,W] or the matrix [m, one sample] of the operator, in the place of its
+     * file; NULL: the file */
+    const vn_array *operator_array;
+    /* y: a PNG, or a .safetensors with `observed` [count or 1, what A gives of one sample] */
+    const char *observed_file;
+    const vn_array *observed; /* or an array of the same; else NULL */
+    double noise_level;       /* standard deviation of y's noise; default 0 */
+
+    /* SDEdit (2108.01073): samples begin as these, noised to t = `strength`, and not as noise
+     * alone. A picture or a .safetensors with `samples`, [count or 1, one sample] */
+    const char *init_file;
+    const vn_array *init; /* or an array of the same; else NULL */
+    double strength;      /* in (0, 1]; default 0: 0.6, and with invert 1 */
+    /* n > 0: the noise is not drawn but found: the init's own, by DDIM inversion (2105.05233), with
+     * n evaluations at each level, of which those after the first make the step the exact inverse
+     * of ddim's (fixed-point iteration, 2309.04907); vn_samples_round_trip says how well */
+    int64_t invert;
 } vn_sample_options;
 
 VN_API void vn_sample_options_init(vn_sample_options *o, size_t size);
@@ -465,8 +516,11 @@ VN_API const int32_t *vn_samples_labels(const vn_samples *samples);
  * samples. */
 VN_API const double *vn_samples_guidance(const vn_samples *samples);
 /* Network passes that were run for each sample: 2 a step under guidance, 1 where guidance has no
- * effect. */
+ * effect. A derivative counts as one. */
 VN_API int64_t vn_samples_passes(const vn_samples *samples);
+/* With options.invert: the root mean square of what samples differ by from the init that they were
+ * inverted from, over all their numbers; else NaN. */
+VN_API double vn_samples_round_trip(const vn_samples *samples);
 /* With options.trace: the states of all samples at every level, from noise to data, [levels, count,
  * one sample]; the last are the samples. NULL if no trace was kept. Owned by the samples. */
 VN_API const float *vn_samples_trace(const vn_samples *samples, int64_t *levels);
@@ -555,6 +609,8 @@ typedef struct vn_written {
     int64_t count;  /* samples */
     uint64_t first; /* index of the first; the others follow */
     int64_t passes; /* as vn_samples_passes */
+    /* as vn_samples_round_trip */
+    double round_trip;
 } vn_written;
 
 VN_API void vn_written_init(vn_written *o, size_t size);
@@ -1128,6 +1184,9 @@ typedef struct vn_bench_sampling_options {
     double guidance;   /* default 2 */
     int steps;         /* of a sampling run; default 10 */
     int64_t batch;     /* samples of a sampling run; default 64 */
+    /* a row of the restorers table, around the model with the observation of a whole sample; then
+     * sampler NULL is the rule's own. default NULL: none */
+    const char *restore;
 } vn_bench_sampling_options;
 
 VN_API void vn_bench_sampling_options_init(vn_bench_sampling_options *o, size_t size);

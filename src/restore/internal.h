@@ -1,0 +1,150 @@
+/* internal.h - what the files of restore share: the rows, and what rules do alike. */
+#ifndef VN_RESTORE_INTERNAL_H
+#define VN_RESTORE_INTERNAL_H
+
+#include "restore/restore.h"
+
+/* Every operator and every rule by its row's name with _ for -: a row NAME is vn_NAME_operator or
+ * vn_NAME_restorer, in its file. To add one, write its file and name it here. */
+/* clang-format off */
+#define VN_OPERATORS(ROW) \
+    ROW(mask) ROW(downsample) ROW(blur) ROW(grey) ROW(denoise) ROW(matrix) ROW(projection)
+#define VN_RESTORERS(ROW) \
+    ROW(mmps) ROW(tmpd) ROW(dps) ROW(pigdm) ROW(ddnm) ROW(diffpir) \
+    ROW(replacement) ROW(repaint) ROW(daps) ROW(tds) ROW(red_diff) ROW(pnp_flow)
+/* clang-format on */
+
+#define VN_DECLARE_OPERATOR(name) extern const vn_operator_row vn_##name##_operator;
+#define VN_DECLARE_RESTORER(name) extern const struct vn_restorer_row vn_##name##_restorer;
+VN_OPERATORS(VN_DECLARE_OPERATOR)
+VN_RESTORERS(VN_DECLARE_RESTORER)
+#undef VN_DECLARE_OPERATOR
+#undef VN_DECLARE_RESTORER
+
+/* The user's, which is in no table. */
+extern const vn_operator_row vn_callback_operator_row;
+
+/* ---- rules ----------------------------------------------------------------------------------- */
+
+/* What a rule needs. */
+enum {
+    VN_RULE_VJP = 1,     /* of the denoiser */
+    VN_RULE_NOISE = 2,   /* a noise level above 0: it divides by it */
+    VN_RULE_ONE_PASS = 4 /* one pass a step: it keeps a state of each sample, or draws */
+};
+
+/* Rows of one query, each with its own level. */
+typedef struct vn_restoring {
+    vn_restoration *r;
+    const vn_query *q; /* its sample, to and step; not its x and level, but: */
+    int64_t n;
+    const float *x;        /* [n,size] */
+    const vn_level *level; /* [n], alpha > 0 */
+    float *x0;             /* [n,size] in: E[x0|x_t]; out: E[x0|x_t,y] */
+} vn_restoring;
+
+enum { VN_MAX_BASIS = 16, VN_RULE_SLOTS = 4 };
+
+typedef struct vn_restorer_row {
+    vn_row row;
+    unsigned needs; /* VN_RULE_* */
+    /* the sampler where the user names none, NULL: any; only: it alone is valid */
+    const char *sampler;
+    bool only;
+    bool selects; /* samples of one condition are particles */
+    bool asks;    /* `restore` asks the denoiser by itself; else x0 is there */
+    int slots;    /* arrays [capacity,size] kept of each sample, 0 when a batch begins */
+    int basis;    /* arrays [rows,size] */
+    vn_status (*check)(const vn_restoration *r, vn_err *err); /* NULL: all is fine */
+    /* NULL: the prediction stays as it is */
+    vn_status (*restore)(const vn_restoring *s, vn_err *err);
+    /* as in vn_between; NULL: it does not act between steps */
+    vn_status (*route)(const vn_choice *c, vn_route *route, vn_err *err);
+    vn_status (*after)(vn_restoration *r, vn_step *s, const vn_condition *condition,
+                       int64_t *ancestor, vn_err *err);
+} vn_restorer_row;
+
+struct vn_restoration {
+    const vn_restorer_row *row;
+    vn_choice choice;
+    const vn_denoiser *inner;
+    vn_operator *op;
+    const double *observed;
+    int64_t observations;
+    uint64_t first, seed;
+    double noise;
+    vn_denoiser denoiser;
+    vn_prediction prediction; /* of the denoiser: v, from which x0 and eps follow at every level */
+    vn_between between;
+    /* of the batch: samples, the first one's index; and rows passed since it began */
+    int64_t capacity, n;
+    uint64_t batch_first;
+    int64_t passed, derived;
+    /* slots, and a number of each sample [capacity] */
+    float *slot[VN_RULE_SLOTS];
+    double *kept[2];
+    vn_condition *condition; /* [capacity] scratch */
+    bool known;              /* tds: the slots hold a prediction */
+    /* of a query, [rows,size]: */
+    int64_t rows;
+    float *x, *x0, *eps, *raw, *direction, *derivative;
+    float *basis[VN_MAX_BASIS];
+    vn_level *level, *other; /* [rows]; other: free for rules */
+    uint64_t *sample;        /* [rows] likewise */
+    /* [rows,count] */
+    double *residual, *p, *q, *v;
+    double *number[3]; /* [rows] */
+    double *small;     /* [rows,2 VN_MAX_BASIS], of rules with a basis */
+    /* of one row: [size], [size], [count], [count] */
+    double *wide[2], *narrow[2];
+};
+
+/* The observation of the sample of a row. */
+const double *vn_observed(const vn_restoration *r, uint64_t sample);
+/* r->residual [n,count] = y - A x0. */
+void vn_find_residual(const vn_restoring *s);
+/* out [size] = A^T v, as float. */
+void vn_transpose_row(vn_restoration *r, const double *v, float *out);
+/* x0 of row `row` += amount times the vector [size]. */
+void vn_shift_row(const vn_restoring *s, int64_t row, double amount, const double *by);
+/* x0 += amount[row] r->derivative. */
+void vn_shift_by_derivative(const vn_restoring *s, const double *amount);
+/* The same, and then vn_limit_shift by the lengths of r->residual. */
+void vn_shift_within(const vn_restoring *s, const double *amount);
+/* x0 is moved back towards what it was, r->eps, where A x0 moved by more than `length` [n]: no
+ * Gaussian's mean moves by more than its residual, but a network's Jacobian at much noise, which is
+ * small and multiplied by sigma^2/alpha, would have it do so. */
+void vn_keep_x0(const vn_restoring *s); /* r->eps = x0 */
+void vn_limit_shift(const vn_restoring *s, const double *length);
+/* Asks the denoiser: x0 [n,size] at x and levels; and r->derivative = J^T r->direction at s->x,
+ * where J = dx0/dx. */
+vn_status vn_ask_x0(const vn_restoring *s, const float *x, const vn_level *level, float *x0,
+                    vn_err *err);
+vn_status vn_ask_vjp(const vn_restoring *s, vn_err *err);
+/* r->x [n,size] and r->level: a query's, but where alpha is 0. */
+void vn_place_query(vn_restoration *r, const vn_query *q);
+/* gamma = sigma^2/alpha: the covariance of x0 given x is gamma J. */
+double vn_covariance_scale(const vn_level *l);
+/* Which sample of the batch a row belongs to. */
+uint64_t vn_sample_row(const vn_restoring *s, int64_t row);
+/* Level `to` of the query's row; the clean one where it is not known. */
+const vn_level *vn_restoring_to(const vn_restoring *s, int64_t row);
+/* How far x' moves with x0 in an ancestral step (ddpm): alpha' (1 - (alpha sigma'/(alpha'
+ * sigma))^2). */
+double vn_ancestral_share(const vn_level *from, const vn_level *to);
+/* N(0,1), by (seed, sample, step, draw). */
+void vn_rule_noise(const vn_restoration *r, uint64_t sample, uint64_t step, int draw, size_t n,
+                   float *out);
+/* v [n,count] of (noise^2 + gamma A J^T A^T) v = r->residual by conjugate gradients, of so many
+ * products; r->v = v, and with x0 != NULL what is added to x0: gamma J^T A^T v (mmps.c). */
+vn_status vn_solve_posterior(const vn_restoring *s, int iterations, float *x0, vn_err *err);
+/* A twist of mmps's kind with the covariance sigma^2/(alpha^2 + sigma^2) of data of unit variance
+ * (pigdm.c): r->direction = A^T (A A^T + c)^-1 (y - A x0), c = noise^2/r^2, and, with `twist` [n],
+ * log N(y; A x0, noise^2 + r^2 A A^T) but for what does not depend on x. */
+void vn_unit_twist(const vn_restoring *s, double *twist);
+double vn_unit_variance(const vn_level *l); /* r^2 */
+/* Puts what is known into x at a level: A x becomes alpha y + noise (replacement.c). */
+vn_status vn_replace_known(vn_restoration *r, vn_step *s, const vn_condition *condition,
+                           int64_t *ancestor, vn_err *err);
+
+#endif

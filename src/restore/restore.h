@@ -1,0 +1,111 @@
+/* restore.h - inverse problems: samples of p(x|y), where y = A x + noise was observed.
+ *
+ *     operator     A, a row of vn_operators with its parameters: mask, downsample, blur, matrix, ..
+ *     restorer     a rule, a row of vn_restorers: how an observation changes a prediction
+ *     restoration  both around a denoiser: a denoiser again, whose x0 stands for E[x0|x_t,y]
+ *
+ * Samplers, guides and grids meet the restoration as they meet any denoiser, so that classes and
+ * guidance work as they are. A rule that also acts between steps, or draws a sample in the place of
+ * a mean, says which samplers it is valid with. What belongs to one sample (its residual, the norm
+ * of it, its step length) is computed of that sample alone, in double: bits do not depend on the
+ * batch. */
+#ifndef VN_RESTORE_H
+#define VN_RESTORE_H
+
+#include "path/path.h"
+#include "sample/sample.h"
+
+/* ---- operators ------------------------------------------------------------------------------- */
+
+typedef struct vn_operator vn_operator;
+
+typedef struct vn_operator_row {
+    vn_row row;
+    bool pictures;     /* it is for images alone */
+    const char *array; /* what it is given beside its parameters: "mask", "matrix"; NULL: nothing */
+    /* Sets observed, and gram and numbers where it has them. given: NULL unless `array` is set. */
+    vn_status (*open)(vn_operator *o, const vn_array *given, vn_err *err);
+    void (*apply)(vn_operator *o, const double *x, double *y);     /* y [count] = A x */
+    void (*transpose)(vn_operator *o, const double *y, double *x); /* x [size] = A^T y */
+    /* x [size] = A^+ y; NULL: A^T (A A^T)^-1 y, by the diagonal or by conjugate gradients */
+    void (*pseudo_inverse)(vn_operator *o, const double *y, double *x);
+    /* Turns an observation that people give into y, in place; NULL: it is y. */
+    void (*take)(const vn_operator *o, double *y);
+} vn_operator_row;
+
+struct vn_operator {
+    const vn_operator_row *row;
+    vn_choice choice;
+    vn_shape sample, observed; /* of one sample x and its y */
+    int64_t size, count;       /* numbers in them */
+    double *gram;              /* [count]: A A^T where it is diagonal; NULL: it is not */
+    /* added to A A^T where less noise would be: for operators with singular values near 0 */
+    double floor;
+    double *numbers; /* the row's own */
+    const vn_callback_operator *user;
+    float *as_float[2]; /* of a callback: [size], [count] */
+    double *work;       /* [4 count + size], of the two functions below that solve */
+    /* set where a callback failed, with the reason in err; vn_operator_status clears it */
+    vn_status status;
+    vn_err err;
+};
+
+extern const vn_table vn_operators; /* of vn_operator_row */
+
+typedef struct vn_operator_options {
+    const char *text;                 /* "downsample:factor=4" */
+    const vn_callback_operator *user; /* or the user's own, which outlives it; else NULL */
+    const vn_array *given;            /* a mask [H,W] or [C,H,W], or a matrix [m,size]; or NULL */
+    vn_shape sample;                  /* [C,H,W] or [D] */
+} vn_operator_options;
+
+/* Tests it on random vectors: VN_BAD_ARGUMENT, with both numbers, where <A u, v> is not <u, A^T v>.
+ * Closed with vn_operator_close. */
+vn_status vn_operator_open(const vn_operator_options *options, vn_operator **out, vn_err *err);
+void vn_operator_close(vn_operator **o);
+/* v [count] of (A A^T + c I) v = r; r may be v. */
+void vn_operator_solve(vn_operator *o, double c, const double *r, double *v);
+void vn_operator_pseudo_inverse(vn_operator *o, const double *y, double *x);
+/* What a callback said since the last time. */
+vn_status vn_operator_status(vn_operator *o, vn_err *err);
+/* The parameter `file` of the operator that a text chooses; "" where it has none, or was not given
+ * one. VN_BAD_ARGUMENT: it is no operator. file [VN_MAX_CHOICE_TEXT] */
+vn_status vn_operator_file(const char *text, const vn_operator_row **row, char *file, vn_err *err);
+
+/* ---- restorers ------------------------------------------------------------------------------- */
+
+extern const vn_table vn_restorers; /* of vn_restorer_row, which is this room's */
+
+/* The sampler that a rule is made for, where the user names none; NULL: any. only: no other one is
+ * valid. Text that is no rule has none. */
+const char *vn_restorer_sampler(const char *text, bool *only);
+/* Whether the rule makes particles of the samples of one condition: all should be one batch. */
+bool vn_restorer_selects(const char *text);
+
+typedef struct vn_restoration vn_restoration;
+
+typedef struct vn_restoration_options {
+    const char *rule;            /* "mmps:iterations=5" */
+    const vn_denoiser *denoiser; /* outlives it */
+    vn_operator *operator;       /* likewise */
+    const double *observed;      /* [observations, operator->count], finite; likewise */
+    int64_t observations;        /* 1: of all samples; else of one each */
+    uint64_t first;              /* index of the sample whose observation is the first one */
+    double noise;                /* deviation of y's noise, >= 0 */
+    bool guided; /* guidance takes more than one pass: refused by rules that keep a state */
+    uint64_t seed;
+    int64_t capacity; /* samples of the largest batch */
+} vn_restoration_options;
+
+/* VN_BAD_ARGUMENT names what the rule, the operator and the denoiser do not have in common. Closed
+ * with vn_restoration_close. Only the first query of a new size takes memory. */
+vn_status vn_restoration_open(const vn_restoration_options *options, vn_restoration **out,
+                              vn_err *err);
+void vn_restoration_close(vn_restoration **r);
+/* Both are the restoration's. */
+const vn_denoiser *vn_restoration_denoiser(const vn_restoration *r);
+const vn_between *vn_restoration_between(const vn_restoration *r);
+/* Passes through the network for each of n samples since the batch began, and derivatives. */
+void vn_restoration_cost(const vn_restoration *r, int64_t n, double *passes, double *derivatives);
+
+#endif

@@ -1,0 +1,217 @@
+/* Operators: what they do to known numbers, their transposes and pseudo-inverses, and what is
+ * refused when they are opened. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+
+#include "restore/restore.h"
+
+enum { CHANNELS = 3, SIDE = 8, IMAGE = CHANNELS * SIDE * SIDE };
+
+static vn_status open_on(const char *text, vn_shape sample, const vn_array *given,
+                         vn_operator **out, vn_err *err) {
+    const vn_operator_options options = {.text = text, .given = given, .sample = sample};
+    return vn_operator_open(&options, out, err);
+}
+
+static vn_operator *open_image(const char *text, const vn_array *given) {
+    vn_operator *o = NULL;
+    vn_err err = {0};
+    if (open_on(text, VN_SHAPE(CHANNELS, SIDE, SIDE), given, &o, &err)) fail_msg("%s", err.text);
+    return o;
+}
+
+static void fill(double *x, int n, uint64_t sample) {
+    float random[IMAGE];
+    vn_random_normal(random, (size_t)n, 3, VN_STREAM_TEST, sample, 0);
+    for (int i = 0; i < n; i++) x[i] = (double)random[i];
+}
+
+static const float half_mask[SIDE * SIDE] = {[0] = 1, [9] = 1, [20] = 1, [63] = 1};
+static const vn_array mask = {"mask", VN_F32, {2, {SIDE, SIDE}}, half_mask};
+static float numbers[5 * IMAGE];
+static const vn_array matrix = {"matrix", VN_F32, {2, {5, IMAGE}}, numbers};
+
+static const struct {
+    const char *text;
+    const vn_array *given;
+    double bound; /* of A A^+ A u - A u; blur leaves out what it hardly shows, measured 0.032 */
+} all[] = {{"mask", &mask, 1e-12},         {"downsample:factor=4", NULL, 1e-12},
+           {"grey", NULL, 1e-12},          {"denoise", NULL, 1e-12},
+           {"matrix", &matrix, 1e-7},      {"projection:rows=7", NULL, 1e-12},
+           {"blur:sigma=1.2", NULL, 0.064}};
+
+/* <A u, v> = <u, A^T v>, and A A^+ A = A. */
+static void transposes_and_pseudo_inverses(void **state) {
+    (void)state;
+    double u[IMAGE], v[IMAGE], au[IMAGE], atv[IMAGE], back[IMAGE], again[IMAGE];
+    vn_random_normal(numbers, VN_COUNT(numbers), 5, VN_STREAM_TEST, 0, 0);
+    for (size_t k = 0; k < VN_COUNT(all); k++) {
+        vn_operator *o = open_image(all[k].text, all[k].given);
+        double left = 0, right = 0, worst = 0;
+        fill(u, IMAGE, 1);
+        fill(v, (int)o->count, 2);
+        o->row->apply(o, u, au);
+        o->row->transpose(o, v, atv);
+        for (int i = 0; i < o->count; i++) left += au[i] * v[i];
+        for (int i = 0; i < IMAGE; i++) right += u[i] * atv[i];
+        vn_operator_pseudo_inverse(o, au, back);
+        o->row->apply(o, back, again);
+        for (int i = 0; i < o->count; i++) worst = fmax(worst, fabs(again[i] - au[i]));
+        if (fabs(left - right) > 1e-10 || worst > all[k].bound)
+            fail_msg("%s: <A u, v> %.12g, <u, A^T v> %.12g; A A^+ A off by %.3g of %.3g",
+                     all[k].text, left, right, worst, all[k].bound);
+        vn_operator_close(&o);
+    }
+}
+
+/* (A A^T + c) v = r, by the diagonal and by conjugate gradients. */
+static void equations_are_solved(void **state) {
+    (void)state;
+    double r[IMAGE], v[IMAGE], wide[IMAGE], back[IMAGE];
+    for (size_t k = 0; k < VN_COUNT(all); k++) {
+        vn_operator *o = open_image(all[k].text, all[k].given);
+        double worst = 0;
+        fill(r, (int)o->count, 4);
+        vn_operator_solve(o, 0.3, r, v);
+        o->row->transpose(o, v, wide);
+        o->row->apply(o, wide, back);
+        for (int i = 0; i < o->count; i++) worst = fmax(worst, fabs(back[i] + 0.3 * v[i] - r[i]));
+        if (worst > 1e-8) fail_msg("%s: off by %.3g", all[k].text, worst);
+        vn_operator_close(&o);
+    }
+}
+
+static void known_numbers(void **state) {
+    (void)state;
+    double x[16], y[16];
+    vn_operator *o = NULL;
+    vn_err err = {0};
+    for (int i = 0; i < 16; i++) x[i] = i;
+    assert_int_equal(open_on("downsample:factor=2", VN_SHAPE(1, 4, 4), NULL, &o, &err), VN_OK);
+    o->row->apply(o, x, y);
+    assert_true(y[0] == 2.5 && y[1] == 4.5 && y[2] == 10.5 && y[3] == 12.5);
+    vn_operator_close(&o);
+    assert_int_equal(open_on("grey", VN_SHAPE(4, 2, 2), NULL, &o, &err), VN_OK);
+    o->row->apply(o, x, y);
+    assert_true(y[0] == 6 && y[3] == 9);
+    vn_operator_close(&o);
+    /* a blur keeps the mean, goes round at the edges, and is symmetric */
+    assert_int_equal(open_on("blur:sigma=0.5", VN_SHAPE(1, 4, 4), NULL, &o, &err), VN_OK);
+    memset(x, 0, sizeof x);
+    x[0] = 1;
+    o->row->apply(o, x, y);
+    double sum = 0;
+    for (int i = 0; i < 16; i++) sum += y[i];
+    assert_true(fabs(sum - 1) < 1e-12);
+    assert_true(fabs(y[1] - y[3]) < 1e-15 && fabs(y[1] - y[12]) < 1e-15 && y[1] > 0.08);
+    /* e^-2/(1 + 2 e^-2 + 2 e^-8 ..), of a row of 4 in which two pixels away is one pixel */
+    const double part = exp(-2.0), one = 1 + 2 * part + 2 * exp(-8.0) + 2 * exp(-18.0);
+    assert_true(fabs(y[0] - pow(1 / one, 2)) < 1e-6);
+    vn_operator_close(&o);
+    /* a soft mask is a weight: A^T A = m, and A^T stands for A^+ */
+    const float soft[4] = {1, 0.25, 0, 1};
+    const vn_array weights = {"mask", VN_F32, {1, {4}}, soft};
+    assert_int_equal(open_on("mask", VN_SHAPE(4), &weights, &o, &err), VN_OK);
+    for (int i = 0; i < 4; i++) x[i] = 2;
+    o->row->take(o, x);
+    assert_true(x[0] == 2 && x[1] == 1 && x[2] == 0);
+    vn_operator_pseudo_inverse(o, x, y);
+    assert_true(y[0] == 2 && y[1] == 0.5 && y[2] == 0);
+    vn_operator_close(&o);
+}
+
+static void refuse(const char *text, vn_shape sample, const vn_array *given, const char *words) {
+    vn_operator *o = NULL;
+    vn_err err = {0};
+    assert_int_equal(open_on(text, sample, given, &o, &err), VN_BAD_ARGUMENT);
+    assert_null(o);
+    if (!strstr(err.text, words)) fail_msg("%s: '%s' is not in: %s", text, words, err.text);
+}
+
+static void what_does_not_fit(void **state) {
+    (void)state;
+    const vn_shape image = VN_SHAPE(CHANNELS, SIDE, SIDE), points = VN_SHAPE(2);
+    static const float nothing[SIDE * SIDE], big[4] = {1, 2, 1, 1};
+    const vn_array empty = {"mask", VN_F32, {2, {SIDE, SIDE}}, nothing},
+                   small = {"mask", VN_F32, {2, {2, 2}}, big},
+                   above = {"mask", VN_F32, {1, {4}}, big},
+                   narrow = {"matrix", VN_F32, {2, {2, 2}}, big};
+    refuse("downsample:factor=3", image, NULL, "factor 3 does not divide images of 8 x 8");
+    refuse("downsample", points, NULL, "samples are points");
+    refuse("grey", VN_SHAPE(1, 4, 4), NULL, "no effect on images of 1 channel");
+    refuse("mask", image, NULL, "needs a mask");
+    refuse("mask", image, &small, "size [2, 2] does not fit samples of size [3, 8, 8]");
+    refuse("mask", image, &empty, "0 everywhere");
+    refuse("mask", VN_SHAPE(4), &above, "number 1 of the mask is 2, outside [0, 1]");
+    refuse("matrix", image, &narrow, "size [2, 2] does not act on samples of 192 numbers");
+    refuse("denoise", image, &small, "takes no array");
+    refuse("projection:rows=3", points, NULL, "3 rows of samples of 2 numbers");
+    refuse("blurr", image, NULL, "did you mean 'blur'?");
+    refuse("blur:sigma=0", image, NULL, "sigma");
+}
+
+/* ---- callbacks ------------------------------------------------------------------------------- */
+
+/* y = (x0 + x1, 2 x1), and its transpose, right or wrong. */
+static vn_status apply(void *user, const float *x, float *y) {
+    (void)user;
+    y[0] = x[0] + x[1];
+    y[1] = 2 * x[1];
+    return VN_OK;
+}
+
+static vn_status transpose(void *user, const float *y, float *x) {
+    (void)user;
+    x[0] = y[0];
+    x[1] = y[0] + 2 * y[1];
+    return VN_OK;
+}
+
+static vn_status fail_always(void *user, const float *x, float *y) {
+    (void)user, (void)x, (void)y;
+    return VN_IO;
+}
+
+static void callbacks(void **state) {
+    (void)state;
+    vn_callback_operator user = {.struct_size = sizeof user,
+                                 .name = "mine",
+                                 .rank = 1,
+                                 .shape = {2},
+                                 .apply = apply,
+                                 .transpose = transpose};
+    const vn_operator_options options = {.user = &user, .sample = VN_SHAPE(2)};
+    vn_operator *o = NULL;
+    vn_err err = {0};
+    double y[2] = {3, 4}, x[2];
+    assert_int_equal(vn_operator_open(&options, &o, &err), VN_OK);
+    vn_operator_pseudo_inverse(o, y, x); /* A is invertible */
+    assert_true(fabs(x[0] - 1) < 1e-5 && fabs(x[1] - 2) < 1e-5);
+    vn_operator_close(&o);
+    user.transpose = apply;
+    assert_int_equal(vn_operator_open(&options, &o, &err), VN_BAD_ARGUMENT);
+    assert_non_null(
+        strstr(err.text, "mine: its transpose is not that of what it applies: <A u, v> ="));
+    user.transpose = fail_always;
+    assert_int_equal(vn_operator_open(&options, &o, &err), VN_IO);
+    assert_non_null(strstr(err.text, "transpose returned"));
+    user.transpose = NULL;
+    assert_int_equal(vn_operator_open(&options, &o, &err), VN_BAD_ARGUMENT);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(transposes_and_pseudo_inverses),
+        cmocka_unit_test(equations_are_solved),
+        cmocka_unit_test(known_numbers),
+        cmocka_unit_test(what_does_not_fit),
+        cmocka_unit_test(callbacks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
