@@ -67,14 +67,21 @@ cat <<'END'
 
 Ten thousand samples of each rule ([restoration.md](restoration.md)), on a Gaussian prior of three numbers of which two sums are
 observed, and on a mixture of two clusters with the observation between them. Mean and covariance: by how much the worst number is
-off, in parts of the largest deviation and variance of the posterior; weight: of one of the clusters (its true weight is printed by
-the test). The standard error is 0.010 of a mean, 0.014 of a variance and 0.005 of a weight; what lies beyond it is the rule's bias,
-and the sampler's error.
+off, in parts of the largest deviation and variance of the posterior; weight: of one of the clusters. The standard error is 0.010 of
+a mean, 0.014 of a variance and 0.005 of a weight; what lies beyond it is the rule's bias, and the sampler's error.
 
 | prior | rule | path | steps, sampler | mean | covariance | weight | passes + derivatives a step |
 |---|---|---|---|---|---|---|---|
 END
 rows posterior <"$posterior" | sed 's/^/| /; s/$/ |/'
+cat <<'END'
+
+`daps` on the prior N(0, 1), 200 levels of sigma from 100 to 0.1 (two thousand samples: the standard error of a variance is 3%).
+Its published centre and covariance, with the ODE solved and the kernel exact, have a variance of 2.12 without an observation, and a mean
+of 0.891 and a variance of 0.221 in the place of 0.8 and 0.2 with one:
+
+END
+rows daps <"$posterior" | sed 's/^/- /'
 echo
 echo "## All together"
 echo
