@@ -181,21 +181,8 @@ static vn_node *pool(const vn_scope *s, const clip *c, vn_node *ids, vn_node *h)
 
 static vn_node *embed(const vn_scope *s, const clip *c, vn_node *ids) {
     const keys *k = &c->config;
-    if (!ids) return NULL;
-    const int64_t tokens = ids->shape.dim[1];
-    if (tokens > k->max_position_embeddings)
-        return vn_scope_fail(s, "texts of %lld tokens; it takes up to %lld", (long long)tokens,
-                             (long long)k->max_position_embeddings);
-    int32_t *place = vn_alloc((size_t)tokens, sizeof *place);
-    if (!place) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
-    for (int64_t i = 0; i < tokens; i++) place[i] = (int32_t)i;
-    vn_node *places = vn_const(s->g, VN_I32, VN_SHAPE(tokens), place);
-    vn_free(place);
-    vn_node *position = vn_layer_embedding(s, "position_embedding", places,
-                                           k->max_position_embeddings, k->hidden_size);
-    return vn_add(s->g,
-                  vn_layer_embedding(s, "token_embedding", ids, k->vocab_size, k->hidden_size),
-                  vn_reshape(s->g, position, VN_SHAPE(1, tokens, k->hidden_size)));
+    vn_node *x = vn_layer_embedding(s, "token_embedding", ids, k->vocab_size, k->hidden_size);
+    return vn_add_positions(s, "position_embedding", x, k->max_position_embeddings);
 }
 
 static vn_node *attention(const vn_scope *s, const keys *k, vn_node *x) {
@@ -267,7 +254,7 @@ const vn_net_row vn_clip_text_net = {
     .build = build,
 };
 
-const vn_net_row vn_clip_text_projection_net = {
+const vn_net_row vn_clip_projected_net = {
     .row = {.name = projected_name,
             .summary = "the same and its projection: transformers' CLIPTextModelWithProjection",
             .source = "arXiv 2103.00020; transformers 5.24"},

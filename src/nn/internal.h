@@ -97,8 +97,15 @@ extern const char *const vn_activation_names[];
 enum { VN_ACTIVATION_QUICK_GELU = 6, VN_ACTIVATIONS = 14 };
 /* f(x) of them. */
 vn_node *vn_activation(const struct vn_scope *s, vn_node *x, int64_t activation);
-/* table [rows], a constant, at ids: as the ids' shape. */
+
+/* ---- tokens.c: what networks over a text's tokens share -------------------------------------- */
+
+/* table [rows], a constant, at ids: in the ids' shape. */
 vn_node *vn_look_up(const struct vn_scope *s, const float *table, int64_t rows, vn_node *ids);
+/* x [N,T,C] and a learned row of `name` for each place, of which there are `most`. */
+vn_node *vn_add_positions(const struct vn_scope *s, const char *name, vn_node *x, int64_t most);
+/* The bias of attention [N,1,1,T] that hides keys: seen [N,T] is 1, or 0 of what is hidden. */
+vn_node *vn_key_bias(const struct vn_scope *s, vn_node *seen);
 
 /* ---- layers.c: where in the network, and layers that declare their weights there ------------- */
 
@@ -373,7 +380,7 @@ void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *style, const vn_u
 /* By role, in the order in which they are listed. */
 #define VN_DENOISERS(ROW)   ROW(unet2d) ROW(dit) ROW(mlp)
 #define VN_CLASSIFIERS(ROW) ROW(classifier)
-#define VN_ENCODERS(ROW)    ROW(clip_text) ROW(clip_text_projection) ROW(t5_encoder)
+#define VN_ENCODERS(ROW)    ROW(text_encoder) ROW(clip_text) ROW(clip_projected) ROW(t5_encoder)
 
 #define VN_DECLARE(name) extern const vn_net_row vn_##name##_net;
 VN_DENOISERS(VN_DECLARE)

@@ -131,7 +131,6 @@ static vn_status open_t5(const json_t *config, void **self, vn_net_io *io, vn_er
 /* ---- who sees whom --------------------------------------------------------------------------- */
 
 #define MOST_TOKENS 8192 /* the table of distances has as many rows and columns */
-#define MASKED      (-1e30F)
 
 /* The bucket of a distance: half of them for keys behind the query, half for those before it; of
  * each the first half for one distance each, the others wider and wider up to the largest. In
@@ -167,14 +166,6 @@ static vn_node *distance_bias(const vn_scope *s, const keys *k, int64_t tokens) 
     return vn_permute(s->g, bias, (int[4]){0, 3, 1, 2});
 }
 
-/* [N,1,1,T]: 0 where a token is seen, else what no score can make up for. */
-static vn_node *mask_bias(const vn_scope *s, vn_node *mask) {
-    static const float seen[2] = {MASKED, 0};
-    vn_node *bias = vn_look_up(s, seen, 2, mask);
-    return bias ? vn_reshape(s->g, bias, VN_SHAPE(bias->shape.dim[0], 1, 1, bias->shape.dim[1]))
-                : NULL;
-}
-
 /* ---- the network ----------------------------------------------------------------------------- */
 
 static vn_node *attention(const vn_scope *s, const keys *k, vn_node *x, vn_node *bias) {
@@ -197,6 +188,7 @@ static vn_node *feed_forward(const vn_scope *s, const t5 *t, vn_node *x) {
 }
 
 static void build(const void *self, const vn_scope *root) {
+    static const float seen[2] = {0, 1};
     const t5 *t = self;
     const keys *k = &t->config;
     vn_scope top = *root;
@@ -211,8 +203,9 @@ static void build(const void *self, const vn_scope *root) {
     const vn_scope first = vn_scope_in(&top, "encoder.block.0.layer.0.SelfAttention"),
                    encoder = vn_scope_in(&top, "encoder");
     vn_node *x = vn_layer_embedding(&top, "shared", ids, k->vocab_size, k->d_model);
-    vn_node *bias = vn_add(root->g, distance_bias(&first, k, ids->shape.dim[1]),
-                           mask_bias(&top, vn_scope_input(root, "attention_mask")));
+    vn_node *bias = vn_add(
+        root->g, distance_bias(&first, k, ids->shape.dim[1]),
+        vn_key_bias(&top, vn_look_up(&top, seen, 2, vn_scope_input(root, "attention_mask"))));
     for (int i = 0; i < k->num_layers; i++) {
         const vn_scope attend = vn_scope_in(&encoder, "block.%d.layer.0", i),
                        feed = vn_scope_in(&encoder, "block.%d.layer.1", i),

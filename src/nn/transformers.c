@@ -124,11 +124,3 @@ vn_node *vn_activation(const vn_scope *s, vn_node *x, int64_t activation) {
     x = vn_unary(s->g, x, activations[activation].fn);
     return slope != 1 ? vn_affine(s->g, x, 1 / slope, 0) : x;
 }
-
-/* ---- tables of numbers that ids are looked up in --------------------------------------------- */
-
-vn_node *vn_look_up(const vn_scope *s, const float *table, int64_t rows, vn_node *ids) {
-    if (!ids) return NULL;
-    vn_node *numbers = vn_const(s->g, VN_F32, VN_SHAPE(rows, 1), table);
-    return vn_reshape(s->g, vn_embedding(s->g, numbers, ids), ids->shape);
-}

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Text encoders of transformers 5.24 (CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel) and what they answer.
+"""Text encoders of transformers 5.24 (CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel), vane's own in PyTorch, and what
+they answer.
 
     encoders.py                                              writes encoders/*.safetensors
     encoders.py --vane build/vane --count 40 [--seed 0]      random configs: outputs within 1e-4, gradients within 1e-3
@@ -17,9 +18,52 @@ import sys
 import tempfile
 
 import torch
+import torch.nn.functional as F
 import transformers
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+
+
+class VaneTextEncoder(nn.Module):
+    """By the keys of its config; src/nn/text_encoder.c."""
+
+    class Block(nn.Module):
+        def __init__(self, width, heads):
+            super().__init__()
+            self.heads = heads
+            self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+            self.to_q, self.to_k, self.to_v, self.to_out = (nn.Linear(width, width) for _ in range(4))
+            self.linear_1, self.linear_2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+        def forward(self, x, seen):
+            cut = lambda y: y.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            h = self.norm1(x)
+            h = F.scaled_dot_product_attention(cut(self.to_q(h)), cut(self.to_k(h)), cut(self.to_v(h)), seen[:, None, None, :])
+            x = x + self.to_out(h.transpose(1, 2).flatten(2))
+            return x + self.linear_2(F.gelu(self.linear_1(self.norm2(x))))
+
+    def __init__(self, vocab_size, width, layers, heads, max_length, pad_token_id):
+        super().__init__()
+        self.config = dict(vocab_size=vocab_size, width=width, layers=layers, heads=heads, max_length=max_length, pad_token_id=pad_token_id)
+        self.token_embedding, self.position_embedding = nn.Embedding(vocab_size, width), nn.Embedding(max_length, width)
+        self.layers = nn.ModuleList(self.Block(width, heads) for _ in range(layers))
+        self.norm_out = nn.LayerNorm(width)
+
+    def forward(self, input_ids):
+        seen = input_ids != self.config["pad_token_id"]
+        x = self.token_embedding(input_ids) + self.position_embedding.weight[: input_ids.shape[1]]
+        for layer in self.layers:
+            x = layer(x, seen)
+        x = self.norm_out(x)
+        return {"last_hidden_state": x, "pooler_output": (x * seen[..., None]).sum(1) / seen.sum(1, keepdim=True).clamp(min=1)}
+
+    def save_pretrained(self, folder):
+        os.makedirs(folder)
+        with open(os.path.join(folder, "config.json"), "w") as f:
+            json.dump(config_of(self, VaneTextEncoder), f)
+        save_file(self.state_dict(), os.path.join(folder, "diffusion_pytorch_model.safetensors"))
+
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "encoders")
 KEPT = 400
@@ -28,7 +72,7 @@ CONFIGS = {CLIPTextModel: CLIPTextConfig, CLIPTextModelWithProjection: CLIPTextC
 
 def build(kind, config, seed):
     torch.manual_seed(seed)
-    model = kind(CONFIGS[kind](**config)).eval()
+    model = (kind(CONFIGS[kind](**config)) if kind in CONFIGS else kind(**config)).eval()
     with torch.no_grad():
         for p in model.parameters():  # norms and biases that do something, and attention that is neither flat nor one token
             p.add_(torch.randn_like(p) * (0.3 if p.dim() == 1 else 0.5 / p.shape[-1] ** 0.5))
@@ -37,6 +81,8 @@ def build(kind, config, seed):
 
 def run(model, given):
     """Outputs by vane's names, the first one first."""
+    if isinstance(model, VaneTextEncoder):
+        return model(**given)
     if isinstance(model, T5EncoderModel):
         return {"last_hidden_state": model(**given).last_hidden_state}
     o = model(**given, output_hidden_states=True)
@@ -55,6 +101,10 @@ def texts(r, config, n, tokens, kind):
         if r.random() < 0.3:
             mask = [[1] + [r.randint(0, 1) for _ in range(tokens - 1)] for _ in range(n)]  # of nothing there is no gradient
         return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+    if kind is VaneTextEncoder:
+        fill = [config["pad_token_id"]] * tokens
+        first = (config["pad_token_id"] + 1) % vocab  # a text of nothing has no attention in PyTorch
+        return {"input_ids": torch.tensor([([first] + row[1 : r.randint(1, tokens)] + fill)[:tokens] for row in ids])}
     end = vocab - 1 if config["eos_token_id"] == 2 else config["eos_token_id"]
     for row in ids:
         if r.random() < 0.8:
@@ -74,6 +124,8 @@ def reference(model, given, seed):
 
 
 def config_of(model, kind):
+    if kind is VaneTextEncoder:
+        return {"_class_name": kind.__name__, **model.config}
     config = json.loads(model.config.to_json_string(use_diff=False))
     return {**config, "architectures": [kind.__name__]}
 
@@ -91,6 +143,7 @@ CASES = {
     "clip-projection": (CLIPTextModelWithProjection, dict(vocab_size=30, hidden_size=16, intermediate_size=32, num_hidden_layers=3,
                                                           num_attention_heads=4, max_position_embeddings=7, hidden_act="gelu",
                                                           eos_token_id=2, projection_dim=10), 3, 7),
+    "text": (VaneTextEncoder, dict(vocab_size=40, width=16, layers=2, heads=4, max_length=12, pad_token_id=37), 3, 10),
     "t5": (T5EncoderModel, dict(vocab_size=25, d_model=16, d_kv=6, d_ff=20, num_layers=2, num_heads=3, relative_attention_num_buckets=8,
                                 relative_attention_max_distance=10, feed_forward_proj="relu"), 2, 14),
     "t5-gated": (T5EncoderModel, dict(vocab_size=25, d_model=12, d_kv=4, d_ff=18, num_layers=3, num_heads=2,
@@ -130,6 +183,12 @@ def random_t5(r):
                 feed_forward_proj=r.choice(["relu", "gated-gelu", "gated-silu", "gelu"]))  # fmt: skip
 
 
+def random_text(r):
+    heads = r.choice([1, 2, 4])
+    return dict(vocab_size=259, width=heads * r.choice([4, 7, 16]), layers=r.choice([0, 1, 4]), heads=heads, max_length=r.choice([6, 64]),
+                pad_token_id=r.choice([256, 0]))  # fmt: skip
+
+
 def old_names(kind, state, r):
     """Files of earlier versions: another prefix, a buffer of positions, an embedding twice."""
     if kind is CLIPTextModel:
@@ -147,8 +206,8 @@ def relative(found, expected, floor=0.0):
 
 def one(vane, seed):
     r = random.Random(seed)
-    kind = r.choice(list(CONFIGS))
-    config = random_t5(r) if kind is T5EncoderModel else random_clip(r)
+    kind = r.choice([*CONFIGS, VaneTextEncoder])
+    config = {T5EncoderModel: random_t5, VaneTextEncoder: random_text}.get(kind, random_clip)(r)
     tokens = r.choice([1, 2, 5, 6] if kind is not T5EncoderModel else [1, 2, 5, 30, 150])
     model = build(kind, config, seed)
     given = texts(r, config, r.choice([1, 2, 3]), tokens, kind)
@@ -159,7 +218,7 @@ def one(vane, seed):
         at = lambda name: os.path.join(folder, name)
         model.save_pretrained(at("model"))
         weights = at("model/model.safetensors")
-        if r.random() < 0.5:
+        if kind in CONFIGS and r.random() < 0.5:
             save_file(old_names(kind, load_file(weights), r), weights, {"format": "pt"})
         save_file({**given, "cotangent": cotangent}, at("in"))
         done = subprocess.run([vane, "forward", at("model"), "--in", at("in"), "--out", at("out.safetensors"), "--grad", at("grad.safetensors")],

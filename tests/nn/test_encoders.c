@@ -19,8 +19,9 @@
 #define GRADIENT_TOLERANCE 5e-5
 #define FLOOR              1e-3 /* of the largest norm: a gradient may be zero but for rounding */
 
-static const char *const cases[] = {"encoders/clip", "encoders/clip-largest",
-                                    "encoders/clip-projection", "encoders/t5", "encoders/t5-gated"};
+static const char *const cases[] = {
+    "encoders/clip", "encoders/clip-largest", "encoders/clip-projection",
+    "encoders/text", "encoders/t5",           "encoders/t5-gated"};
 
 #define CHECK(call)                                                                                \
     do {                                                                                           \
@@ -211,6 +212,7 @@ static void all_tokens_are_seen_without_a_mask(void **state) {
 static void configs_are_refused_by_name(void **state) {
     (void)state;
 #define CLIP "{\"architectures\":[\"CLIPTextModel\"],"
+#define TEXT "{\"_class_name\":\"VaneTextEncoder\","
 #define T5   "{\"architectures\":[\"T5EncoderModel\"],"
     static const struct {
         const char *config, *words;
@@ -225,6 +227,9 @@ static void configs_are_refused_by_name(void **state) {
         {CLIP "\"is_decoder\":true}", "clip-text: with is_decoder it is no encoder"},
         {"{\"architectures\":[\"CLIPTextModelWithProjection\"],\"projection_dim\":0}",
          "clip-text-projected: "},
+        {TEXT "\"width\":10,\"heads\":4}", "text: width 10 does not divide into 4 heads"},
+        {TEXT "\"vocab_size\":256}", "text: pad_token_id is 256; vocab_size is 256"},
+        {TEXT "\"layer\":3}", "text: unknown key \"layer\"; did you mean \"layers\"?"},
         {T5 "\"feed_forward_proj\":\"gated-xelu\"}", "t5-encoder: feed_forward_proj"},
         {T5 "\"feed_forward_proj\":\"gated-gelu\",\"dense_act_fn\":\"relu\"}",
          "t5-encoder: dense_act_fn or is_gated_act are not those of feed_forward_proj"},
@@ -275,15 +280,52 @@ static void calls_are_refused_by_name(void **state) {
     }
 }
 
+/* The small one is built for training, with dropout, and begins with weights that answer; texts of
+ * nothing but what fills up have a mean of 0. */
+static void the_small_one_begins_small_and_trains(void **state) {
+    (void)state;
+    vn_net *net = NULL;
+    vn_graph *graph = NULL;
+    vn_net_nodes nodes;
+    vn_values *values = NULL;
+    vn_runner *runner = NULL;
+    const vn_device device = {kernels, NULL, crew_of(2)};
+    json_t *config =
+        json_pack("{s:s, s:i, s:f}", "_class_name", "VaneTextEncoder", "width", 32, "dropout", 0.1);
+    assert_non_null(config);
+    CHECK(vn_net_open(config, &net, &err));
+    json_decref(config);
+    CHECK(vn_graph_open(&graph, &err));
+    const vn_net_spec train = {.extent = {2, 0, 0, 7}, .train = true};
+    const uint32_t sites = vn_graph_site(graph);
+    CHECK(vn_net_build(net, graph, &train, &nodes, &err));
+    assert_int_equal(vn_graph_site(graph) - sites, 8); /* two of dropout in each of four layers */
+    vn_graph_close(&graph);
+    CHECK(vn_values_open(vn_net_weights(net), &device, NULL, &values, &err));
+    CHECK(vn_values_init(values, 0, &err));
+    CHECK(vn_runner_open(net, &device, values, &runner, &err));
+    static const int32_t ids[2][3] = {{257, 'a', 258}, {256, 256, 256}};
+    const vn_feed in = {.array = {"input_ids", VN_I32, VN_SHAPE(2, 3), ids}};
+    float y[2][32];
+    CHECK(vn_runner_run(runner, &(vn_net_spec){.extent = {2, 0, 0, 3}}, 1, &in, 1,
+                        &(vn_fetch){"pooler_output", y[0]}, &err));
+    for (size_t i = 0; i < 32; i++) assert_true(isfinite(y[0][i]) && y[1][i] == 0);
+    assert_true(norm_of(y[0], 32) > 1);
+    vn_runner_close(&runner);
+    vn_values_close(&values);
+    vn_net_close(&net);
+}
+
 int main(void) {
     enum { EACH = VN_COUNT(cases) };
-    struct CMUnitTest tests[2 * EACH + 3] = {cmocka_unit_test(all_tokens_are_seen_without_a_mask),
-                                             cmocka_unit_test(configs_are_refused_by_name),
-                                             cmocka_unit_test(calls_are_refused_by_name)};
+    struct CMUnitTest tests[2 * EACH + 4] = {
+        cmocka_unit_test(all_tokens_are_seen_without_a_mask),
+        cmocka_unit_test(configs_are_refused_by_name), cmocka_unit_test(calls_are_refused_by_name),
+        cmocka_unit_test(the_small_one_begins_small_and_trains)};
     for (size_t i = 0; i < EACH; i++) {
-        tests[3 + 2 * i] = (struct CMUnitTest){cases[i], outputs_are_those_of_transformers, NULL,
+        tests[4 + 2 * i] = (struct CMUnitTest){cases[i], outputs_are_those_of_transformers, NULL,
                                                NULL, (void *)cases[i]};
-        tests[4 + 2 * i] = (struct CMUnitTest){cases[i], gradients_are_those_of_transformers, NULL,
+        tests[5 + 2 * i] = (struct CMUnitTest){cases[i], gradients_are_those_of_transformers, NULL,
                                                NULL, (void *)cases[i]};
     }
     return run_under_each_kernel_set(tests, NULL, NULL);
