@@ -301,7 +301,8 @@ static vn_status put_page(FILE *to, vn_sweep_view *v, vn_err *err) {
     vn_html_begin(to, title);
     vn_html_element(to, "h1", title);
     vn_free(title);
-    fprintf(to, "<p class=\"note\">%zu measurement%s, which settings of sampling are best.</p>\n",
+    fprintf(to,
+            "<p class=\"note\">Which settings of sampling are best, by %zu measurement%s.</p>\n",
             page->sweep->count, VN_S(page->sweep->count));
     put_recommendation(to, page);
     vn_status status = put_plots(to, v, err);

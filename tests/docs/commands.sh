@@ -80,6 +80,10 @@ vane() {
         [[ " ${words[*]} " != *" --batch "* ]] && words+=(--batch 4)
     fi
     [ "$verb" = sample ] && [ $counted = no ] && words+=(-n 2)
+    if [ "$verb" = sweep ]; then # of twenty pictures
+        [[ " ${words[*]} " != *" --steps "* ]] && words+=(--steps 2)
+        words+=(-n 20 --resamples 0 --metric kd)
+    fi
     if [ "$verb" = bench ]; then
         words+=(--steps 2)
         [[ " ${words[*]} " != *" --batch "* ]] && words+=(--batch 4)
