@@ -213,10 +213,11 @@ static inline vn_model_info vn_model_info_default(void) {
 }
 
 /* Opens a run directory of vane, a diffusers model directory (or one of several files of weights in
- * it, beside a config.json), or a world file (an exact mixture of Gaussians, in JSON). The files
- * are untrusted: sizes are checked before they are used. *out is closed with vn_model_close. Fails
- * with VN_IO, VN_BAD_FILE, VN_UNSUPPORTED, VN_NO_MEMORY or, where several files of weights are
- * there, VN_BAD_ARGUMENT. */
+ * it, beside a config.json), or a world file (an exact mixture of Gaussians, in JSON). A
+ * classifier's run opens too, for guidance and for measuring: samples are not drawn from it
+ * (VN_UNSUPPORTED). The files are untrusted: sizes are checked before they are used. *out is closed
+ * with vn_model_close. Fails with VN_IO, VN_BAD_FILE, VN_UNSUPPORTED, VN_NO_MEMORY or, where
+ * several files of weights are there, VN_BAD_ARGUMENT. */
 VN_API vn_status vn_model_open(vn_context *vn, const char *source, vn_model **out);
 
 /* What the files of a model may leave open. */
@@ -492,6 +493,12 @@ typedef struct vn_sample_options {
      * n evaluations at each level, of which those after the first make the step the exact inverse
      * of ddim's (fixed-point iteration, 2309.04907); vn_samples_round_trip says how well */
     int64_t invert;
+
+    /* For guides that follow the gradient of log p(class|x_t) (classifier, classifier-gradient): a
+     * classifier's run, or a world, of the same path, shape and classes, in the same context. A
+     * model that knows no classes has those of its classifier: labels, cycle and names are then
+     * the classifier's. NULL: the model's own (a world has one) */
+    vn_model *classifier;
 } vn_sample_options;
 
 VN_API void vn_sample_options_init(vn_sample_options *o, size_t size);
@@ -538,8 +545,9 @@ typedef struct vn_sampling vn_sampling;
 
 /* Opens it, with the noise of all samples made. *out is closed with vn_sampling_close, before the
  * model, which can do nothing else that asks its network as long as it is open (VN_BAD_ARGUMENT),
- * nor can options->weak. What options point to is used until then. Errors as vn_sample; of guides
- * that select among samples, also a `batch` below their count is VN_BAD_ARGUMENT. */
+ * nor can options->weak and options->classifier. What options point to is used until then. Errors
+ * as vn_sample; of guides that select among samples, also a `batch` below their count is
+ * VN_BAD_ARGUMENT. */
 VN_API vn_status vn_sampling_open(vn_model *model, const vn_sample_options *options,
                                   vn_sampling **out);
 /* One step of all samples. *done (or done NULL) becomes 1 when it was the last, else 0. Reports

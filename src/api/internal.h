@@ -161,6 +161,8 @@ typedef struct vn_observing {
  * point to each other. */
 typedef struct vn_drawing {
     vn_model *m;
+    /* whose classes the labels are: the model's own, or its classifier's where it knows none */
+    const vn_model *named;
     vn_sample_options o; /* what was left open is the model's by now */
     /* its text, where the model's scheduler has a part in it; NULL: the user's */
     char *guide;
@@ -179,6 +181,8 @@ typedef struct vn_drawing {
     vn_observing observing;
     vn_denoiser denoiser;
     vn_pair_denoiser pair;
+    vn_denoiser unclassified; /* what the classifier stands beside */
+    vn_classified_denoiser classified;
     vn_trajectory *trajectory;
     vn_trajectory_batch whole; /* of vn_drawing_begin */
 } vn_drawing;

@@ -13,7 +13,27 @@ void vn_sample_options_init(vn_sample_options *o, size_t size) {
     vn_options_init(VN_OPTIONS_SAMPLE, o, size);
 }
 
-static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *err) {
+static vn_status check_label(const vn_drawing *d, int32_t label, vn_err *err) {
+    return vn_model_check_label(label == VN_LABEL_NULL ? d->m : d->named, label, err);
+}
+
+/* What guides have a use for. */
+static vn_status check_helpers(const vn_sample_options *o, vn_err *err) {
+    const unsigned needs = vn_guides_need(o->guide);
+    const char *guide = o->guide ? o->guide : "cfg";
+    if (o->weak && !(needs & VN_NEEDS_WEAK))
+        return vn_fail(err, VN_BAD_ARGUMENT, "a weak model has no effect on the guide %s", guide);
+    if (o->reward && !(needs & VN_NEEDS_REWARD))
+        return vn_fail(err, VN_BAD_ARGUMENT, "a reward has no effect on the guide %s", guide);
+    const bool stands_in = (needs & VN_NEEDS_REWARD) && !o->reward;
+    if (o->classifier && !stands_in && !(needs & (VN_NEEDS_CLASSIFIER | VN_TAKES_CLASSIFIER)))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "a classifier has no effect on the guide %s: `guide` classifier follows it",
+                       guide);
+    return VN_OK;
+}
+
+static vn_status check(const vn_drawing *d, const vn_sample_options *o, vn_err *err) {
     const vn_status wrong = vn_options_check(VN_OPTIONS_SAMPLE, o, err);
     if (wrong) return wrong;
     if (o->sigmas && (o->grid || o->steps))
@@ -26,26 +46,18 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
             err, VN_BAD_ARGUMENT,
             "cycle: labels in turn have a count, and no labels of each sample beside them");
     for (size_t i = 0; i < o->cycle_count; i++) { /* those too that so few samples do not reach */
-        const vn_status status = vn_model_check_label(m, o->cycle[i], err);
+        const vn_status status = check_label(d, o->cycle[i], err);
         if (status) return status;
     }
     if (o->first > UINT64_MAX - (uint64_t)o->count)
         return vn_fail(err, VN_BAD_ARGUMENT, "first %llu: %lld samples from there on have no index",
                        (unsigned long long)o->first, (long long)o->count);
     if (!o->labels && !o->cycle && o->label != VN_LABEL_ALL) {
-        const vn_status status = vn_model_check_label(m, o->label, err);
+        const vn_status status = check_label(d, o->label, err);
         if (status) return status;
     }
     const vn_status apart = vn_observing_check(o, err);
-    if (apart) return apart;
-    const unsigned needs = vn_guides_need(o->guide);
-    if (o->weak && !(needs & VN_NEEDS_WEAK))
-        return vn_fail(err, VN_BAD_ARGUMENT, "a weak model has no effect on the guide %s",
-                       o->guide ? o->guide : "cfg");
-    if (o->reward && !(needs & VN_NEEDS_REWARD))
-        return vn_fail(err, VN_BAD_ARGUMENT, "a reward has no effect on the guide %s",
-                       o->guide ? o->guide : "cfg");
-    return VN_OK;
+    return apart ? apart : check_helpers(o, err);
 }
 
 /* ---- what the model's run or its own scheduler says ------------------------------------------ */
@@ -111,22 +123,22 @@ int32_t vn_drawing_label(const vn_drawing *d, int64_t i) {
     if (o->cycle) return o->cycle[(o->first + (uint64_t)i) % o->cycle_count];
     const int32_t label = o->labels ? o->labels[i] : o->label;
     if (label != VN_LABEL_ALL) return label;
-    return d->m->classes ? (int32_t)((o->first + (uint64_t)i) % (uint64_t)d->m->classes)
-                         : VN_LABEL_NULL;
+    const int32_t classes = d->named->classes;
+    return classes ? (int32_t)((o->first + (uint64_t)i) % (uint64_t)classes) : VN_LABEL_NULL;
 }
 
 /* How many samples have labels that those before them may not have had. */
 static int64_t labels_differ(const vn_drawing *d) {
-    const int64_t n = d->o.labels                                   ? d->count
-                      : d->o.cycle                                  ? (int64_t)d->o.cycle_count
-                      : d->o.label == VN_LABEL_ALL && d->m->classes ? d->m->classes
-                                                                    : 1;
+    const int64_t n = d->o.labels                                       ? d->count
+                      : d->o.cycle                                      ? (int64_t)d->o.cycle_count
+                      : d->o.label == VN_LABEL_ALL && d->named->classes ? d->named->classes
+                                                                        : 1;
     return n < d->count ? n : d->count;
 }
 
 static vn_status check_labels(const vn_drawing *d, vn_err *err) {
     for (int64_t i = 0; i < labels_differ(d); i++) {
-        if (vn_model_check_label(d->m, vn_drawing_label(d, i), err) != VN_OK)
+        if (check_label(d, vn_drawing_label(d, i), err) != VN_OK)
             return vn_fail_in(err, "sample %lld", (long long)i);
     }
     return VN_OK;
@@ -272,12 +284,13 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
               note(to, "sampler", "%s", o->sampler ? o->sampler : path->row->sampler) &&
               note(to, "path", "%s", path_text) && note_levels(to, o);
     if (ok && !o->sigmas) ok = note(to, "grid", "%s", o->grid ? o->grid : path->row->grid);
-    if (ok && !o->labels) ok = note_class(to, m, o);
+    if (ok && !o->labels) ok = note_class(to, d->named, o);
     if (ok && m->asked_null >= 0) ok = note(to, "null-class", "%d", (int)m->asked_null);
     if (ok && o->noise_file) ok = note_text(to, "noise", o->noise_file);
     if (ok && strcmp(o->begin, "scaled") != 0) ok = note_text(to, "begin", o->begin);
     if (ok && o->weak) ok = note_text(to, "weak", o->weak->source);
     if (ok) ok = vn_observing_note(d, to);
+    if (ok && o->classifier) ok = note_text(to, "classifier", o->classifier->source);
     if (ok && o->batch && d->selects) ok = note(to, "batch", "%lld", (long long)o->batch);
     if (ok && o->scale) ok = note(to, "scale", "%d", o->scale);
     if (ok && o->trace) ok = note_trace(d, s);
@@ -285,9 +298,9 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     if (ok) ok = note_band(d, s);
     if (ok && m->trained_on) ok = (s->trained_on = vn_strdup(m->trained_on)) != NULL;
     vn_free(path_text);
-    s->names = vn_calloc((size_t)m->named_count + 1, sizeof(char *));
-    for (int32_t i = 0; ok && s->names && i < m->named_count; i++, s->classes++)
-        ok = (s->names[i] = vn_strdup(m->names[i])) != NULL;
+    s->names = vn_calloc((size_t)d->named->named_count + 1, sizeof(char *));
+    for (int32_t i = 0; ok && s->names && i < d->named->named_count; i++, s->classes++)
+        ok = (s->names[i] = vn_strdup(d->named->names[i])) != NULL;
     return ok && s->names ? VN_OK : vn_no_memory(err);
 }
 
@@ -302,22 +315,48 @@ static vn_status check_weak_labels(const vn_drawing *d, vn_err *err) {
     return status;
 }
 
-/* The model's denoiser, with the weak model beside it if one was given. */
+/* A weak model or a classifier is another model of the same context. */
+static vn_status check_other(const vn_model *m, const vn_model *other, const char *what,
+                             vn_err *err) {
+    if (other == m)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s is the model itself", what, m->source);
+    if (other && other->vn != m->vn)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s was opened in another context", what,
+                       other->source);
+    return VN_OK;
+}
+
+static vn_status add_classifier(vn_drawing *d, const char *path, vn_err *err) {
+    vn_model *other = d->o.classifier;
+    const vn_denoiser *classifier = NULL;
+    const vn_status status =
+        vn_model_classifier(other, other->path ? NULL : path, &classifier, err);
+    if (status) return status;
+    d->unclassified = d->denoiser;
+    return vn_classified_open(&d->classified, &d->unclassified, d->m, classifier, other,
+                              &d->denoiser, err);
+}
+
+/* The model's denoiser, with the weak model and the classifier beside it if they were given. A
+ * model that is right on every path is asked on that of its classifier. */
 static vn_status open_denoiser(vn_drawing *d, vn_err *err) {
     vn_model *m = d->m;
     const vn_sample_options *o = &d->o;
     const vn_denoiser *main = NULL, *weak = NULL;
-    if (o->weak == m)
-        return vn_fail(err, VN_BAD_ARGUMENT, "weak: %s is the model itself", m->source);
-    if (o->weak && o->weak->vn != m->vn)
-        return vn_fail(err, VN_BAD_ARGUMENT, "weak: %s was opened in another context",
-                       o->weak->source);
-    vn_status status = vn_model_denoise(m, o->path, &main, err);
-    if (!status && o->weak) status = vn_model_denoise(o->weak, o->path, &weak, err);
+    const char *path = o->path || m->path || !o->classifier ? o->path : o->classifier->path_text;
+    vn_status status = check_other(m, o->weak, "weak", err);
+    if (!status) status = check_other(m, o->classifier, "classifier", err);
+    if (!status) status = vn_model_denoise(m, path, &main, err);
+    if (!status && o->weak) status = vn_model_denoise(o->weak, path, &weak, err);
     if (status) return status;
     vn_model_set_batch(m, o->batch);
     d->denoiser = *main;
-    return weak ? vn_pair_open(&d->pair, m, main, o->weak, weak, &d->denoiser, err) : VN_OK;
+    if (weak) status = vn_pair_open(&d->pair, m, main, o->weak, weak, &d->denoiser, err);
+    if (status || !o->classifier) return status;
+    char *text = vn_path_text(main->path);
+    status = text ? add_classifier(d, text, err) : vn_no_memory(err);
+    vn_free(text);
+    return status;
 }
 
 /* What was not asked for is as the model says: G of CFG and its kin, not of rules for which it is
@@ -379,7 +418,8 @@ static vn_status check_together(const vn_drawing *d, vn_err *err) {
 vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o, bool together,
                           vn_err *err) {
     *d = (vn_drawing){.m = m, .o = *o, .count = o->count ? o->count : DEFAULT_COUNT};
-    vn_status status = check(m, o, err);
+    d->named = o->classifier && !m->classes ? o->classifier : m;
+    vn_status status = check(d, o, err);
     if (!status && o->noise_file) status = open_noise(d, err);
     if (!status) status = vn_observing_open(d, err);
     if (!status) status = apply_scheduler(d, err);
@@ -402,6 +442,7 @@ vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o
 void vn_drawing_close(vn_drawing *d) {
     vn_trajectory_close(&d->trajectory);
     vn_observing_close(&d->observing);
+    vn_classified_close(&d->classified);
     vn_safetensors_close(&d->noise);
     vn_free(d->scratch);
     vn_free(d->guide);

@@ -80,6 +80,7 @@ vn_status vn_sample(vn_model *m, const vn_sample_options *options, vn_samples **
 static void hold(vn_sampling *s, bool held) {
     s->drawing.m->held = held;
     if (s->drawing.o.weak) s->drawing.o.weak->held = held;
+    if (s->drawing.o.classifier) s->drawing.o.classifier->held = held;
 }
 
 vn_status vn_sampling_open(vn_model *m, const vn_sample_options *options, vn_sampling **out) {

@@ -20,7 +20,7 @@ static const struct {
     const size_t *count;
     size_t stride;
 } kinds[] = {
-    {.name = "models", .table = &vn_models[VN_ROLE_DENOISER]},
+    {.name = "models", .table = &vn_trained_models},
     {.name = "encoders", .table = &vn_models[VN_ROLE_ENCODER]},
     ROWS("paths", vn_path_rows, vn_path_row_count),
     ROWS("predictions", vn_prediction_rows, vn_prediction_row_count),

@@ -4,6 +4,7 @@
 #include "api/preview.h"
 #include "api/run_dir.h"
 #include "api/train_memory.h"
+#include "api/train_net.h"
 #include "api/train_options.h"
 #include "data/data.h"
 #include "objective/objective.h"
@@ -11,8 +12,6 @@
 
 #include <math.h>
 #include <string.h>
-
-#define MODELS (&vn_models[VN_ROLE_DENOISER])
 
 /* All the parts of a run. */
 typedef struct job {
@@ -29,6 +28,7 @@ typedef struct job {
     vn_prediction prediction;
     vn_denoiser truth; /* of data that is drawn from a world */
     vn_objective *objective;
+    bool classifies;    /* the model is a classifier */
     const char **names; /* [classes] */
     const char **known; /* [known_count] classes of the run that is resumed, in dir; else NULL */
     int32_t known_count;
@@ -109,7 +109,12 @@ static vn_status open_path(job *j, vn_err *err) {
     const char *predict = j->o.predict;
     vn_status status = vn_path_open(j->o.path ? j->o.path : "rectified", &j->path, err);
     if (status) return status;
-    status = vn_prediction_parse(predict ? predict : j->path->row->prediction, &j->prediction, err);
+    /* A classifier predicts nothing of a sample; its input is scaled as EDM's. */
+    if (j->classifies)
+        status = vn_prediction_parse("edm", &j->prediction, err);
+    else
+        status =
+            vn_prediction_parse(predict ? predict : j->path->row->prediction, &j->prediction, err);
     if (!status) status = vn_path_allows(j->path, &j->prediction, err);
     if (status) return status;
     j->path_text = vn_path_text(j->path);
@@ -129,6 +134,7 @@ static vn_status open_objective(job *j, vn_err *err) {
         .times = j->o.times,
         .drop = j->o.drop,
         .null_label = vn_data_get_info(j->data)->classes ? vn_data_get_info(j->data)->classes : -1,
+        .classifier = j->classifies,
         .seed = j->o.seed,
         .asked[VN_ASK_TRUTH] = world ? &j->truth : NULL};
     return vn_objective_open(&options, &j->objective, err);
@@ -139,7 +145,7 @@ static void tell_levels(const job *j, const vn_choice *choice, const json_t *con
     const vn_shape *sample = &vn_data_get_info(j->data)->sample;
     const int made = (int)json_array_size(json_object_get(config, "block_out_channels"));
     const vn_param *p = choice->row->params;
-    for (size_t i = 0; p && p[i].name && made; i++)
+    for (size_t i = 0; p && p[i].name && made && vn_shape_is_image(sample); i++)
         if (!strcmp(p[i].name, "levels") && made < (int)choice->value[i])
             vn_log(&j->vn->watch, VN_LOG_INFO,
                    "%s: %d level%s instead of %d, as %lldx%lld does not halve evenly more often",
@@ -153,12 +159,14 @@ static vn_status make_config(job *j, const vn_data_info *info, json_t **config, 
                        : vn_shape_is_image(&info->sample) ? "unet2d"
                                                           : "mlp";
     vn_choice choice;
-    vn_status status = vn_choice_parse(name, MODELS, &choice, err);
+    vn_status status = vn_choice_parse(name, &vn_trained_models, &choice, err);
     if (status) return status;
     const vn_net_data data = {.sample = info->sample,
                               .labels = info->classes ? info->classes + 1 : 0,
                               .dropout = j->o.dropout,
-                              .learns_variance = vn_objective_learns_variance(j->objective)};
+                              .learns_variance =
+                                  j->objective && vn_objective_learns_variance(j->objective),
+                              .clean = j->o.times && vn_times_are_clean(j->o.times)};
     *config = ((const vn_net_row *)choice.row)->config(&choice, &data, err);
     if (!*config) return err->status;
     tell_levels(j, &choice, *config);
@@ -182,52 +190,25 @@ static vn_status open_config(job *j, vn_err *err) {
 
 /* What is wrong with a name shows before the data is read, which may take minutes. */
 static vn_status check_names(job *j, vn_err *err) {
-    vn_choice choice;
     vn_status status = open_path(j, err);
-    if (!status) status = vn_objective_check(j->o.objective, j->o.times, err);
-    if (!status && is_config(j->o.model)) return open_config(j, err);
-    if (!status && j->o.model) status = vn_choice_parse(j->o.model, MODELS, &choice, err);
-    return status;
+    return !status ? vn_objective_check(j->o.objective, j->o.times, err) : status;
 }
 
-/* A network made elsewhere must take what the data gives. */
-static vn_status check_net(const job *j, const vn_data_info *info, vn_err *err) {
-    const vn_net_io *io = vn_net_get_io(j->net);
-    const char *name = j->o.model ? j->o.model : vn_net_get_row(j->net)->row.name;
-    const int64_t rows = info->classes ? info->classes + 1 : 0;
-    const vn_shape sample = vn_net_sample(io);
-    const vn_role role = vn_net_get_row(j->net)->role;
-    if (role != VN_ROLE_DENOISER)
-        return vn_fail(err, VN_UNSUPPORTED, "model %s %s: it cannot be trained to denoise", name,
-                       role == VN_ROLE_ENCODER ? "is for texts" : "answers with classes");
-    if (sample.rank != info->sample.rank)
-        return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %s, %s holds %s", name,
-                       vn_shape_is_image(&sample) ? "images" : "points", j->source,
-                       vn_shape_is_image(&info->sample) ? "images" : "points");
-    const bool variance = vn_objective_learns_variance(j->objective);
-    const int64_t out = (variance ? 2 : 1) * info->sample.dim[0], gives = vn_net_out_channels(io);
-    if (sample.dim[0] != info->sample.dim[0] || gives != out)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "model %s takes %lld channels and gives %lld; %s has %lld, of which this "
-                       "objective wants %lld%s",
-                       name, (long long)sample.dim[0], (long long)gives, j->source,
-                       (long long)info->sample.dim[0], (long long)out,
-                       variance ? ", for a variance too"
-                       : vn_net_output(io, "variance")
-                           ? "; hybrid is the one that learns a variance"
-                           : "");
-    const vn_port *labels = vn_net_input(io, "class_labels");
-    if (vn_net_labels(io) != rows || (labels && !labels->below))
-        return vn_fail(
-            err, VN_BAD_ARGUMENT,
-            "model %s has rows for %lld classes, %s needs %lld (its %d classes and null)", name,
-            (long long)vn_net_labels(io), j->source, (long long)rows, (int)info->classes);
-    if (vn_shape_is_image(&info->sample) && io->height &&
-        (io->height != info->sample.dim[1] || io->width != info->sample.dim[2]))
-        return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %lldx%lld images, %s has %lldx%lld",
-                       name, (long long)io->height, (long long)io->width, j->source,
-                       (long long)info->sample.dim[1], (long long)info->sample.dim[2]);
-    return VN_OK;
+/* Which kind of model it is, before its options are settled: a classifier has defaults of its
+ * own. */
+static vn_status find_role(job *j, vn_err *err) {
+    vn_choice choice;
+    if (!j->o.model) return VN_OK;
+    vn_status status = is_config(j->o.model)
+                           ? open_config(j, err)
+                           : vn_choice_parse(j->o.model, &vn_trained_models, &choice, err);
+    if (status) return status;
+    const vn_net_row *row = j->net ? vn_net_get_row(j->net) : (const vn_net_row *)choice.row;
+    if (row->role == VN_ROLE_ENCODER)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "model %s is for texts: it cannot be trained to denoise", j->o.model);
+    j->classifies = row->role == VN_ROLE_CLASSIFIER;
+    return j->classifies ? vn_train_classifier_options(&j->o, err) : VN_OK;
 }
 
 static vn_status open_net(job *j, vn_err *err) {
@@ -237,8 +218,22 @@ static vn_status open_net(job *j, vn_err *err) {
     if (!j->net && !config) status = make_config(j, info, &config, err);
     if (!status && !j->net && (status = vn_net_open(config, &j->net, err)) && j->o.model)
         vn_fail_in(err, "%s", j->o.model);
-    if (!status) status = check_net(j, info, err);
+    const vn_train_net checked = {.net = j->net,
+                                  .data = info,
+                                  .name = j->o.model,
+                                  .source = j->source,
+                                  .variance =
+                                      j->objective && vn_objective_learns_variance(j->objective)};
+    if (!status) status = vn_train_check_net(&checked, err);
+    if (!status && j->classifies) status = vn_train_classifier_times(&j->o, j->net, err);
     json_decref(config);
+    return status;
+}
+
+/* The objective says what a denoiser has to answer, and a classifier at which times it learns. */
+static vn_status open_learning(job *j, vn_err *err) {
+    vn_status status = j->classifies ? open_net(j, err) : open_objective(j, err);
+    if (!status) status = j->classifies ? open_objective(j, err) : open_net(j, err);
     return status;
 }
 
@@ -294,14 +289,14 @@ static json_t *describe(const job *j) {
             shape = NULL;
         }
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:{s:o, s:s, s:o, s:I, s:o*, s:I, s:I}, s:o}", "vane",
+        "{s:s, s:s, s:s, s:s, s:I, s:o, s:o*, s:{s:o, s:s, s:o, s:I, s:o*, s:I, s:I}, s:o}", "vane",
         vn_version(), "model", vn_net_get_row(j->net)->row.name, "path", j->path_text, "predict",
         j->prediction.row->row.name, "seed", (json_int_t)j->o.seed, "classes",
-        text_list(j->names, info->classes), "sampling", vn_sampling_defaults_to_json(&j->sampling),
-        "data", j->rows ? "name" : "source", vn_json_string(j->source), "kind", info->source,
-        "shape", shape, "count", (json_int_t)info->count, "skipped", skipped, "held",
-        (json_int_t)info->held, "fingerprint", (json_int_t)info->fingerprint, "train",
-        vn_train_options_to_json(&j->o));
+        text_list(j->names, info->classes), "sampling",
+        j->classifies ? NULL : vn_sampling_defaults_to_json(&j->sampling), "data",
+        j->rows ? "name" : "source", vn_json_string(j->source), "kind", info->source, "shape",
+        shape, "count", (json_int_t)info->count, "skipped", skipped, "held", (json_int_t)info->held,
+        "fingerprint", (json_int_t)info->fingerprint, "train", vn_train_options_to_json(&j->o));
 }
 
 static vn_status save_list(const job *j, vn_err *err) {
@@ -328,7 +323,7 @@ static vn_status create(job *j, vn_err *err) {
                                           vn_net_output(vn_net_get_io(j->net), "variance"));
     if (!vane || !scheduler) status = vn_no_memory(err);
     if (!status) {
-        const vn_model_parts parts = {.pipeline = "DDPMPipeline",
+        const vn_model_parts parts = {.pipeline = j->classifies ? "VaneClassifier" : "DDPMPipeline",
                                       .folder = vn_net_get_row(j->net)->folder,
                                       .config = vn_net_config(j->net),
                                       .scheduler = scheduler,
@@ -347,14 +342,14 @@ static vn_status create(job *j, vn_err *err) {
 
 static vn_status start(job *j, const vn_train_options *requested, vn_err *err) {
     j->o = *requested;
-    vn_status status = vn_train_options_settle(&j->o, err);
+    vn_status status = find_role(j, err);
+    if (!status) status = vn_train_options_settle(&j->o, err);
     if (!status) status = check_outside(j, err);
     if (!status) status = check_names(j, err);
     if (!status) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
     if (!status) status = open_data(j, err);
-    if (!status && !vn_data_get_info(j->data)->classes) j->o.drop = 0;
-    if (!status) status = open_objective(j, err);
-    if (!status) status = open_net(j, err);
+    if (!status && (j->classifies || !vn_data_get_info(j->data)->classes)) j->o.drop = 0;
+    if (!status) status = open_learning(j, err);
     if (!status) status = check_memory(j, err);
     if (!status)
         j->sampling = vn_sampling_defaults_choose(
@@ -388,6 +383,8 @@ static vn_status resume(job *j, const vn_train_options *requested, vn_err *err) 
     status = vn_train_options_resume(stored, requested, &j->o, err);
     if (status) return vn_fail_in(err, "%s", j->out);
     j->o.model = NULL; /* the run's config.json says it */
+    j->classifies =
+        vn_train_is_classifier(json_string_value(json_object_get(j->dir.vane, "model")));
     keep_size(j);
     read_shape(j);
     status = read_names(j, err);
@@ -403,13 +400,28 @@ static vn_status resume(job *j, const vn_train_options *requested, vn_err *err) 
         vn_sampling_defaults_from_json(json_object_get(j->dir.vane, "sampling"), &j->sampling, err);
     if (status) return vn_fail_in(err, "%s/vane.json", j->out);
     status = open_path(j, err);
-    if (!status) status = open_objective(j, err);
-    if (!status) status = open_net(j, err);
+    if (!status) status = open_learning(j, err);
     if (!status) status = check_memory(j, err);
     return status;
 }
 
 /* ---- the public call ------------------------------------------------------------------------- */
+
+/* "data: 10 classes; path rectified, predicts velocity". */
+static void say_task(const job *j, const vn_data_info *info) {
+    char classes[32] = "no classes";
+    if (info->classes)
+        snprintf(classes, sizeof classes, "%d class%s", (int)info->classes,
+                 info->classes == 1 ? "" : "es");
+    if (j->classifies)
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %s to tell apart; path %s%s", j->source, classes,
+               j->path_text,
+               j->o.times && vn_times_are_clean(j->o.times) ? ", at t = 0: clean samples alone"
+                                                            : "");
+    else
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %s; path %s, predicts %s", j->source, classes,
+               j->path_text, j->prediction.row->row.name);
+}
 
 static vn_status run(job *j, vn_trained *result, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
@@ -424,7 +436,8 @@ static vn_status run(job *j, vn_trained *result, vn_err *err) {
                           .sampling = j->sampling,
                           .run = j->out};
     preview.sampling.steps = vn_sampling_defaults_steps_on(&j->sampling, j->path);
-    const bool show = vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
+    const bool show =
+        !j->classifies && vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
     const vn_train_part part = {.net = j->net};
     const vn_train_setup setup = {
         .device = &j->vn->device,
@@ -451,13 +464,7 @@ static vn_status run(job *j, vn_trained *result, vn_err *err) {
         .preview_every = j->o.preview_every,
         .preview = show ? vn_preview_draw : NULL,
         .user = &preview};
-    if (info->classes == 0)
-        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: no classes; path %s, predicts %s", j->source,
-               j->path_text, j->prediction.row->row.name);
-    else
-        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %d class%s; path %s, predicts %s", j->source,
-               (int)info->classes, info->classes == 1 ? "" : "es", j->path_text,
-               j->prediction.row->row.name);
+    say_task(j, info);
     if (info->brings_noise)
         vn_log(&j->vn->watch, VN_LOG_INFO, "%s: each sample brings its noise", j->source);
     const vn_status status = vn_train_run(&setup, result, err);

@@ -11,7 +11,7 @@
 #include "cli/pipe.h"
 
 typedef struct args {
-    const char *source, *out, *weak, *like;
+    const char *source, *out, *weak, *classifier, *like;
     vn_model_options opened;
     cli_numbers guidance, sigmas;
     cli_texts guides, classes;
@@ -65,6 +65,11 @@ static const cli_option rows[] = {
     CLI_ROW("weak", CLI_TEXT, weak, "SOURCE",
             "the lesser model that guides such as autoguidance push away from: a run or a world of "
             "the same path and shape",
+            .unset = "a world's own"),
+    CLI_ROW("classifier", CLI_TEXT, classifier, "CLF",
+            "what tells the classes to the guides classifier and classifier-gradient: a "
+            "classifier's run or a world, of the same path and shape; a SOURCE that knows no "
+            "classes has those of CLF",
             .unset = "a world's own"),
 
     CLI_SECTION("Restoration and editing"),
@@ -255,6 +260,12 @@ static vn_status open_weak(cli_session *s, args *a, const vn_model_options *opti
     return vn_model_open_with(s->vn, a->weak, options, &a->o.weak);
 }
 
+static int32_t classes_of(const vn_model *model) {
+    vn_model_info info = vn_model_info_default();
+    vn_model_get_info(model, &info);
+    return info.classes;
+}
+
 static vn_status choose_classes(vn_model *model, args *a) {
     const vn_status status = cli_find_classes(model, &a->classes, &a->labels, &a->refused);
     if (status || a->labels.count == 0) return status;
@@ -281,10 +292,14 @@ static vn_status sample(cli_session *s, args *a) {
     vn_status status = cli_open(s);
     if (!status) status = vn_model_open_with(s->vn, a->source, &a->opened, &model);
     if (!status && a->weak) status = open_weak(s, a, &a->opened);
-    if (!status) status = choose_classes(model, a);
+    if (!status && a->classifier) status = vn_model_open(s->vn, a->classifier, &a->o.classifier);
+    vn_model_info info = vn_model_info_default();
+    if (!status) status = vn_model_get_info(model, &info);
+    /* a model without classes has those of its classifier */
+    vn_model *named = info.classes == 0 && a->o.classifier ? a->o.classifier : model;
+    if (!status) status = choose_classes(named, a);
     if (!status) {
-        vn_model_info info = vn_model_info_default();
-        vn_model_get_info(model, &info);
+        info.classes = classes_of(named);
         /* then the file says how many, unless the user does */
         bool by_file = a->o.noise_file || a->o.observed_file || a->o.init_file;
         if (a->o.count == 0 && !by_file) a->o.count = chosen_count(&info, &a->o);
@@ -297,6 +312,7 @@ static vn_status sample(cli_session *s, args *a) {
         status = a->refused ? VN_BAD_ARGUMENT : sample_and_save(s, model, a);
     }
     vn_model_close(&a->o.weak);
+    vn_model_close(&a->o.classifier);
     vn_model_close(&model);
     return status;
 }
@@ -304,7 +320,7 @@ static vn_status sample(cli_session *s, args *a) {
 /* Whether OUT is a file that is read from: it would be gone, and with it the way to draw the same
  * again. */
 static bool reads_out(const args *a) {
-    const char *const read[] = {a->source, a->o.noise_file,    a->weak,
+    const char *const read[] = {a->source, a->o.noise_file,    a->weak,       a->classifier,
                                 a->like,   a->o.observed_file, a->o.init_file};
     struct stat out, one;
     if (stat(a->out, &out) != 0 || !S_ISREG(out.st_mode)) return false;

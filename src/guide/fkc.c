@@ -112,7 +112,8 @@ const vn_guide_row vn_fkc_guide = {
     .row = {"fkc", "weighs and resamples particles so that cfg draws from p(x|y)^G p(x)^(1-G)",
             "2503.02819", params},
     .stage = VN_GUIDE_FINISH,
-    .needs = VN_NEEDS_SDE | VN_NEEDS_ROUTE | VN_NEEDS_NULL | VN_NEEDS_CONDITION,
+    .needs =
+        VN_NEEDS_SDE | VN_NEEDS_ROUTE | VN_NEEDS_NULL | VN_NEEDS_CONDITION | VN_TAKES_CLASSIFIER,
     .only_with = "cfg",
     .passes = 2,
     .slots = SLOTS,

@@ -107,10 +107,11 @@ enum {
     VN_NEEDS_CLASSIFIER = 16, /* denoiser->classify */
     /* the user's, or a classifier whose log p(label|x0) takes its place */
     VN_NEEDS_REWARD = 32,
-    VN_NEEDS_X0_EPS = 64,   /* a sampler that uses x0 and eps each as the guide sets them */
-    VN_NEEDS_SDE = 128,     /* a sampler that follows the reverse SDE */
-    VN_NEEDS_ROUTE = 256,   /* levels that no other guide or sampler has changed */
-    VN_NEEDS_EMBEDDED = 512 /* a denoiser that takes guidance as an input */
+    VN_NEEDS_X0_EPS = 64,      /* a sampler that uses x0 and eps each as the guide sets them */
+    VN_NEEDS_SDE = 128,        /* a sampler that follows the reverse SDE */
+    VN_NEEDS_ROUTE = 256,      /* levels that no other guide or sampler has changed */
+    VN_NEEDS_EMBEDDED = 512,   /* a denoiser that takes guidance as an input */
+    VN_TAKES_CLASSIFIER = 1024 /* no need: it follows denoiser->classify where there is one */
 };
 
 typedef struct vn_guide_row {

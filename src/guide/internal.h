@@ -9,7 +9,7 @@
 /* clang-format off */
 #define VN_GUIDES(ROW) \
     ROW(cfg) ROW(embedded) \
-    ROW(classifier) ROW(energy) \
+    ROW(classifier) ROW(classifier_gradient) ROW(energy) \
     ROW(fk) ROW(fkc) ROW(gibbs_like) \
     ROW(negative) ROW(compose) ROW(perp_neg) ROW(autoguidance) ROW(icg) ROW(tsg) \
     ROW(apg) ROW(cfg_zero_star) ROW(cfg_plus_plus) ROW(rectified_cfg_plus_plus) \

@@ -8,7 +8,9 @@
 static const char *lacking(const vn_guide_means *m, const vn_guide_row *row, unsigned met) {
     const vn_denoiser *d = m->denoiser;
     const unsigned needs = row->needs & ~met;
-    if ((needs & VN_NEEDS_CONDITION) && !vn_conditions_count(&d->conditions)) return "conditions";
+    const bool told = d->unconditional && !(needs & VN_NEEDS_CLASSIFIER); /* by it alone */
+    if ((needs & VN_NEEDS_CONDITION) && (told || !vn_conditions_count(&d->conditions)))
+        return told ? "conditions of its own, beside those of its classifier" : "conditions";
     if ((needs & VN_NEEDS_NULL) && !d->conditions.has_null) return "the null condition";
     if ((needs & VN_NEEDS_WEAK) && !(d->can & VN_CAN_WEAK)) return "a weak model";
     if ((needs & VN_NEEDS_VJP) && !(d->can & VN_CAN_VJP)) return "derivatives";

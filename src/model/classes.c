@@ -56,11 +56,12 @@ static const char *class_name(const void *from, int32_t i) {
 vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class,
                                 vn_err *err) {
     const vn_net_io *io = vn_net_get_io(vn_model_net(m));
-    const int64_t rows = vn_net_labels(io);
+    const vn_port *told = m->row->classifies ? vn_net_output(io, "logits") : NULL;
+    const int64_t rows = told ? told->shape.dim[1] : vn_net_labels(io);
     if (rows > INT32_MAX)
         return vn_fail(err, VN_BAD_FILE, "%s: %lld classes", m->source, (long long)rows);
-    vn_status status = find_null_row(m, dir, null_class, err);
-    m->has_null = m->null_row >= 0 || !vn_net_input(io, "class_labels");
+    vn_status status = told ? VN_OK : find_null_row(m, dir, null_class, err);
+    m->has_null = !told && (m->null_row >= 0 || !vn_net_input(io, "class_labels"));
     if (status || rows == 0) return status;
     const int32_t classes = (int32_t)rows - (m->null_row >= 0);
     const json_t *names = json_object_get(dir->vane, "classes");

@@ -4,7 +4,8 @@
 
 #include "model/model.h"
 
-extern const vn_model_row vn_network_model, vn_world_model, vn_callback_model_row;
+extern const vn_model_row vn_network_model, vn_classifier_model, vn_world_model,
+    vn_callback_model_row;
 
 /* names[i] = name(from, i), or its number where that is NULL. */
 vn_status vn_model_copy_names(vn_model *m, int32_t classes,

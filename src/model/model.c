@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static const vn_model_row *const rows[] = {&vn_network_model, &vn_world_model,
+static const vn_model_row *const rows[] = {&vn_classifier_model, &vn_network_model, &vn_world_model,
                                            &vn_callback_model_row};
 const vn_table vn_model_kinds = {"kind of model", rows, 0, VN_COUNT(rows), NULL, NULL};
 
@@ -113,8 +113,8 @@ static vn_status take_path(vn_model *m, const char *requested, vn_err *err) {
                              : vn_prediction_parse(path->row->prediction, &m->prediction, err);
 }
 
-vn_status vn_model_denoise(vn_model *m, const char *requested, const vn_denoiser **out,
-                           vn_err *err) {
+static vn_status open_denoiser(vn_model *m, const char *requested, const vn_denoiser **out,
+                               vn_err *err) {
     vn_status status = VN_OK;
     *out = NULL;
     if (m->held)
@@ -134,6 +134,21 @@ vn_status vn_model_denoise(vn_model *m, const char *requested, const vn_denoiser
     m->denoiser.tokens = m->tokens;
     *out = &m->denoiser;
     return status;
+}
+
+vn_status vn_model_denoise(vn_model *m, const char *requested, const vn_denoiser **out,
+                           vn_err *err) {
+    *out = NULL;
+    if (!m->row->classifies) return open_denoiser(m, requested, out, err);
+    return vn_fail(err, VN_UNSUPPORTED, "%s: is a classifier; samples are drawn from denoisers",
+                   m->source);
+}
+
+vn_status vn_model_classifier(vn_model *m, const char *requested, const vn_denoiser **out,
+                              vn_err *err) {
+    const vn_status status = open_denoiser(m, requested, out, err);
+    if (status || (*out)->classify) return status;
+    return vn_fail(err, VN_UNSUPPORTED, "%s: tells no classes: it is no classifier", m->source);
 }
 
 /* ---- sharing --------------------------------------------------------------------------------- */

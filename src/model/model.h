@@ -64,6 +64,7 @@ typedef struct vn_model_row {
     bool any_path;              /* it is right on every path, with any prediction */
     /* where its files name no path, the user has to; else such a model is on the rectified path */
     bool needs_path;
+    bool classifies; /* its denoiser has `classify` alone: nothing is drawn from it */
 } vn_model_row;
 
 extern const vn_table vn_model_kinds; /* of vn_model_row; found by detect, in this order */
@@ -150,6 +151,14 @@ vn_status vn_model_of_callback(vn_context *vn, const vn_engine *engine,
 /* The model's denoiser, owned by the model. A model that has a path is on that one, and `path` is
  * NULL or the same; one that has none is on `path`. */
 vn_status vn_model_denoise(vn_model *model, const char *path, const vn_denoiser **out, vn_err *err);
+
+/* Likewise what it has to say of classes: a denoiser with `classify`, and perhaps with nothing
+ * else. VN_UNSUPPORTED where it tells no classes. */
+vn_status vn_model_classifier(vn_model *model, const char *path, const vn_denoiser **out,
+                              vn_err *err);
+/* logits [n,classes] of x [n, one sample] at a level, of a classifier's run. */
+vn_status vn_model_logits(vn_model *m, int64_t n, const float *x, const vn_level *level,
+                          float *logits, vn_err *err);
 
 /* How many samples one sampling run should hold, where the user does not say. */
 int64_t vn_model_batch(const vn_model *m);
@@ -250,5 +259,23 @@ typedef struct vn_pair_denoiser {
 vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoiser *of_main,
                        const vn_model *weak, const vn_denoiser *of_weak, vn_denoiser *out,
                        vn_err *err);
+
+/* ---- a model and a classifier as one (classified.c) ------------------------------------------ */
+
+typedef struct vn_classified_denoiser {
+    vn_denoiser main;
+    const vn_denoiser *classifier;
+    bool unconditional; /* main knows no classes */
+    int64_t capacity;
+    vn_condition *null; /* [capacity] VN_CONDITION_NULL */
+} vn_classified_denoiser;
+
+/* VN_BAD_ARGUMENT names what keeps the classifier from telling the classes of the model's samples,
+ * with the values of both. The classifier and the models outlive *out; main is copied. Close with
+ * vn_classified_close, also after a failure. */
+vn_status vn_classified_open(vn_classified_denoiser *d, const vn_denoiser *main,
+                             const vn_model *of_main, const vn_denoiser *classifier,
+                             const vn_model *of_classifier, vn_denoiser *out, vn_err *err);
+void vn_classified_close(vn_classified_denoiser *d); /* safe on a zeroed one */
 
 #endif

@@ -9,9 +9,9 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(vn_model_net(m));
     const int64_t channels = vn_net_sample(io).dim[0], gives = vn_net_out_channels(io);
     const vn_role role = vn_net_get_row(vn_model_net(m))->role;
-    if (role != VN_ROLE_DENOISER)
-        return vn_fail(err, VN_UNSUPPORTED, "%s: a %s; samples are drawn from denoisers", m->source,
-                       role == VN_ROLE_ENCODER ? "text encoder" : "classifier");
+    if (role == VN_ROLE_ENCODER)
+        return vn_fail(err, VN_UNSUPPORTED, "%s: a text encoder; samples are drawn from denoisers",
+                       m->source);
     m->sample = vn_net_sample(io);
     const json_t *shape = json_object_get(json_object_get(dir->vane, "data"), "shape");
     if (json_array_size(shape) == (size_t)m->sample.rank)
@@ -39,6 +39,7 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     if (m->sample.dim[0] != channels)
         return vn_fail(err, VN_BAD_FILE, "%s: vane.json has %lld channels, config.json %lld",
                        m->source, (long long)m->sample.dim[0], (long long)channels);
+    if (m->row->classifies) return VN_OK;
     if (gives != channels && !vn_net_output(io, "variance"))
         return vn_fail(err, VN_UNSUPPORTED,
                        "%s: takes %lld channels and gives %lld; a denoiser gives what it takes",

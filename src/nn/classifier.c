@@ -3,6 +3,7 @@
  * scales and shifts, which halves the image within residual blocks, and then attention pooling or
  * the mean over pixels. Points go through residual layers. With the time as an input it classifies
  * noisy samples, which classifier guidance needs; without it, finished samples, for evaluation.
+ * Given labels it also answers with log p(label | x) [N,1], whose gradient guidance follows.
  * Config class "VaneClassifier", vane's own; weights have the names of diffusers' UNet2DModel, and
  * docs/formats.md says which of guided-diffusion's they are. */
 #include "nn/classifier.h"
@@ -76,7 +77,15 @@ static vn_status open_classifier(const json_t *config, void **self, vn_net_io *i
                                     c->pool == VN_CLASSIFIER_POOL_ATTENTION};
     vn_net_add_sample(io, c->input == VN_CLASSIFIER_IMAGE, c->in_channels);
     if (c->time) vn_net_add_time(io, 0);
+    vn_net_add_input(io, (vn_port){.name = "label",
+                                   .dtype = VN_I32,
+                                   .shape = VN_SHAPE(VN_DIM_BATCH),
+                                   .below = c->num_classes,
+                                   .optional = true});
     vn_net_add_output(io, vn_port_of_sample("logits", false, c->num_classes));
+    vn_port of_label = vn_port_of_sample("log_probability", false, 1);
+    of_label.optional = true;
+    vn_net_add_output(io, of_label);
     *self = c;
     return VN_OK;
 }
@@ -171,7 +180,13 @@ static void build(const void *self, const vn_scope *s) {
     x = c->input == VN_CLASSIFIER_POINTS
             ? vn_mlp_trunk(s, x, &time, c->in_channels, width, c->layers_per_block, c->dropout)
             : encode_image(s, c, x, &time);
-    vn_scope_output(s, "logits", vn_layer_linear(s, "head", x, last_channels(c), c->num_classes));
+    vn_node *logits = vn_layer_linear(s, "head", x, last_channels(c), c->num_classes);
+    vn_scope_output(s, "logits", logits);
+    if (!logits) return;
+    vn_node *nll = vn_cross_entropy(s->g, logits, vn_scope_input(s, "label"));
+    vn_scope_output(
+        s, "log_probability",
+        vn_affine(s->g, vn_reshape(s->g, nll, VN_SHAPE(logits->shape.dim[0], 1)), -1, 0));
 }
 
 const vn_net_row vn_classifier_net = {

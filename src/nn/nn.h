@@ -124,6 +124,7 @@ typedef struct vn_net_row {
 } vn_net_row;
 
 extern const vn_table vn_models[VN_ROLE_COUNT]; /* of vn_net_row, by role */
+extern const vn_table vn_trained_models;        /* of vn_net_row: what can be trained */
 /* The rows of all roles; NULL past the last. */
 const vn_net_row *vn_net_row_at(size_t i);
 

@@ -11,7 +11,7 @@
 #define VN_OBJECTIVES(ROW) \
     ROW(dsm) ROW(cfm) ROW(esm) \
     ROW(ism) ROW(ssm) \
-    ROW(hybrid)
+    ROW(hybrid) ROW(cross_entropy)
 /* clang-format on */
 
 #define VN_DECLARE_OBJECTIVE(name) extern const vn_objective_row vn_##name##_objective;

@@ -18,6 +18,7 @@ struct vn_objective {
     bool stratified;
     double drop;
     int32_t null_label;
+    bool classifier;
     uint64_t seed;
 };
 
@@ -42,6 +43,12 @@ static vn_status choose_objective(vn_objective *o, const vn_table *table, const 
     if (status) return status;
     o->row = (const vn_objective_row *)o->choice.row;
     const char *prediction = o->prediction.row->row.name;
+    if (o->classifier != o->row->classifies)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       o->classifier ? "the objective %s trains denoisers; cross-entropy is for "
+                                       "classifiers"
+                                     : "the objective %s trains classifiers: name one as the model",
+                       o->row->row.name);
     if (!among(prediction, o->row->predictions))
         return vn_fail(err, VN_BAD_ARGUMENT, "the objective %s trains %s, not %s", o->row->row.name,
                        o->row->predictions, prediction);
@@ -65,6 +72,9 @@ static vn_status choose_times(vn_objective *o, const char *text, vn_err *err) {
     if (status) return status;
     o->times = &vn_times_rows[o->times_choice.index];
     o->stratified = o->times->stratified;
+    if (!o->times->quantile && !o->classifier)
+        return vn_fail(err, VN_BAD_ARGUMENT, "times %s: only classifiers learn of clean samples",
+                       o->times->row.name);
     const vn_param *params = o->times->row.params;
     for (int i = 0; params && params[i].name; i++)
         if (strcmp(params[i].name, "stratified") == 0)
@@ -91,7 +101,10 @@ vn_status vn_objective_open(const vn_objective_options *options, vn_objective **
     o->null_label = options->null_label;
     o->seed = options->seed;
     memcpy(o->asked, options->asked, sizeof o->asked);
-    const char *objective = options->objective ? options->objective : o->prediction.row->objective;
+    o->classifier = options->classifier;
+    const char *objective = options->objective    ? options->objective
+                            : options->classifier ? vn_cross_entropy_objective.row.name
+                                                  : o->prediction.row->objective;
     vn_status status = choose_objective(o, options->table, objective, err);
     if (!status)
         status = choose_times(o, options->times ? options->times : o->path->row->times, err);
@@ -109,6 +122,19 @@ bool vn_objective_learns_variance(const vn_objective *o) {
     return o->row->learns_variance;
 }
 
+bool vn_objective_classifies(const vn_objective *o) {
+    return o->row->classifies;
+}
+
+const vn_held_measure *vn_objective_measure(const vn_objective *o) {
+    return o->row->measure;
+}
+
+bool vn_times_are_clean(const char *text) {
+    vn_choice choice;
+    return !vn_choice_parse(text, TIMES, &choice, NULL) && !vn_times_rows[choice.index].quantile;
+}
+
 /* ---- a batch --------------------------------------------------------------------------------- */
 
 static double draw_time(const vn_objective *o, const vn_objective_batch *b, uint64_t sample) {
@@ -120,6 +146,10 @@ static double draw_time(const vn_objective *o, const vn_objective_batch *b, uint
     return vn_path_snap(o->path, fmin(fmax(t, MIN_TIME), 1));
 }
 
+static vn_level draw_level(const vn_objective *o, const vn_objective_batch *b, uint64_t sample) {
+    return o->times->quantile ? vn_path_level(o->path, draw_time(o, b, sample)) : vn_level_clean;
+}
+
 static int32_t draw_label(const vn_objective *o, const vn_objective_batch *b, int64_t i,
                           uint64_t sample) {
     const bool dropped = vn_random_double(o->seed, VN_STREAM_DROP, sample, b->step) < o->drop;
@@ -129,20 +159,22 @@ static int32_t draw_label(const vn_objective *o, const vn_objective_batch *b, in
 /* The inputs of one sample, while x holds its eps. */
 static void fill_inputs(const vn_objective *o, const vn_loss *loss, const vn_objective_batch *b,
                         int64_t i, const vn_coefficients *m) {
-    const vn_loss_sample s = {.choice = &o->choice,
-                              .path = o->path,
-                              .prediction = &o->prediction,
-                              .level = &b->level[i],
-                              .m = m,
-                              .size = b->size,
-                              .x0 = b->x0 + i * b->size,
-                              .eps = b->x + i * b->size,
-                              .seed = o->seed,
-                              .sample = b->first + (uint64_t)i,
-                              .step = b->step};
+    vn_loss_sample s = {.choice = &o->choice,
+                        .path = o->path,
+                        .prediction = &o->prediction,
+                        .level = &b->level[i],
+                        .m = m,
+                        .size = b->size,
+                        .x0 = b->x0 + i * b->size,
+                        .eps = b->x + i * b->size,
+                        .label = b->labels ? b->labels[i] : VN_LABEL_NULL,
+                        .seed = o->seed,
+                        .sample = b->first + (uint64_t)i,
+                        .step = b->step};
     for (int k = 0; k < loss->inputs; k++) {
         const vn_loss_input *in = &loss->input[k];
         const int64_t row = vn_shape_count(&in->node->shape) / in->node->shape.dim[0];
+        s.row = row;
         if (in->fill && b->input[k]) in->fill(&s, b->input[k] + i * row);
     }
 }
@@ -168,7 +200,7 @@ static void mix(const vn_objective_batch *b, int64_t i) {
 static void fill_row(const vn_objective *o, const vn_loss *loss, const vn_objective_batch *b,
                      int64_t i) {
     const uint64_t sample = b->first + (uint64_t)i;
-    const vn_level l = b->level[i] = vn_path_level(o->path, draw_time(o, b, sample));
+    const vn_level l = b->level[i] = draw_level(o, b, sample);
     const vn_coefficients m = vn_prediction_coefficients(&o->prediction, &l);
     draw_noise(o, b, i);
     fill_inputs(o, loss, b, i, &m);
@@ -255,6 +287,7 @@ vn_node *vn_objective_build(const vn_objective *o, int loss, vn_loss *l) {
     l->prediction = &o->prediction;
     l->null_label = o->null_label;
     l->inputs = 0;
+    l->measured = NULL;
     if (!l->x) return NULL;
     return (loss ? o->row->more[loss - 1].loss : o->row->loss)(&o->choice, l);
 }

@@ -18,7 +18,8 @@ typedef struct vn_times_row {
     /* u covers [0,1) evenly over the batch; else as the row's parameter "stratified" says, if it
      * has one */
     bool stratified;
-    double (*quantile)(const vn_choice *c, const vn_path *p, double u); /* t from u in (0,1) */
+    /* t from u in (0,1); NULL: all samples are clean, t = 0, which is for classifiers alone */
+    double (*quantile)(const vn_choice *c, const vn_path *p, double u);
 } vn_times_row;
 
 extern const vn_times_row vn_times_rows[];
@@ -46,6 +47,8 @@ typedef struct vn_loss_sample {
     const vn_coefficients *m; /* of the prediction, at the level */
     int64_t size;
     const float *x0, *eps;       /* [size]: x_t = alpha x0 + sigma eps */
+    int32_t label;               /* of the data, though it be dropped; VN_LABEL_NULL: none */
+    int64_t row;                 /* numbers in the input's row that is filled */
     uint64_t seed, sample, step; /* what draws are keyed by */
 } vn_loss_sample;
 
@@ -113,6 +116,7 @@ typedef struct vn_loss {
     int32_t null_label;
     int inputs;
     vn_loss_input input[VN_LOSS_INPUTS];
+    vn_node *measured; /* [N,..] what the row's `measure` looks at; NULL: nothing */
 } vn_loss;
 
 /* For losses. Inputs of a batch: f32, the batch axis first. */
@@ -129,11 +133,23 @@ typedef struct vn_part_loss {
     vn_node *(*loss)(const vn_choice *c, vn_loss *l); /* rank 0 */
 } vn_part_loss;
 
+/* What is measured on held-out samples beside the loss. */
+typedef struct vn_held_measure {
+    size_t bytes;    /* of a state, which is all zeros before the first sample */
+    int64_t samples; /* that it wants, at most */
+    /* Adds a sample of the label, at the level: its numbers of vn_loss.measured [size]. */
+    void (*add)(void *state, const float *numbers, int64_t size, int32_t label,
+                const vn_level *level);
+    /* Writes them as members of a JSON object, each after a comma. */
+    void (*write)(const void *state, FILE *to);
+} vn_held_measure;
+
 typedef struct vn_objective_row {
     vn_row row;
     const char *predictions; /* what it can train: "x0|eps|v" */
     unsigned asks;           /* sum of 1 << vn_asked */
     bool learns_variance;    /* it trains networks that learn the variance of a step */
+    bool classifies;         /* it trains classifiers, and nothing else does */
     /* Refuses what cannot be, and sets what follows from the prediction; NULL: nothing to do. */
     vn_status (*check)(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
                        vn_err *err);
@@ -141,6 +157,7 @@ typedef struct vn_objective_row {
     vn_node *(*loss)(const vn_choice *c, vn_loss *l);
     /* Parts that have losses of their own; the loss above trains all others. NULL: none has. */
     const vn_part_loss *more;
+    const vn_held_measure *measure; /* NULL: the loss says all */
 } vn_objective_row;
 
 extern const vn_table vn_objectives; /* of vn_objective_row */
@@ -153,6 +170,7 @@ typedef struct vn_objective_options {
     const char *times;               /* NULL: the path's own */
     double drop;                     /* probability of the null label, in [0,1] */
     int32_t null_label;              /* K; < 0: no labels */
+    bool classifier;                 /* the network is one; objective NULL is then cross-entropy */
     uint64_t seed;
     /* with the same path and prediction; must outlive the objective. NULL: there is none */
     const vn_denoiser *asked[VN_ASK_COUNT];
@@ -165,6 +183,12 @@ vn_status vn_objective_open(const vn_objective_options *options, vn_objective **
 void vn_objective_close(vn_objective **o);
 /* Whether it trains networks that learn a variance, and no others (vn_net_io). */
 bool vn_objective_learns_variance(const vn_objective *o);
+/* Whether it trains classifiers: then batches have labels though the network takes none. */
+bool vn_objective_classifies(const vn_objective *o);
+/* NULL: nothing is measured. */
+const vn_held_measure *vn_objective_measure(const vn_objective *o);
+/* Whether the text names times at which all samples are clean. */
+bool vn_times_are_clean(const char *text);
 
 /* One batch; arrays are the caller's. Any layout of a sample's numbers will do, if all arrays have
  * it. */
@@ -205,5 +229,25 @@ int64_t vn_objective_loss_every(const vn_objective *o, int loss);
 vn_node *vn_objective_build(const vn_objective *o, int loss, vn_loss *l);
 /* The part of loss 1, 2, .., for messages. */
 const char *vn_objective_loss_part(const vn_objective *o, int loss);
+
+/* ---- how well a classifier tells classes (class_quality.c) ----------------------------------- */
+
+#define VN_CLASS_BINS 10
+
+/* Sums over samples; all zeros: there were none. */
+typedef struct vn_class_quality {
+    double count, right, nll;
+    double bin_right[VN_CLASS_BINS], bin_confidence[VN_CLASS_BINS]; /* by confidence */
+} vn_class_quality;
+
+/* Adds a sample of the label by its logits [classes]; without a label it does not count. */
+void vn_class_quality_add(vn_class_quality *q, const float *logits, int64_t classes, int32_t label);
+/* Adds the samples of `more`. */
+void vn_class_quality_join(vn_class_quality *q, const vn_class_quality *more);
+/* The part that is right; minus log p(label), in nats; the expected calibration error, in bins of
+ * equal width. NaN without samples. */
+double vn_class_accuracy(const vn_class_quality *q);
+double vn_class_nll(const vn_class_quality *q);
+double vn_class_ece(const vn_class_quality *q);
 
 #endif

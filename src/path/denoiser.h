@@ -45,8 +45,8 @@ typedef struct vn_classify {
     const vn_level *level;         /* one for all rows */
     const vn_condition *condition; /* [n], none of them VN_CONDITION_NULL */
     float *log_probability;        /* out [n]; or NULL */
-    /* out [n,size]: sigma^2/alpha times the gradient, by which guidance shifts x0; finite at
-     * alpha = 0; or NULL */
+    /* out [n,size]: sigma^2/alpha times the gradient, by which guidance shifts x0; at alpha = 0 its
+     * limit, or 0 where that is not known; or NULL */
     float *shift;
 } vn_classify;
 
@@ -84,6 +84,7 @@ typedef struct vn_denoiser {
                        double *x0, double *eps, vn_err *err);
     /* p(condition|x_t) beside the denoiser; NULL: it has none. */
     vn_status (*classify)(void *self, const vn_classify *q, vn_err *err);
+    bool unconditional; /* its own passes know no condition: those it has are of `classify` */
 } vn_denoiser;
 
 #endif

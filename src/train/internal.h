@@ -23,6 +23,7 @@ typedef struct vn_scorer {
     bool called[VN_TRAIN_PARTS]; /* in the graph, from site on */
     vn_loss parts;               /* what the loss is made of */
     vn_node *loss;
+    float *measured; /* [batch,..] of parts.measured, where that is asked for; else NULL */
     vn_weight_set wanted[VN_TRAIN_PARTS]; /* weights whose gradients are taken */
     vn_gradients by;                      /* with training */
     const struct vn_scorer *reader;       /* of the same batches: it has read x0 and labels */
@@ -76,6 +77,7 @@ typedef struct vn_trainer {
     double more[VN_OBJECTIVE_LOSSES]; /* the others, when last taken; NaN: not yet */
     double smooth;                    /* running mean of the loss; NaN before the first step */
     double held_loss;                 /* NaN: unknown */
+    void *held_state;                 /* of the objective's measure, beside held_loss; or NULL */
     double saved, previewed;          /* when */
     double preview_seconds;           /* what the latest preview took */
     int64_t saved_step;               /* of the checkpoint on disk */

@@ -124,6 +124,8 @@ vn_status vn_train_log_line(vn_trainer *t, double rate, bool durable, vn_err *er
         put(line, key, t->more[i]);
     }
     put(line, "held_loss", t->held_loss);
+    if (t->held_state && isfinite(t->held_loss))
+        vn_objective_measure(t->s->objective)->write(t->held_state, line);
     put(line, "learning_rate", rate);
     put(line, "grad_norm", t->grad_norm);
     put(line, "images_per_s",

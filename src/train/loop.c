@@ -30,10 +30,21 @@ static bool finished(const vn_trainer *t) {
     return progress(t) >= 1;
 }
 
+/* What the objective measures of the batch that was scored. */
+static void measure_held(const vn_trainer *t, const vn_held_measure *measure) {
+    const vn_scorer *c = &t->held;
+    const int64_t size = vn_shape_count(&c->parts.measured->shape) / c->batch;
+    for (int64_t i = 0; i < c->batch; i++)
+        measure->add(t->held_state, c->measured + i * size, size, c->labels[i], &c->level[i]);
+}
+
 static vn_status score_held(vn_trainer *t, vn_err *err) {
     if (!t->held.program) return VN_OK;
-    const int64_t held = vn_data_get_info(t->s->data)->held;
-    const int64_t samples = held < HELD_SAMPLES ? held : HELD_SAMPLES;
+    const vn_held_measure *measure = t->held_state ? vn_objective_measure(t->s->objective) : NULL;
+    const int64_t held = vn_data_get_info(t->s->data)->held,
+                  wanted = measure ? measure->samples : HELD_SAMPLES;
+    const int64_t samples = held < wanted ? held : wanted;
+    if (measure) memset(t->held_state, 0, measure->bytes);
     double sum = 0;
     int64_t batches = 0;
     for (int64_t at = 0; at < samples; at += t->held.batch, batches++) {
@@ -43,6 +54,7 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
         const vn_status status = vn_scorer_run(&t->held, &which, t->shown, NULL, &loss, err);
         if (status) return status;
         sum += (double)loss;
+        if (measure) measure_held(t, measure);
     }
     t->held_loss = sum / (double)batches;
     return VN_OK;

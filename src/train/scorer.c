@@ -27,6 +27,16 @@ static bool can_call(const vn_scorer *c, const vn_loss_call *call, int part) {
     return vn_graph_status(c->graph, NULL) == VN_OK;
 }
 
+/* What an optional input of one number a sample is where it is left out. */
+static vn_node *zeros_for(vn_graph *g, const vn_port *port, int64_t batch) {
+    if (port->dtype != VN_I32) return vn_fill(g, VN_SHAPE(batch), 0);
+    int32_t *zeros = vn_calloc((size_t)batch, sizeof *zeros);
+    if (!zeros) return vn_graph_fail(g, VN_NO_MEMORY, "out of memory");
+    vn_node *node = vn_const(g, VN_I32, VN_SHAPE(batch), zeros);
+    vn_free(zeros);
+    return node;
+}
+
 /* The inputs of a call: what is given, else the batch's of the same name, and the lengths that go
  * with them. False: the graph has failed. */
 static bool take_inputs(const vn_scorer *c, const vn_loss_call *call, int part, vn_net_nodes *nodes,
@@ -43,6 +53,8 @@ static bool take_inputs(const vn_scorer *c, const vn_loss_call *call, int part, 
                 nodes->in[i] = call->given[k].node;
                 if (nodes->in[i]) vn_extent_take(extent, port, nodes->in[i]);
             }
+        if (!nodes->in[i] && port->optional && port->shape.rank == 1)
+            nodes->in[i] = zeros_for(c->graph, port, extent->batch);
         if (!nodes->in[i] && vn_graph_status(c->graph, NULL) == VN_OK)
             vn_graph_fail(c->graph, VN_BAD_ARGUMENT, "%s: the loss gives nothing for its input %s",
                           vn_part_folder(&c->s->part[part], part), port->name);
@@ -112,10 +124,14 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int loss, int64_t 
     return !status && train ? vn_gradients_open(&c->by, c->loss, NULL, err) : status;
 }
 
-static vn_program_options options_of(const vn_scorer *c, const vn_train_setup *s) {
+/* The loss and, of held-out samples, what is measured beside it. */
+static vn_program_options options_of(const vn_scorer *c, const vn_train_setup *s,
+                                     vn_node *outputs[2]) {
+    outputs[0] = c->loss;
+    outputs[1] = c->parts.measured;
     return (vn_program_options){.device = s->device,
-                                .n_outputs = 1,
-                                .outputs = &c->loss,
+                                .n_outputs = c->training || !c->parts.measured ? 1 : 2,
+                                .outputs = outputs,
                                 .n_grads = c->by.n,
                                 .grads = c->by.node,
                                 .grad_offset = c->by.offset};
@@ -126,7 +142,8 @@ vn_status vn_scorer_measure(const vn_train_setup *s, int loss, int64_t batch, bo
     vn_scorer c = {0};
     vn_footprint f = {0};
     vn_status status = build(&c, s, loss, batch, train, how, err);
-    const vn_program_options options = options_of(&c, s);
+    vn_node *outputs[2];
+    const vn_program_options options = options_of(&c, s, outputs);
     if (!status) status = vn_footprint_open(c.graph, &options, &f, err);
     *bytes = f.bytes;
     *flops = f.cost.flops;
@@ -137,17 +154,20 @@ vn_status vn_scorer_measure(const vn_train_setup *s, int loss, int64_t batch, bo
 
 static vn_status open_arrays(vn_scorer *c, vn_err *err) {
     const size_t n = (size_t)c->batch, size = (size_t)row_size(vn_data_get_info(c->s->data));
-    const bool reads = !c->reader, blind = !vn_program_map(c->program, c->parts.x);
+    const bool reads = !c->reader, measures = !c->training && c->parts.measured;
+    const bool blind = !vn_program_map(c->program, c->parts.x);
     if (reads) c->x0 = vn_alloc_aligned(n * size, sizeof(float));
     const bool pairs = vn_data_get_info(c->s->data)->brings_noise;
     if (reads && pairs) c->noise = vn_alloc_aligned(n * size, sizeof(float));
     if (reads) c->labels = vn_alloc(n, sizeof(int32_t));
     if (blind) c->x = vn_alloc_aligned(n * size, sizeof(float));
+    if (measures)
+        c->measured = vn_alloc((size_t)vn_shape_count(&c->parts.measured->shape), sizeof(float));
     c->time = vn_alloc(n, sizeof(float));
     c->given = vn_alloc(n, sizeof(int32_t));
     c->level = vn_alloc(n, sizeof(vn_level));
     return (!reads || (c->x0 && c->labels && (c->noise || !pairs))) && (!blind || c->x) &&
-                   c->time && c->given && c->level
+                   (!measures || c->measured) && c->time && c->given && c->level
                ? VN_OK
                : vn_no_memory(err);
 }
@@ -155,7 +175,8 @@ static vn_status open_arrays(vn_scorer *c, vn_err *err) {
 vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int loss, int64_t batch, bool train,
                          vn_err *err) {
     vn_status status = build(c, s, loss, batch, train, s->recompute, err);
-    const vn_program_options options = options_of(c, s);
+    vn_node *outputs[2];
+    const vn_program_options options = options_of(c, s, outputs);
     if (!status) status = vn_program_open(c->graph, &options, &c->program, err);
     return status ? status : open_arrays(c, err);
 }
@@ -167,6 +188,7 @@ void vn_scorer_close(vn_scorer *c) {
     vn_free(c->x0);
     vn_free(c->noise);
     vn_free(c->x);
+    vn_free(c->measured);
     vn_free(c->time);
     vn_free(c->labels);
     vn_free(c->given);
@@ -187,19 +209,20 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *c
                                c->labels, err);
     if (status) return status;
     const bool labelled = vn_net_labels(vn_net_get_io(first)) > 0;
-    vn_objective_batch batch = {.n = c->batch,
-                                .size = row_size(vn_data_get_info(s->data)),
-                                .step = which->draw,
-                                .first = (uint64_t)which->first,
-                                .total = which->total,
-                                .x0 = from->x0,
-                                .noise = from->noise,
-                                .labels = labelled ? from->labels : NULL,
-                                .level = c->level,
-                                .x = c->x ? c->x : vn_program_map(c->program, c->parts.x),
-                                .time = c->time,
-                                .network_labels = c->given,
-                                .pool = s->device->pool};
+    vn_objective_batch batch = {
+        .n = c->batch,
+        .size = row_size(vn_data_get_info(s->data)),
+        .step = which->draw,
+        .first = (uint64_t)which->first,
+        .total = which->total,
+        .x0 = from->x0,
+        .noise = from->noise,
+        .labels = labelled || vn_objective_classifies(s->objective) ? from->labels : NULL,
+        .level = c->level,
+        .x = c->x ? c->x : vn_program_map(c->program, c->parts.x),
+        .time = c->time,
+        .network_labels = c->given,
+        .pool = s->device->pool};
     for (int i = 0; i < c->parts.inputs; i++)
         batch.input[i] = vn_program_map(c->program, c->parts.input[i].node);
     status = vn_objective_fill(s->objective, &c->parts, &batch, err);
@@ -218,5 +241,6 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *c
     vn_program_run(c->program, &run);
     status = vn_program_wait(c->program, err);
     if (!status) vn_program_read(c->program, c->loss, loss);
+    if (!status && c->measured) vn_program_read(c->program, c->parts.measured, c->measured);
     return status;
 }

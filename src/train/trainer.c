@@ -284,7 +284,10 @@ static vn_status open_scorers(vn_trainer *t, vn_err *err) {
         t->train[i].reader = i ? &t->train[0] : NULL;
         status = vn_scorer_open(&t->train[i], s, i, vn_micro_batch(s), true, err);
     }
-    return !status && held > 0 ? vn_scorer_open(&t->held, s, 0, held, false, err) : status;
+    const vn_held_measure *measure = vn_objective_measure(s->objective);
+    if (status || held == 0) return status;
+    if (measure && !(t->held_state = vn_calloc(1, measure->bytes))) return vn_no_memory(err);
+    return vn_scorer_open(&t->held, s, 0, held, false, err);
 }
 
 static void place_parts(vn_trainer *t) {
@@ -326,6 +329,7 @@ void vn_trainer_close_scorers(vn_trainer *t) {
 
 void vn_trainer_close(vn_trainer *t) {
     vn_trainer_close_scorers(t);
+    vn_free(t->held_state);
     close_arrays(t);
     vn_train_log_close(t);
     *t = (vn_trainer){0};

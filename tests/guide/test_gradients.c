@@ -32,7 +32,8 @@ static const char tilted[] =
 static const char gaussian[] =
     "{\"classes\": [{\"components\": [{\"mean\": [0.5, -1], \"cov\": [[0.5, 0], [0, 0.1]]}]}]}";
 
-static const char *const paths[] = {"rectified", "vp", "edm", "ddpm"};
+static const char *const paths[] = {"rectified", "vp", "edm",           "ddpm",
+                                    "sub-vp",    "ve", "trigonometric", "polynomial"};
 static const double times[] = {1, 0.8, 0.5, 0.1, 0.004};
 static const int32_t labels[N] = {0, 0, 0, VN_CONDITION_NULL, 0};
 
@@ -226,6 +227,43 @@ static void exact_classifiers_are_cfg(void **state) {
     }
 }
 
+/* x0 and eps of a guided prediction less those of another, of sample i. */
+static void change(const float *a, const float *b, int i, double *d) {
+    for (int j = 0; j < D; j++) d[j] = (double)a[i * D + j] - (double)b[i * D + j];
+}
+
+/* Beside another rule it adds what the rule `classifier` adds to its base: at strength 1 to cfg of
+ * 2, what makes cfg of 3 where the classifier is exact. A scale multiplies; a bound shortens each
+ * sample's change of eps to the bound, and leaves what is shorter. Measured: 0.4 of the bounds. */
+static void gradients_are_added_scaled_and_clipped(void **state) {
+    (void)state;
+    bench b = bench_open(two_classes, "vp", "v");
+    const vn_level l = vn_path_level(b.path, 0.5);
+    float want[2][F], got[2][F], plain[2][F], clipped[2][F];
+    draw(&l);
+    guide(&b, "cfg", 3, NULL, &l, want[0], want[1]);
+    guide(&b, "cfg,classifier-gradient", 2, NULL, &l, got[0], got[1]);
+    for (int j = 0; j < F; j++) near((double)got[0][j], (double)want[0][j], 8e-7);
+    guide(&b, "classifier", 3, NULL, &l, want[0], want[1]);
+    guide(&b, "classifier:scale=1.5", 2, NULL, &l, got[0], got[1]);
+    for (int j = 0; j < F; j++) near((double)got[1][j], (double)want[1][j], 8e-7);
+    guide(&b, "classifier", 0, NULL, &l, plain[0], plain[1]);
+    guide(&b, "classifier", 1, NULL, &l, got[0], got[1]);
+    guide(&b, "classifier:clip=0.2", 1, NULL, &l, clipped[0], clipped[1]);
+    int shortened = 0;
+    for (int i = 0; i < N; i++) {
+        double free_way[D], bound[D];
+        change(got[1], plain[1], i, free_way);
+        change(clipped[1], plain[1], i, bound);
+        const double length = hypot(free_way[0], free_way[1]) / sqrt(D);
+        const double most = length > 0.2 ? 0.2 / length : 1;
+        shortened += length > 0.2;
+        for (int j = 0; j < D; j++) near(bound[j], most * free_way[j], 8e-7);
+    }
+    assert_in_range(shortened, 1, N - 2); /* one of them has no label */
+    bench_close(&b);
+}
+
 /* log r = -|x0 - a|^2 / (2 tau^2), and its price doubles for rows without a label. */
 typedef struct goal {
     float at[D], tau;
@@ -377,7 +415,17 @@ static void what_cannot_be_is_refused(void **state) {
             "the log reward of sample 0 is not finite");
     refused(&b, "energy", &(vn_reward){only_value, NULL}, VN_NOT_FINITE,
             "the log reward's gradient of sample 0");
+    refused(&b, "classifier:scale=0", NULL, VN_BAD_ARGUMENT, "classifier: scale=0 has no effect");
+    refused(&b, "cfg,classifier-gradient:scale=0", NULL, VN_BAD_ARGUMENT, "scale=0 has no effect");
+    b.denoiser.unconditional = true;
+    refused(&b, "classifier:base=conditional", NULL, VN_BAD_ARGUMENT,
+            "base=conditional needs a model that knows the classes");
+    refused(&b, "cfg,classifier-gradient", NULL, VN_BAD_ARGUMENT,
+            "needs conditions of its own, beside those of its classifier");
+    b.denoiser.unconditional = false;
     b.denoiser.classify = NULL;
+    refused(&b, "cfg,classifier-gradient", NULL, VN_BAD_ARGUMENT,
+            "classifier-gradient: this model has no classifier");
     refused(&b, "classifier", NULL, VN_BAD_ARGUMENT, "classifier: this model has no classifier");
     refused(&b, "energy", NULL, VN_BAD_ARGUMENT, "a reward, or a classifier in its place");
     b.denoiser.can &= ~(unsigned)VN_CAN_VJP;
@@ -391,6 +439,7 @@ int main(void) {
         cmocka_unit_test_teardown(classifiers_are_posteriors, say_at_its_end),
         cmocka_unit_test_teardown(threads_and_bad_labels, say_at_its_end),
         cmocka_unit_test_teardown(exact_classifiers_are_cfg, say_at_its_end),
+        cmocka_unit_test_teardown(gradients_are_added_scaled_and_clipped, say_at_its_end),
         cmocka_unit_test_teardown(quadratic_rewards_are_linear, say_at_its_end),
         cmocka_unit_test_teardown(rewards_are_right_at_low_noise, say_at_its_end),
         cmocka_unit_test_teardown(classifiers_stand_in_for_rewards, say_at_its_end),

@@ -323,7 +323,7 @@ static void what_the_model_lacks_is_named(void **state) {
             "guidance 1 by cfg-plus-plus needs the null condition, which this model");
     refused("apg", 2, &simple,
             "; guides that do without: negative, autoguidance (with a weak model), icg, tsg; at "
-            "guidance 1: energy, "
+            "guidance 1: classifier-gradient, energy, "
             "fk; beside them: gibbs-like");
     refused("apg", 2, &simple, "interval, schedule");
     refused("cfg", 2, &unlabelled,

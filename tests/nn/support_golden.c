@@ -236,8 +236,9 @@ vn_golden_error vn_golden_compare(const vn_golden *g, const vn_device_row *row,
     write_sample(g, "cotangent", vn_program_map(r.program, r.cotangent), pool);
     const vn_net_io *io = vn_net_get_io(g->net);
     for (int i = 1; i < io->inputs; i++)
-        write_condition(g, io->input[i].name, r.nodes.in[i],
-                        vn_program_map(r.program, r.nodes.in[i]));
+        if (!io->input[i].optional || vn_safetensors_find(g->file, io->input[i].name))
+            write_condition(g, io->input[i].name, r.nodes.in[i],
+                            vn_program_map(r.program, r.nodes.in[i]));
     vn_program_run(r.program, &(vn_run){.values = g->values, .grads = r.grads});
 
     vn_golden_error e = {0};
@@ -271,16 +272,16 @@ double vn_golden_compare_runner(const vn_golden *g, const vn_device_row *row,
     assert_true(expected && y);
     vn_feed in[VN_MAX_PORTS] = {0};
     vn_net_spec spec = {0};
+    int inputs = 0;
     for (int i = 0; i < io->inputs; i++) {
         const vn_array *t = vn_safetensors_find(g->file, io->input[i].name);
-        assert_non_null(t);
-        in[i].array = *t;
+        assert_true(t || io->input[i].optional);
+        if (t) in[inputs++].array = *t;
     }
-    CHECK(vn_net_match(g->net, &spec.extent, io->inputs, in, &err));
+    CHECK(vn_net_match(g->net, &spec.extent, inputs, in, &err));
     vn_runner *runner = NULL;
     CHECK(vn_runner_open(g->net, &(vn_device){row, NULL, pool}, g->values, &runner, &err));
-    CHECK(
-        vn_runner_run(runner, &spec, io->inputs, in, 1, &(vn_fetch){io->output[0].name, y}, &err));
+    CHECK(vn_runner_run(runner, &spec, inputs, in, 1, &(vn_fetch){io->output[0].name, y}, &err));
     const double error = relative(y, expected, count, 0);
     vn_runner_close(&runner);
     vn_free(expected);

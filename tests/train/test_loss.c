@@ -105,7 +105,10 @@ static vn_node *loss_hungry(const vn_choice *c, vn_loss *l) {
 }
 
 #define ROW(name, asked)                                                                           \
-    { {#name, "", "", NULL}, "velocity", asked, false, NULL, loss_##name, NULL }
+    {                                                                                              \
+        .row = {#name, "", "", NULL}, .predictions = "velocity", .asks = (asked),                  \
+        .loss = loss_##name                                                                        \
+    }
 static const vn_objective_row row_several = ROW(several, 1 << VN_ASK_TEACHER),
                               row_twice = ROW(twice, 0), row_unknown_port = ROW(unknown_port, 0),
                               row_wrong_shape = ROW(wrong_shape, 0), row_hungry = ROW(hungry, 0);

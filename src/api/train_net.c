@@ -1,0 +1,102 @@
+/* train_net.c - see the header. */
+#include "api/train_net.h"
+
+#include "objective/objective.h"
+
+#define CLASSIFIER_WEIGHT_DECAY 0.05
+
+static const char *name_of(const vn_train_net *t) {
+    return t->name ? t->name : vn_net_get_row(t->net)->row.name;
+}
+
+/* Kind and size of the samples. */
+static vn_status check_sample(const vn_train_net *t, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(t->net);
+    const vn_shape sample = vn_net_sample(io), *data = &t->data->sample;
+    if (sample.rank != data->rank)
+        return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %s, %s holds %s", name_of(t),
+                       vn_shape_is_image(&sample) ? "images" : "points", t->source,
+                       vn_shape_is_image(data) ? "images" : "points");
+    if (vn_shape_is_image(data) && io->height &&
+        (io->height != data->dim[1] || io->width != data->dim[2]))
+        return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %lldx%lld images, %s has %lldx%lld",
+                       name_of(t), (long long)io->height, (long long)io->width, t->source,
+                       (long long)data->dim[1], (long long)data->dim[2]);
+    return VN_OK;
+}
+
+static vn_status check_denoiser(const vn_train_net *t, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(t->net);
+    const int64_t rows = t->data->classes ? t->data->classes + 1 : 0;
+    const int64_t takes = vn_net_sample(io).dim[0], gives = vn_net_out_channels(io),
+                  channels = t->data->sample.dim[0], out = (t->variance ? 2 : 1) * channels;
+    if (takes != channels || gives != out)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "model %s takes %lld channels and gives %lld; %s has %lld, of which this "
+                       "objective wants %lld%s",
+                       name_of(t), (long long)takes, (long long)gives, t->source,
+                       (long long)channels, (long long)out,
+                       t->variance ? ", for a variance too"
+                       : vn_net_output(io, "variance")
+                           ? "; hybrid is the one that learns a variance"
+                           : "");
+    const vn_port *labels = vn_net_input(io, "class_labels");
+    if (vn_net_labels(io) != rows || (labels && !labels->below))
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "model %s has rows for %lld classes, %s needs %lld (its %d classes and null)",
+            name_of(t), (long long)vn_net_labels(io), t->source, (long long)rows,
+            (int)t->data->classes);
+    return VN_OK;
+}
+
+/* ---- classifiers ----------------------------------------------------------------------------- */
+
+static vn_status check_classifier(const vn_train_net *t, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(t->net);
+    const int64_t takes = vn_net_sample(io).dim[0], channels = t->data->sample.dim[0],
+                  tells = vn_net_output(io, "logits")->shape.dim[1];
+    if (takes != channels)
+        return vn_fail(err, VN_BAD_ARGUMENT, "model %s takes %lld channels; %s has %lld",
+                       name_of(t), (long long)takes, t->source, (long long)channels);
+    if (tells != t->data->classes)
+        return vn_fail(err, VN_BAD_ARGUMENT, "model %s tells %lld classes, %s has %d", name_of(t),
+                       (long long)tells, t->source, (int)t->data->classes);
+    return VN_OK;
+}
+
+bool vn_train_is_classifier(const char *row) {
+    size_t index;
+    return row && vn_table_find(&vn_models[VN_ROLE_CLASSIFIER], row, &index);
+}
+
+vn_status vn_train_classifier_options(vn_train_options *o, vn_err *err) {
+    if (o->drop > 0)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "`drop`: a classifier learns the classes; none is hidden from it");
+    if (o->predict)
+        return vn_fail(err, VN_BAD_ARGUMENT, "`predict`: a classifier answers with classes");
+    if (!o->schedule) o->schedule = "cosine";
+    if (o->weight_decay < 0) o->weight_decay = CLASSIFIER_WEIGHT_DECAY;
+    return VN_OK;
+}
+
+vn_status vn_train_classifier_times(vn_train_options *o, const vn_net *net, vn_err *err) {
+    const bool takes = vn_net_input(vn_net_get_io(net), "timestep") != NULL;
+    if (!takes && !o->times) o->times = "clean";
+    const bool clean = o->times && vn_times_are_clean(o->times);
+    if (clean != takes) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   takes ? "`times` %s: this classifier takes a noise level, and there is none "
+                           "(time=no makes one that takes none)"
+                         : "`times` %s: this classifier takes no noise level, so it sees clean "
+                           "samples alone",
+                   o->times);
+}
+
+vn_status vn_train_check_net(const vn_train_net *t, vn_err *err) {
+    const vn_status status = check_sample(t, err);
+    if (status) return status;
+    return vn_net_get_row(t->net)->role == VN_ROLE_CLASSIFIER ? check_classifier(t, err)
+                                                              : check_denoiser(t, err);
+}
