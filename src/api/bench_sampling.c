@@ -1,7 +1,8 @@
 /* bench_sampling.c - vn_bench_sampling: what sampler and guides cost beside the network. The
- * network takes so much longer that the rest drowns in its fluctuation; so it is timed by itself,
- * and walks go around a stand-in that answers at once. The stand-in sweeps the caches, as a network
- * would, so that the arithmetic finds its arrays where it would find them in earnest. */
+ * network takes so much longer that its fluctuation hides the rest; so it is timed by itself, and
+ * the sampling run is made with a denoiser in its place that answers at once. That denoiser sweeps
+ * the caches, as a network would, so that the arithmetic finds its arrays where it would find them
+ * in earnest. */
 #include "api/internal.h"
 #include "sample/sample.h"
 
@@ -239,7 +240,7 @@ static vn_status run(sampling_bench *b, vn_bench_sampling_fn report, void *user,
     const int64_t total =
         (int64_t)((samplers ? vn_samplers.count : 1) * (guides ? vn_guides.count : 1));
     vn_progress p = {
-        .what = "timing", .unit = "walks", .total = total, .seconds_left = -1, .loss = (double)NAN};
+        .what = "timing", .unit = "runs", .total = total, .seconds_left = -1, .loss = (double)NAN};
     const char *name;
     for (size_t i = 0; (name = choice_at(sampler, samplers, &vn_samplers, i)); i++)
         for (size_t k = 0; (guide = choice_at(rule, guides, &vn_guides, k)); k++) {

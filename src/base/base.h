@@ -385,6 +385,7 @@ void vn_log(const vn_watch *watch, vn_log_level level, const char *format, ...) 
 /* Reports; true when the caller should stop. watch may be NULL. */
 bool vn_report(const vn_watch *watch, const vn_progress *progress);
 
-#include "base/array.h" /* a part of this door */
+/* All of the room is included by this one header. */
+#include "base/array.h"
 
 #endif

@@ -8,8 +8,8 @@ typedef struct args {
     const char *dir;
     int mode, profile;
     vn_bench_options o;
-    vn_bench_sampling_options walk;
-    json_t *walks;        /* --json: what was reported so far */
+    vn_bench_sampling_options sampling;
+    json_t *runs;         /* --json: what was reported so far */
     json_t *ops, *places; /* --profile --json: likewise */
     bool json, no_memory;
     bool begun;         /* the heading is printed */
@@ -22,8 +22,8 @@ static const cli_option rows[] = {
             "a run, a model folder, or a config.json alone (then with random weights)",
             .required = true),
     CLI_ROW("mode", CLI_CHOICE, mode, "infer|train|sample",
-            "infer: forward; train: forward, backward and AdamW; sample: a step of a walk from "
-            "noise to data"),
+            "infer: forward; train: forward, backward and AdamW; sample: a step of a sampling "
+            "run"),
     CLI_OPTION_ROW(BENCH, o, "batch"),
     CLI_OPTION_ROW(BENCH, o, "steps", .more = "; sample: steps of a sampling run"),
     CLI_OPTION_ROW(BENCH, o, "recompute", .modes = "train"),
@@ -32,11 +32,11 @@ static const cli_option rows[] = {
             .modes = "infer|train"),
 
     CLI_SECTION("Sampling"),
-    CLI_OPTION_ROW(BENCH_SAMPLING, walk, "sampler", .modes = "sample"),
-    CLI_OPTION_ROW(BENCH_SAMPLING, walk, "guide", .modes = "sample"),
-    CLI_OPTION_ROW(BENCH_SAMPLING, walk, "guidance", .modes = "sample"),
-    CLI_OPTION_ROW(BENCH_SAMPLING, walk, "path", .modes = "sample"),
-    CLI_OPTION_ROW(BENCH_SAMPLING, walk, "restore", .modes = "sample"),
+    CLI_OPTION_ROW(BENCH_SAMPLING, sampling, "sampler", .modes = "sample"),
+    CLI_OPTION_ROW(BENCH_SAMPLING, sampling, "guide", .modes = "sample"),
+    CLI_OPTION_ROW(BENCH_SAMPLING, sampling, "guidance", .modes = "sample"),
+    CLI_OPTION_ROW(BENCH_SAMPLING, sampling, "path", .modes = "sample"),
+    CLI_OPTION_ROW(BENCH_SAMPLING, sampling, "restore", .modes = "sample"),
 };
 /* clang-format on */
 
@@ -142,7 +142,7 @@ static vn_status bench_network(cli_session *s, args *a) {
 
 /* ---- sampling -------------------------------------------------------------------------------- */
 
-static json_t *walk_json(const vn_bench_sampling *r) {
+static json_t *sampling_json(const vn_bench_sampling *r) {
     if (r->refused)
         return json_pack("{s:s, s:s, s:s}", "sampler", r->sampler, "guide", r->guide, "refused",
                          r->refused);
@@ -154,7 +154,7 @@ static json_t *walk_json(const vn_bench_sampling *r) {
                      cli_json_number(r->arithmetic_share));
 }
 
-static void print_walk(args *a, const vn_bench_sampling *r) {
+static void print_sampling(args *a, const vn_bench_sampling *r) {
     if (!a->begun)
         printf("%-16s %-24s %7s %10s %10s %11s %7s\n", "sampler", "guide", "passes", "ms a step",
                "network", "arithmetic", "share");
@@ -167,20 +167,20 @@ static void print_walk(args *a, const vn_bench_sampling *r) {
                r->arithmetic_ms, 100 * r->arithmetic_share);
 }
 
-static void on_walk(void *user, const vn_bench_sampling *r) {
+static void on_sampling(void *user, const vn_bench_sampling *r) {
     args *a = user;
     if (!a->json)
-        print_walk(a, r);
-    else if (json_array_append_new(a->walks, walk_json(r)) != 0)
+        print_sampling(a, r);
+    else if (json_array_append_new(a->runs, sampling_json(r)) != 0)
         a->no_memory = true;
 }
 
 /* One sampling run's numbers stand beside the network's own; several are a list. */
-static json_t *walks_json(const args *a, const vn_bench_result *machine) {
+static json_t *runs_json(const args *a, const vn_bench_result *machine) {
     json_t *object = network_json(machine);
-    const bool one = json_array_size(a->walks) == 1;
-    int failed = one ? json_object_update(object, json_array_get(a->walks, 0))
-                     : json_object_set(object, "walks", a->walks);
+    const bool one = json_array_size(a->runs) == 1;
+    int failed = one ? json_object_update(object, json_array_get(a->runs, 0))
+                     : json_object_set(object, "runs", a->runs);
     if (failed == 0) return object;
     json_decref(object);
     return NULL;
@@ -188,21 +188,21 @@ static json_t *walks_json(const args *a, const vn_bench_result *machine) {
 
 static vn_status bench_samplers(cli_session *s, args *a) {
     vn_bench_result machine = vn_bench_result_default();
-    a->walk.batch = a->o.batch;
-    a->walk.steps = a->o.steps > INT32_MAX || a->o.steps < INT32_MIN ? -1 : (int)a->o.steps;
+    a->sampling.batch = a->o.batch;
+    a->sampling.steps = a->o.steps > INT32_MAX || a->o.steps < INT32_MIN ? -1 : (int)a->o.steps;
     a->json = s->json;
-    a->walks = json_array();
+    a->runs = json_array();
     vn_status status =
-        vn_bench_sample(s->vn, a->dir, &a->walk, on_walk, a, s->json ? &machine : NULL);
-    if (!status && s->json) status = cli_print_json(a->no_memory ? NULL : walks_json(a, &machine));
-    json_decref(a->walks);
+        vn_bench_sample(s->vn, a->dir, &a->sampling, on_sampling, a, s->json ? &machine : NULL);
+    if (!status && s->json) status = cli_print_json(a->no_memory ? NULL : runs_json(a, &machine));
+    json_decref(a->runs);
     return status;
 }
 
 /* ---- the verb -------------------------------------------------------------------------------- */
 
 static int run(const cli_verb *verb, int argc, char **argv) {
-    args a = {.o = vn_bench_options_default(), .walk = vn_bench_sampling_options_default()};
+    args a = {.o = vn_bench_options_default(), .sampling = vn_bench_sampling_options_default()};
     cli_session s;
     int status;
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;

@@ -234,7 +234,7 @@ vn_status vn_net_match(const vn_net *net, vn_extent *extent, int n, const vn_fee
 /* ---- filled ---------------------------------------------------------------------------------- */
 
 /* One input of a program, and the array that it is filled from. */
-typedef struct filling {
+typedef struct port_filling {
     const vn_net *net;
     const vn_port *port;
     const vn_feed *feed;
@@ -242,16 +242,16 @@ typedef struct filling {
     vn_program *program;
     vn_thread_pool *pool;
     vn_err *err;
-} filling;
+} port_filling;
 
-static vn_status refuse_number(const filling *f, double found) {
+static vn_status refuse_number(const port_filling *f, double found) {
     return vn_fail(
         f->err, VN_BAD_ARGUMENT, "%s: %s has %g, which is not a whole number in 0 .. %lld",
         vn_net_get_row(f->net)->row.name, f->port->name, found, (long long)f->port->below - 1);
 }
 
 /* Rows of a table from floats [count]. */
-static vn_status fill_rows(const filling *f, const float *from, int32_t *to, int64_t count) {
+static vn_status fill_rows(const port_filling *f, const float *from, int32_t *to, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         if (!(from[i] >= 0 && (double)from[i] < (double)f->port->below) ||
             from[i] != floorf(from[i]))
@@ -261,7 +261,7 @@ static vn_status fill_rows(const filling *f, const float *from, int32_t *to, int
     return VN_OK;
 }
 
-static vn_status fill_whole(const filling *f, int32_t *to, int64_t count) {
+static vn_status fill_whole(const port_filling *f, int32_t *to, int64_t count) {
     const vn_status status = vn_array_read_i32(&f->feed->array, to, f->err);
     if (status) return status;
     for (int64_t i = 0; i < count && f->port->below; i++)
@@ -275,7 +275,7 @@ static const float *floats_of(const vn_array *a) {
     return a->dtype == VN_F32 && aligned ? a->data : NULL;
 }
 
-static vn_status fill_floats(const filling *f, const float *from, void *to) {
+static vn_status fill_floats(const port_filling *f, const float *from, void *to) {
     const int64_t count = vn_shape_count(&f->feed->array.shape);
     if (f->node->dtype == VN_I32) return fill_rows(f, from, to, count);
     if (vn_shape_count(&f->node->shape) == count)
@@ -285,7 +285,7 @@ static vn_status fill_floats(const filling *f, const float *from, void *to) {
     return VN_OK;
 }
 
-static vn_status fill_any(const filling *f, void *to) {
+static vn_status fill_any(const port_filling *f, void *to) {
     const vn_array *a = &f->feed->array;
     const int64_t count = vn_shape_count(&a->shape);
     if (f->node->dtype == VN_I32 && !vn_dtype_is_float(a->dtype)) return fill_whole(f, to, count);
@@ -300,7 +300,7 @@ static vn_status fill_any(const filling *f, void *to) {
 }
 
 /* What stands for an input that is left out, in all of it. */
-static void fill_missing(const filling *f, uint32_t *to, int64_t count) {
+static void fill_missing(const port_filling *f, uint32_t *to, int64_t count) {
     const int32_t whole = f->port->missing;
     const float number = (float)whole;
     for (int64_t i = 0; i < count; i++)
@@ -308,7 +308,7 @@ static void fill_missing(const filling *f, uint32_t *to, int64_t count) {
 }
 
 /* Numbers are of four bytes, floats or not. */
-static vn_status fill(const filling *f) {
+static vn_status fill(const port_filling *f) {
     uint32_t *to = vn_program_map(f->program, f->node);
     const int64_t count = vn_shape_count(&f->node->shape);
     if (!to) return VN_OK; /* the program's outputs do not depend on it */
@@ -328,7 +328,8 @@ vn_status vn_net_fill(const vn_net *net, vn_program *p, const vn_net_nodes *node
     vn_status status = VN_OK;
     for (int i = 0; i < io->inputs && !status; i++) {
         const vn_port *port = &io->input[i];
-        const filling f = {net, port, find_feed(port->name, n, in), nodes->in[i], p, pool, err};
+        const port_filling f = {net,  port, find_feed(port->name, n, in), nodes->in[i], p,
+                                pool, err};
         status = fill(&f);
     }
     return status;

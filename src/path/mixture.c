@@ -16,18 +16,18 @@ static const vn_mixture *mixture_of(const vn_world *w, vn_network which, int32_t
 }
 
 /* Work space for M = max_components: y [M,D], log weights [M], c [M], z [D], back [D]. */
-typedef struct scratch {
+typedef struct workspace {
     double *y, *log_w, *c, *z, *back;
-} scratch;
+} workspace;
 
 size_t vn_world_work(const vn_world *w) {
     return w->max_components * (w->size + 2) + 2 * w->size;
 }
 
-static scratch scratch_of(const vn_world *w, double *work) {
+static workspace scratch_of(const vn_world *w, double *work) {
     double *after = work + w->max_components * w->size;
-    return (scratch){work, after, after + w->max_components, after + 2 * w->max_components,
-                     after + 2 * w->max_components + w->size};
+    return (workspace){work, after, after + w->max_components, after + 2 * w->max_components,
+                       after + 2 * w->max_components + w->size};
 }
 
 /* out = V (x - scale * mean) */
@@ -64,7 +64,7 @@ static double variance(const vn_component *k, size_t i, double alpha, double sig
 
 /* Fills y and log_w; returns log p(x), and makes log_w the log of p(component|x). */
 static double weigh(const vn_mixture *m, size_t size, double alpha, double sigma, const double *x,
-                    const scratch *r) {
+                    const workspace *r) {
     double top = (double)-INFINITY, sum = 0;
     for (size_t k = 0; k < m->count; k++) {
         const vn_component *c = &m->component[k];
@@ -85,7 +85,7 @@ static double weigh(const vn_mixture *m, size_t size, double alpha, double sigma
 
 double vn_world_log_density(const vn_world *w, vn_network which, int32_t label, double alpha,
                             double sigma, const double *x, double *work) {
-    scratch r = scratch_of(w, work);
+    workspace r = scratch_of(w, work);
     return weigh(mixture_of(w, which, label), w->size, alpha, sigma, x, &r);
 }
 
@@ -94,7 +94,7 @@ void vn_world_denoise(const vn_world *w, vn_network which, int32_t label, double
                       double sigma, const double *x, double *x0, double *eps, double *work) {
     const vn_mixture *m = mixture_of(w, which, label);
     const size_t size = w->size;
-    scratch r = scratch_of(w, work);
+    workspace r = scratch_of(w, work);
     weigh(m, size, alpha, sigma, x, &r);
     for (size_t i = 0; i < size; i++) x0[i] = eps[i] = 0;
     for (size_t k = 0; k < m->count; k++) {
@@ -118,7 +118,7 @@ void vn_world_vjp(const vn_world *w, vn_network which, int32_t label, double alp
                   const double *x, const double *v, double *out, double *work) {
     const vn_mixture *m = mixture_of(w, which, label);
     const size_t size = w->size;
-    scratch r = scratch_of(w, work);
+    workspace r = scratch_of(w, work);
     weigh(m, size, alpha, sigma, x, &r);
     double mean = 0; /* x0.v */
     for (size_t k = 0; k < m->count; k++) {

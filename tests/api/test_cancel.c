@@ -82,22 +82,22 @@ static void test_a_cancel_is_over_with_its_call(void **state) {
     vn_context_close(&l.vn);
 }
 
-static void count_walk(void *user, const vn_bench_sampling *walk) {
-    (void)walk;
+static void count_run(void *user, const vn_bench_sampling *run) {
+    (void)run;
     ++*(int *)user;
 }
 
 static int cancel_at_the_second(void *user, const vn_progress *p) {
     const late *l = user;
-    if (p->total > 0 && strcmp(p->unit, "walks") == 0 && p->done >= l->at) vn_context_cancel(l->vn);
+    if (p->total > 0 && strcmp(p->unit, "runs") == 0 && p->done >= l->at) vn_context_cancel(l->vn);
     return 0;
 }
 
-/* vn_bench_sample times the network after its walks, in the way of vn_bench. */
+/* vn_bench_sample times the network after its runs, in the way of vn_bench. */
 static void test_a_cancel_holds_through_the_parts_of_a_call(void **state) {
     (void)state;
     late l = {.at = 1};
-    int walks = 0;
+    int runs = 0;
     l.vn = open_context(cancel_at_the_second, &l);
     vn_train_options t = tiny_options(1);
     expect_ok(l.vn, vn_train(l.vn, "data", "timed", &t, NULL));
@@ -106,9 +106,8 @@ static void test_a_cancel_holds_through_the_parts_of_a_call(void **state) {
     o.steps = 1;
     o.batch = 1;
     o.sampler = "all";
-    assert_int_equal(vn_bench_sample(l.vn, "timed", &o, count_walk, &walks, &machine),
-                     VN_CANCELLED);
-    assert_int_equal(walks, 1);
+    assert_int_equal(vn_bench_sample(l.vn, "timed", &o, count_run, &runs, &machine), VN_CANCELLED);
+    assert_int_equal(runs, 1);
     assert_true(machine.median_ms == 0);
     vn_context_close(&l.vn);
 }

@@ -91,7 +91,7 @@ static vn_sample_options options(const char *sampler, const char *guide) {
     return o;
 }
 
-/* ---- walks ----------------------------------------------------------------------------------- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 static const float *must_sample(vn_context *vn, vn_model *model, const vn_sample_options *o,
                                 vn_samples **out) {

@@ -464,7 +464,7 @@ static void test_bench_tells_where_the_time_goes(void **state) {
 }
 
 /* With --mode sample: what a step costs, and what of it is not the network's. */
-static void test_bench_tells_the_arithmetic_of_a_walk(void **state) {
+static void test_bench_tells_the_arithmetic_of_a_step(void **state) {
     (void)state;
     static const char *const keys[] = {"min_ms", "median_ms",   "denoiser_ms",      "arithmetic_ms",
                                        "passes", "gemm_gflops", "arithmetic_share", "peak_rss_mb"};
@@ -483,7 +483,7 @@ static void test_bench_tells_the_arithmetic_of_a_walk(void **state) {
         strstr(o->out, "refused: the guide fkc needs a sampler that follows the reverse SDE"));
     r = expect_json(expect_status(
         0, "bench run --mode sample --sampler all --batch 2 --steps 2 --json --quiet"));
-    assert_true(json_array_size(json_object_get(r, "walks")) > 5);
+    assert_true(json_array_size(json_object_get(r, "runs")) > 5);
     json_decref(r);
     expect_complaint(expect_status(2, "bench run --mode sample --steps 0"), "steps 0");
     expect_complaint(expect_status(2, "bench run --mode sample --guide cgf"), "'cfg'");
@@ -650,7 +650,7 @@ int main(void) {
         cmocka_unit_test(test_forward_gives_an_output_and_gradients),
         cmocka_unit_test(test_bench_json_has_the_keys_of_the_contract),
         cmocka_unit_test(test_bench_tells_where_the_time_goes),
-        cmocka_unit_test(test_bench_tells_the_arithmetic_of_a_walk),
+        cmocka_unit_test(test_bench_tells_the_arithmetic_of_a_step),
         cmocka_unit_test(test_eval_gives_a_number_and_its_interval),
         cmocka_unit_test(test_info_plans_a_network),
         cmocka_unit_test(test_info_of_a_run_shows_only_what_was_asked_for),
