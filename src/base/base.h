@@ -308,12 +308,12 @@ typedef struct vn_memory_file {
     size_t size;
 } vn_memory_file;
 vn_status vn_writer_open(vn_writer *w, const char *path, vn_err *err);
-/* Of a path at which there is nothing yet: what is there at the commit, be it a link, stays, and is
+/* For a path at which there is nothing yet: what is there at the commit, even a link, stays, and is
  * VN_IO. */
 vn_status vn_writer_open_new(vn_writer *w, const char *path, vn_err *err);
-/* closes; on failure removes what was aside */
 /* Into memory: *to has the bytes after the commit, and none before. name: for messages. */
 vn_status vn_writer_open_memory(vn_writer *w, const char *name, vn_memory_file *to, vn_err *err);
+/* closes; on failure removes what was aside */
 vn_status vn_writer_commit(vn_writer *w, vn_err *err);
 void vn_writer_abandon(vn_writer *w);                  /* closes and removes; safe after commit */
 vn_status vn_make_dirs(const char *path, vn_err *err); /* like mkdir -p */

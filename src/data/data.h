@@ -80,7 +80,7 @@ vn_status vn_data_open(const char *source, const vn_data_options *options, vn_da
  * files are refused. */
 vn_status vn_data_open_rows(const vn_train_data *rows, const vn_data_options *options,
                             vn_data **out, vn_err *err);
-/* What messages call them. */
+/* The name by which messages call such samples. */
 const char *vn_data_rows_name(const vn_train_data *rows);
 void vn_data_close(vn_data **data); /* stops and joins the threads */
 /* Whether it would be opened as a folder of pictures, where every folder inside is a class. */

@@ -22,7 +22,7 @@ void vn_reading_begin(vn_reading *r, const vn_watch *watch, uint64_t total);
 /* So many bytes more are read; VN_CANCELLED when the caller wants to stop. */
 vn_status vn_reading_advance(vn_reading *r, uint64_t bytes, vn_err *err);
 
-/* The most that zlib can make of a byte: a file that claims more is lying. */
+/* The most bytes that zlib can make of one: a file that claims more is damaged. */
 #define VN_DEFLATE_RATIO 1032
 
 typedef struct vn_folder vn_folder;
@@ -52,7 +52,7 @@ typedef struct vn_source {
 
 void vn_source_close(vn_source *s);
 size_t vn_source_sample_size(const vn_source *s); /* numbers in one sample */
-/* Class names: room for all, then one after the other. Copied; what is not UTF-8 is taken for
+/* Class names: capacity for all, then one after the other. Copied; what is not UTF-8 is taken for
  * Latin-1. */
 vn_status vn_source_room_for_names(vn_source *s, int32_t classes, vn_err *err);
 vn_status vn_source_set_name(vn_source *s, int32_t label, const char *text, size_t length,

@@ -1,12 +1,14 @@
 /* guide.h - guidance: which network passes a prediction needs, and how they combine.
  *
  * A guide is a rule of guidance: a row of vn_guides with its parameters. A list of guides makes a
- * prediction in three phases, plan -> evaluate -> combine. Every guide names the passes it needs;
- * passes that are the same are run once, and passes through one network become one batch. The
- * guides are asked again with the results until none needs more, so that a rule may take a second
- * round at another x or level, or a vector-Jacobian product. Then they combine the estimates (x0,
- * eps), in the order of their stages. `guidance` is gamma: 0 unconditional, 1 conditional. A guide
- * does not name a pass whose weight is 0.
+ * prediction in three steps. Plan: every guide names the passes that it needs. Evaluate: passes
+ * that are the same are run once, and passes through one network become one batch. These two are
+ * one round; rounds follow until no guide names another pass, so that a rule may name passes that
+ * depend on the results of others (another x, another level, a vector-Jacobian product). Combine:
+ * the guides make the estimate (x0, eps) of the passes, in the order of their stages.
+ *
+ * `guidance` is gamma: 0 unconditional, 1 conditional. A guide does not name a pass whose weight is
+ * 0.
  *
  * Guides that select among samples (a population) also act between steps: vn_guide_row.select. */
 #ifndef VN_GUIDE_H
@@ -18,7 +20,7 @@
  * the caller, valid during a call. */
 typedef struct vn_guide_at {
     int64_t n;
-    /* index of sample 0 of the batch, and the sampling run's seed: for rules with chance */
+    /* index of sample 0 of the batch, and the sampling run's seed: for rules that draw numbers */
     uint64_t first;
     uint64_t seed;
     const float *x;                /* [n,size] */
@@ -49,8 +51,8 @@ typedef struct vn_pass {
 } vn_pass;
 
 typedef struct vn_plan vn_plan;
-/* The estimate of this pass, valid until the guide has combined; NULL if the pass has not been run:
- * then it is run before the guide is asked again. */
+/* Names a pass and returns its estimate, valid until the guide has combined; NULL: the pass has not
+ * been run, and will be before the next round. */
 const vn_estimate *vn_plan_pass(vn_plan *plan, const vn_pass *pass);
 
 /* The user's reward of a sample: the log of a reward, or minus an energy, and its gradient by
@@ -63,17 +65,17 @@ typedef struct vn_reward {
     void *self;
 } vn_reward;
 
-/* One guide of a list, with its parameters and what it keeps from call to call. */
+/* One guide of a list, with its parameters and what it keeps from step to step. */
 typedef struct vn_guide {
     const struct vn_guide_row *row;
     vn_choice choice;
     const vn_denoiser *denoiser;
     const vn_reward *reward; /* the user's; NULL: none was given */
-    /* row->slots arrays [capacity,size], kept from call to call, zero when a sampling run begins */
+    /* row->slots arrays [capacity,size], kept from step to step, zero when a sampling run begins */
     float **slot;
-    double *log_weight;      /* [capacity] one number a sample, likewise */
-    vn_condition *condition; /* [capacity] where it may put conditions of its own, for vn_pass */
-    vn_level level;          /* likewise a level */
+    double *log_weight;      /* [capacity] one number a sample, kept as slots are */
+    vn_condition *condition; /* [capacity] for the conditions of a pass that it names */
+    vn_level level;          /* for the level of such a pass */
     /* set by plan, combine or select where something failed, with the reason in err */
     vn_status status;
     vn_err err;
@@ -84,15 +86,15 @@ typedef struct vn_guide {
 typedef struct vn_population {
     /* of the step that was made: n, condition, level, next, gamma as at its first prediction */
     const vn_guide_at *at;
-    const float *x;    /* [n,size] at at->next */
-    int64_t *ancestor; /* [n] out: the sample that is copied to place i; in: i */
+    const float *x;    /* [n,size] at the level at->next */
+    int64_t *ancestor; /* [n] in: ancestor[i] = i; out: the sample that is copied to place i */
 } vn_population;
 
 /* What a guide does, in the order in which guides of a list act. */
 typedef enum vn_guide_stage {
     VN_GUIDE_NETWORK,  /* changes the network in all its passes. At most one in a list */
     VN_GUIDE_STRENGTH, /* changes gamma: intervals, schedules. Any number */
-    VN_GUIDE_RULE, /* makes the prediction from passes, as cfg does. One; "cfg" if none is named */
+    VN_GUIDE_RULE,     /* makes the prediction from passes, as cfg does. One in a list, else cfg */
     VN_GUIDE_ADDITION, /* adds to it: gradients of classifiers and energies, perturbed passes */
     VN_GUIDE_FINISH,   /* changes what came out: rescale, thresholds */
     VN_GUIDE_STAGES
@@ -130,18 +132,17 @@ typedef struct vn_guide_row {
     bool is_cfg;
     /* further needs that depend on its parameters; NULL: none */
     unsigned (*needs_by)(const vn_choice *c);
-    int passes; /* the most it names in all rounds of one prediction */
-    int slots;
+    int passes; /* how many it names at most, in all rounds of one prediction */
+    int slots;  /* how many vn_guide.slot has */
     /* NULL: all values are fine */
     vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err);
     /* stage NETWORK only: the perturbation of all passes */
     vn_perturb (*always)(const vn_choice *c, const vn_denoiser *d);
     /* stage STRENGTH only: the new gamma */
     double (*strength)(const vn_choice *c, const vn_guide_at *at, double gamma);
-    /* other stages: names passes by vn_plan_pass; called until it names none that has not been
-     * run */
+    /* other stages: names its passes (vn_plan_pass), once in every round */
     void (*plan)(vn_guide *g, const vn_guide_at *at, vn_plan *plan);
-    /* in: what the guides before it have made; out: the estimate [n,size] after it */
+    /* changes *out [n,size], which holds the estimate that the guides before it have made */
     void (*combine)(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out);
     /* after each step; NULL: does not resample */
     void (*select)(vn_guide *g, vn_population *p);
@@ -175,7 +176,7 @@ void vn_guidance_close(vn_guidance **g);
  * VN_NEEDS_X0_EPS, _SDE and _ROUTE that the sampler meets. */
 vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, unsigned abilities,
                                     vn_err *err);
-/* Changes the levels as its guides ask for (vn_guide_row.route). */
+/* Lets its guides change the levels (vn_guide_row.route). */
 vn_status vn_guidance_route(const vn_guidance *g, vn_route *route, vn_err *err);
 /* Whether a list of guides selects among samples, so that all samples should be one batch. False
  * if the text is not a list of guides. */
@@ -194,15 +195,15 @@ void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condi
 /* Begins a step that ends at the level `next`. */
 void vn_guidance_step(vn_guidance *g, int step, int steps, int restarts, const vn_level *next);
 
-/* A guided prediction that a sampler asks for. */
+/* A guided prediction that a sampler requests. */
 typedef struct vn_request {
     const float *x;        /* [n,size]; may not overlap with what is returned */
     const vn_level *level; /* one for all rows */
     int64_t row, n;        /* rows of the batch that x holds; n 0: all */
     /* the conditional prediction alone, without any guide but those inside the network */
     bool unguided;
-    /* NULL, or [n,size]: v of the conditional pass (vn_denoiser), or of the first where there is
-     * none */
+    /* NULL, or [n,size]: receives the learned v (vn_query.variance) of the conditional pass, or of
+     * the first pass where there is no conditional one */
     float *variance;
 } vn_request;
 vn_status vn_guidance_predict(vn_guidance *g, const vn_request *request, vn_estimate out,
@@ -214,7 +215,7 @@ typedef struct vn_request_exact {
     const double *x; /* [size] */
     const vn_level *level;
     int64_t row; /* of the batch */
-    bool again;  /* was asked for before, in float32: no pass is counted */
+    bool again;  /* it was requested in float32 before, so that no pass is counted */
 } vn_request_exact;
 bool vn_guidance_is_exact(const vn_guidance *g);
 /* x0 [size], eps [size]; may not overlap with x. */
@@ -238,10 +239,9 @@ double vn_guidance_passes(const vn_guidance *g);
 
 /* ---- a list of guides as a denoiser ---------------------------------------------------------- */
 
-/* Answers with guided predictions, of rows at any levels; rows that follow each other at one level
- * go together. Refuses guides that act between steps or change where they go. options->capacity:
- * of rows that go together; the denoiser and the reward outlive it. Close with
- * vn_guided_denoiser_close. */
+/* A denoiser whose predictions are guided. Neighbouring rows at one level are evaluated together,
+ * at most options->capacity of them. Guides that act between steps or change the levels are
+ * refused. The denoiser and the reward outlive it. Close with vn_guided_denoiser_close. */
 vn_status vn_guided_denoiser(const vn_guidance_options *options, vn_denoiser *out, vn_err *err);
 void vn_guided_denoiser_close(vn_denoiser *d); /* safe on a zeroed one */
 

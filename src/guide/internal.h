@@ -29,7 +29,7 @@ VN_GUIDES(VN_DECLARE)
 vn_pass vn_conditional(const vn_guide_at *at);
 /* The pass under the null condition. */
 vn_pass vn_null(const vn_guide_at *at);
-/* Whether guidance has anything to do here: gamma is not 1 and some row has a condition. */
+/* Whether guidance has an effect here: gamma is not 1 and some row has a condition. */
 bool vn_guided(const vn_guide_at *at);
 /* out = a + gamma (b - a), n floats. */
 void vn_extrapolate(size_t n, double gamma, const float *a, const float *b, float *out);
@@ -41,18 +41,18 @@ void vn_shift_estimate(const vn_guide_at *at, int64_t size, const float *shift, 
 
 /* ---- rules that combine two predictions (spaces.c) ------------------------------------------- */
 
-/* a + gamma (b - a) of two passes; at gamma 0 and 1 only the one that counts is run. */
+/* The rule a + gamma (b - a) of two passes; at gamma 0 only a is named, at gamma 1 only b. */
 void vn_plan_between(const vn_guide_at *at, vn_plan *p, const vn_pass *a, const vn_pass *b);
 void vn_combine_between(vn_guide *g, const vn_guide_at *at, vn_plan *p, const vn_pass *a,
                         const vn_pass *b, vn_estimate *out);
 /* A row's `plan`: the conditional pass, and the null one where guidance acts. */
 void vn_plan_conditional_and_null(vn_guide *g, const vn_guide_at *at, vn_plan *p);
-/* Copies the conditional estimate to *out. Where guidance acts it returns true, with the
- * conditional estimate in *c and the null one in *u. */
+/* Sets *c and *u to the conditional and the null estimate, and copies the conditional one to *out.
+ * False: guidance has no effect, and *u is NULL. */
 bool vn_conditional_and_null(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out,
                              const vn_estimate **c, const vn_estimate **u);
 
-/* The spaces that papers measure in, as prediction coefficients. Velocity is dx by the length of
+/* The coefficients of the spaces that papers measure in. Velocity is dx by the length of
  * the curve (alpha, sigma) instead of dt, so that velocities of two levels can be compared whatever
  * the path's t is; on the rectified path that is dx/dt times a constant. Where the path has no
  * finite slope it is v. */

@@ -9,10 +9,10 @@
 
 #include "base/base.h"
 
-/* Of a picture that is made. */
+/* Limits of a picture that is made. */
 #define VN_IMAGE_MAX_SIDE  16384
 #define VN_IMAGE_MAX_BYTES ((size_t)256 << 20)
-/* Of one that is read. What reading it takes in all is bounded by vn_image_bound. */
+/* The limit of one that is read; vn_image_bound limits the memory that reading it takes. */
 #define VN_IMAGE_READ_SIDE 65535
 
 typedef struct vn_image {

@@ -68,14 +68,15 @@ vn_node *vn_affine(vn_graph *g, vn_node *x, double scale, double shift);
 vn_node *vn_unary(vn_graph *g, vn_node *x, vn_fn fn); /* x itself for identity */
 vn_node *vn_matmul(vn_graph *g, vn_node *a, vn_node *b, bool ta, bool tb);
 vn_node *vn_linear(vn_graph *g, vn_node *x, vn_node *w, vn_node *b /* or NULL */, bool has_bias);
-/* With a function of the result, in one pass; where a gradient is to come it is better apart, since
- * that needs what came before. */
+/* act(x w^T + b) in one op. Where a gradient follows, the function is better an op of its own, as
+ * its gradient needs the input. */
 vn_node *vn_linear_act(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, vn_fn act);
 vn_node *vn_conv2d(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, int stride,
                    const int pad[4]);
 /* x [N,..,C] with `groups` groups of channels; layer norm is x viewed as [rows, C] with one group.
  * gamma, beta: [C]; or [B,C], a row for each N/B samples (of a layer norm: rows) in turn, as time
- * and class steer a norm; or both NULL with has_affine false. act: VN_FN_IDENTITY or VN_FN_SILU. */
+ * and class modulate a norm; or both NULL with has_affine false. act: VN_FN_IDENTITY or
+ * VN_FN_SILU. */
 vn_node *vn_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine,
                  int groups, double eps, vn_fn act);
 vn_node *vn_layer_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine,
@@ -155,7 +156,7 @@ typedef struct vn_weight_set {
     size_t base; /* where they begin in run.grads, in floats */
 } vn_weight_set;
 
-/* The gradients of a network by its weights and its input, as a program wants them. */
+/* The gradients of a network by its weights and its input, as a program takes them. */
 typedef struct vn_gradients {
     /* What is asked for: */
     vn_weights *weights; /* NULL: by x alone */
