@@ -271,7 +271,7 @@ static char *title_of(vn_sweep_view *v, const char *y, const char *x) {
 static char *small(vn_sweep_view *v, const char *text) {
     char *copy = vn_arena_alloc(&v->arena, strlen(text) + 1);
     if (copy) {
-        memcpy(copy, text, strlen(text));
+        memcpy(copy, text, strlen(text) + 1);
         if (strncmp(text, "Fr", 2) != 0 && strncmp(text, "Wass", 4) != 0)
             copy[0] = vn_small_letter(copy[0]);
     }
