@@ -13,8 +13,14 @@
 /* bytes at the log's end that are read: more than a minute's lines, and so a held-out loss */
 enum { TAIL = 1 << 18 };
 
+/* Of a classifier, in the words of log.jsonl: how well it told held-out samples, all of them and by
+ * quarter of t from data to noise. */
+static const char *const told[] = {"held_accuracy",       "held_nll",       "held_ece",
+                                   "accuracy_by_quarter", "nll_by_quarter", "ece_by_quarter"};
+
 typedef struct history {
     double loss, held_loss, seconds; /* NaN: not known */
+    json_t *told[VN_COUNT(told)];    /* the latest; NULL: none */
 } history;
 
 /* The last bytes of the file, ended by 0; NULL where there is none that can be read. */
@@ -39,7 +45,7 @@ static void take(const json_t *line, const char *key, double *value) {
 
 /* What the log says of the run up to this step: a killed run may have logged more than it saved. */
 static vn_status read_history(const char *run, int64_t step, history *h, vn_err *err) {
-    *h = (history){(double)NAN, (double)NAN, (double)NAN};
+    *h = (history){.loss = (double)NAN, .held_loss = (double)NAN, .seconds = (double)NAN};
     char *path = vn_path_join(run, "log.jsonl"), *text = NULL;
     vn_status status = path ? read_tail(path, &text, err) : vn_no_memory(err);
     for (char *line = text, *end; !status && line && (end = strchr(line, '\n')); line = end + 1) {
@@ -52,6 +58,12 @@ static vn_status read_history(const char *run, int64_t step, history *h, vn_err 
             take(object, "loss_mean", &h->loss);
             take(object, "held_loss", &h->held_loss);
             take(object, "seconds", &h->seconds);
+            for (size_t i = 0; i < VN_COUNT(told); i++) {
+                json_t *found = json_object_get(object, told[i]);
+                if (!found) continue;
+                json_decref(h->told[i]);
+                h->told[i] = json_incref(found);
+            }
         }
         json_decref(object);
     }
@@ -97,6 +109,8 @@ static json_t *trained(const vn_model *m, const json_t *vane, const history *h) 
                     count > 0 ? (double)m->steps * (double)batch / count : (double)NAN) &&
          put_number(out, "minutes", h->seconds / 60) && put_number(out, "loss", h->loss) &&
          put_number(out, "held_loss", h->held_loss);
+    for (size_t i = 0; ok && i < VN_COUNT(told); i++)
+        ok = !h->told[i] || json_object_set(out, told[i], h->told[i]) == 0;
     if (ok) return out;
     json_decref(out);
     return NULL;
@@ -117,6 +131,22 @@ char *vn_shell_word(const char *word) {
     return closed;
 }
 
+/* A command that follows the classifier; one of clean samples is for measuring. */
+static json_t *classifier_command(const vn_model *m) {
+    const bool noisy = vn_net_input(vn_net_get_io(vn_model_net(m)), "timestep") != NULL;
+    char *source = vn_shell_word(m->source), *text = NULL;
+    if (source)
+        text = vn_format(noisy ? "vane sample RUN --classifier %s --guide classifier --guidance 2 "
+                                 "--out samples.png"
+                               : "vane eval --samples samples.safetensors --features %s --metric "
+                                 "accuracy",
+                         source);
+    json_t *out = text ? vn_json_string(text) : NULL;
+    vn_free(text);
+    vn_free(source);
+    return out;
+}
+
 /* A command that draws what was trained, in a form that can hold it. */
 static json_t *command(const vn_model *m) {
     const bool shows = vn_shape_is_image(&m->sample)
@@ -131,15 +161,26 @@ static json_t *command(const vn_model *m) {
     return out;
 }
 
+/* How it is sampled; a classifier is not. */
+static json_t *sampling_of(const vn_model *m) {
+    json_t *out = m->row->classifies ? json_object() : vn_sampling_defaults_to_json(&m->sampling);
+    if (out && put(out, "command", m->row->classifies ? classifier_command(m) : command(m)))
+        return out;
+    json_decref(out);
+    return NULL;
+}
+
 vn_status vn_describe_run(const vn_model *m, const json_t *vane, json_t *out, vn_err *err) {
     history h = {0};
-    json_t *sampling = vn_sampling_defaults_to_json(&m->sampling);
-    vn_status status = sampling && put(sampling, "command", command(m)) ? VN_OK : vn_no_memory(err);
+    json_t *sampling = sampling_of(m);
+    vn_status status = sampling ? VN_OK : vn_no_memory(err);
     if (!status && json_is_object(json_object_get(vane, "train"))) {
         status = read_history(m->source, m->steps, &h, err);
         if (!status && !put(out, "trained", trained(m, vane, &h))) status = vn_no_memory(err);
     }
-    if (!status && json_object_set(out, "sampling", sampling) != 0) status = vn_no_memory(err);
+    const char *key = m->row->classifies ? "use" : "sampling";
+    if (!status && json_object_set(out, key, sampling) != 0) status = vn_no_memory(err);
     json_decref(sampling);
+    for (size_t i = 0; i < VN_COUNT(told); i++) json_decref(h.told[i]);
     return status;
 }

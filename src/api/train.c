@@ -1,5 +1,6 @@
 /* train.c - vn_train: opens what a run is made of (data, network, path, objective), fresh from the
  * options or again from the run's own files, and hands it to the loop. */
+#include "api/classifier_plot.h"
 #include "api/internal.h"
 #include "api/preview.h"
 #include "api/run_dir.h"
@@ -436,8 +437,7 @@ static vn_status run(job *j, vn_trained *result, vn_err *err) {
                           .sampling = j->sampling,
                           .run = j->out};
     preview.sampling.steps = vn_sampling_defaults_steps_on(&j->sampling, j->path);
-    const bool show =
-        !j->classifies && vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
+    const bool draws = vn_preview_possible(vn_net_get_io(j->net));
     const vn_train_part part = {.net = j->net};
     const vn_train_setup setup = {
         .device = &j->vn->device,
@@ -462,8 +462,11 @@ static vn_status run(job *j, vn_trained *result, vn_err *err) {
         .log_every = j->o.log_every,
         .save_every = j->o.save_every,
         .preview_every = j->o.preview_every,
-        .preview = show ? vn_preview_draw : NULL,
-        .user = &preview};
+        .preview = j->o.preview_every < 0 ? NULL
+                   : j->classifies        ? vn_classifier_plot
+                   : draws                ? vn_preview_draw
+                                          : NULL,
+        .user = j->classifies ? (void *)(uintptr_t)j->out : &preview};
     say_task(j, info);
     if (info->brings_noise)
         vn_log(&j->vn->watch, VN_LOG_INFO, "%s: each sample brings its noise", j->source);

@@ -1,5 +1,6 @@
 /* train.c - `vane train`: from data to a run directory. */
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -63,6 +64,12 @@ static const cli_option rows[] = {
 /* A command that works with what was trained: guidance needs classes, pictures need pixels or a
  * plane. */
 static void print_next(const args *a, const vn_model_info *info) {
+    char *named = strcmp(info->kind, "classifier") == 0 ? cli_shell_word(a->out) : NULL;
+    if (named) { /* what it can be used for, and how well it does */
+        cli_print(stdout, "next: vane info %s\n", named);
+        free(named);
+        return;
+    }
     const bool shows =
         info->rank == 3 ? info->shape[0] == 1 || info->shape[0] == 3 : info->shape[0] == 2;
     char *run = cli_shell_word(a->out);

@@ -149,4 +149,26 @@ vn_status vn_show_grid(const vn_show *show, vn_image *out, vn_err *err);
  * under it. */
 vn_status vn_show_points(const vn_show *show, vn_image *out, vn_err *err);
 
+/* ---- curves ---------------------------------------------------------------------------------- */
+
+/* y over x, [n]; a y that is not finite is left out. */
+typedef struct vn_curve {
+    const char *name;
+    size_t n;
+    const double *x, *y;
+} vn_curve;
+
+/* Curves in one panel, from y = low up to where the highest of them reaches, at least `high`. */
+typedef struct vn_curve_panel {
+    const char *title;
+    double low, high;
+    size_t count;
+    const vn_curve *curve;
+} vn_curve_panel;
+
+/* Panels side by side, all over the same x, which x_name names; curve i has one colour in all of
+ * them, and its name beside them. VN_BAD_ARGUMENT without a point. */
+vn_status vn_show_curves(const vn_curve_panel *panels, size_t count, const char *x_name,
+                         vn_image *out, vn_err *err);
+
 #endif

@@ -122,6 +122,35 @@ double vn_font_width(const char *text, double size);
 void vn_font_draw(vn_canvas *c, double x, double y, const char *text, double size, double max_width,
                   vn_ink ink);
 
+/* ---- plots (axes.c) -------------------------------------------------------------------------- */
+
+#define VN_PLOT_TEXT 9.0 /* height of a capital letter, of numbers and names */
+extern const vn_ink vn_plot_dark;
+vn_ink vn_plot_colour(size_t i); /* of class or curve i; they come round */
+
+typedef struct vn_range {
+    double low, high, tick;
+} vn_range;
+vn_range vn_range_between(double low, double high); /* with some five ticks */
+
+/* One panel: where it is and what its axes show. */
+typedef struct vn_panel {
+    vn_canvas *canvas;
+    double left, top, width, height;
+    vn_range x, y;
+} vn_panel;
+/* Pixels of a value. */
+double vn_panel_x(const vn_panel *p, double value);
+double vn_panel_y(const vn_panel *p, double value);
+/* The lines of ticks and their numbers, along x or y; the frame; both, numbers below the panel
+ * where that is asked for. */
+void vn_panel_ticks(const vn_panel *p, bool upright);
+void vn_panel_frame(const vn_panel *p);
+void vn_panel_axes(const vn_panel *p, bool numbers_below);
+/* What is drawn from here on stays inside the panel, or again anywhere. */
+void vn_panel_clip(const vn_panel *p);
+void vn_panel_unclip(const vn_panel *p);
+
 /* The size of the picture; images and points. */
 vn_status vn_show_grid_size(const vn_show *show, int64_t *width, int64_t *height, vn_err *err);
 void vn_show_points_size(const vn_show *show, int64_t *width, int64_t *height);

@@ -21,26 +21,10 @@ enum {
     LEGEND_MAX_WIDTH = 170,
     MAX_WAYS = 150 /* of a band; more would hide one another */
 };
-static const double text_size = 9, title_size = 13, over_panels = MARGIN + 2 * 13 /* titles */;
-static const vn_ink dark = {34, 38, 46}, frame = {150, 155, 165}, faint = {226, 229, 234};
-
-static const vn_ink colours[] = {{31, 98, 184},  {222, 108, 20}, {26, 140, 74},  {196, 40, 56},
-                                 {122, 74, 176}, {132, 86, 60},  {206, 84, 160}, {92, 98, 108},
-                                 {168, 160, 22}, {18, 160, 178}};
-
-typedef struct range {
-    double low, high, tick;
-} range;
-
-/* One panel: where it is and what its axes show. */
-typedef struct panel {
-    vn_canvas *canvas;
-    double left, top, width, height;
-    range x, y;
-} panel;
-
+static const double text_size = VN_PLOT_TEXT, title_size = 13,
+                    over_panels = MARGIN + 2 * 13 /* titles */;
 static vn_ink ink_of(int32_t label) {
-    return label < 0 ? dark : colours[(size_t)label % VN_COUNT(colours)];
+    return label < 0 ? vn_plot_dark : vn_plot_colour((size_t)label);
 }
 
 static int32_t label_of(const vn_show *show, int64_t i) {
@@ -49,17 +33,8 @@ static int32_t label_of(const vn_show *show, int64_t i) {
 
 /* ---- axes ------------------------------------------------------------------------------------ */
 
-static double nice_tick(double span) {
-    const double rough = span / 5, power = pow(10, floor(log10(rough))), digit = rough / power;
-    return power * (digit < 1.5 ? 1 : digit < 3.5 ? 2 : digit < 7.5 ? 5 : 10);
-}
-
-static range range_between(double low, double high) {
-    return (range){low, high, nice_tick(high - low)};
-}
-
 /* Around 0, as far as the samples reach. */
-static range find_range(const vn_show *show) {
+static vn_range find_range(const vn_show *show) {
     double reach = 0;
     for (int64_t i = 0; i < show->dimension * show->count; i++) {
         const double x = fabs((double)show->samples[i]);
@@ -67,68 +42,16 @@ static range find_range(const vn_show *show) {
     }
     if (!(reach > 1e-30)) reach = 1;
     reach *= 1.05;
-    return range_between(-reach, reach);
-}
-
-static double to_x(const panel *p, double value) {
-    return p->left + (value - p->x.low) / (p->x.high - p->x.low) * p->width;
-}
-
-static double to_y(const panel *p, double value) {
-    return p->top + p->height - (value - p->y.low) / (p->y.high - p->y.low) * p->height;
-}
-
-/* The line of a tick, on whole pixels, and its number. */
-static void draw_tick(const panel *p, bool upright, double value) {
-    char number[32];
-    vn_snprintf(number, sizeof number, "%g", value);
-    const double width = vn_font_width(number, text_size);
-    if (upright) {
-        const double at = floor(to_x(p, value)), bottom = p->top + p->height;
-        vn_paint_rect(p->canvas, at, p->top, 1, p->height, faint, 1);
-        vn_font_draw(p->canvas, at - width / 2, bottom + 16, number, text_size, 0, dark);
-    } else {
-        const double at = floor(to_y(p, value));
-        vn_paint_rect(p->canvas, p->left, at, p->width, 1, faint, 1);
-        vn_font_draw(p->canvas, p->left - width - 5, at + text_size / 2, number, text_size, 0,
-                     dark);
-    }
-}
-
-static void draw_ticks(const panel *p, bool upright) {
-    const range *r = upright ? &p->x : &p->y;
-    for (double k = ceil(r->low / r->tick); k * r->tick <= r->high; k++)
-        draw_tick(p, upright, k * r->tick);
-}
-
-static void draw_frame(const panel *p) {
-    vn_paint_rect(p->canvas, p->left, p->top, p->width, 1, frame, 1);
-    vn_paint_rect(p->canvas, p->left, p->top + p->height, p->width + 1, 1, frame, 1);
-    vn_paint_rect(p->canvas, p->left, p->top, 1, p->height, frame, 1);
-    vn_paint_rect(p->canvas, p->left + p->width, p->top, 1, p->height, frame, 1);
-}
-
-static void draw_axes(const panel *p, bool numbers_below) {
-    if (numbers_below) draw_ticks(p, true);
-    draw_ticks(p, false);
-    draw_frame(p);
-}
-
-/* What is drawn now stays inside the panel, or again anywhere. */
-static void clip(const panel *p) {
-    vn_canvas_clip(p->canvas, p->left, p->top, p->width, p->height);
-}
-
-static void unclip(const panel *p) {
-    vn_canvas_clip(p->canvas, 0, 0, p->canvas->image.width, p->canvas->image.height);
+    return vn_range_between(-reach, reach);
 }
 
 /* ---- which classes a band shows -------------------------------------------------------------- */
 
 /* Calls draw for each label that occurs in the band, -1 for samples without a class. */
-typedef void draw_label_fn(const panel *p, const vn_show *show, const vn_band *band, int32_t label);
+typedef void draw_label_fn(const vn_panel *p, const vn_show *show, const vn_band *band,
+                           int32_t label);
 
-static void for_each_label(const panel *p, const vn_show *show, const vn_band *band,
+static void for_each_label(const vn_panel *p, const vn_show *show, const vn_band *band,
                            draw_label_fn *draw) {
     for (int32_t label = -1; label < show->classes || label == -1; label++)
         for (int64_t i = band->first; i < band->first + band->count; i++)
@@ -174,7 +97,8 @@ static float density_at(const float *density, int x, int y) {
 }
 
 /* p(x|label) as shades of its colour, each holding a stated share of the mass. */
-static void draw_density(const panel *p, const vn_show *show, const vn_band *band, int32_t label) {
+static void draw_density(const vn_panel *p, const vn_show *show, const vn_band *band,
+                         int32_t label) {
     (void)band;
     float *density = show->scratch, *sorted = density + CELLS * CELLS, level[SHADES];
     for (int j = 0; j < CELLS; j++)
@@ -197,52 +121,53 @@ static void draw_density(const panel *p, const vn_show *show, const vn_band *ban
 
 /* A line through the states of sample i; y of a state is its second number, or on the line its
  * t. */
-static void draw_way(const panel *p, const vn_show *show, int64_t i, double width) {
+static void draw_way(const vn_panel *p, const vn_show *show, int64_t i, double width) {
     bool drawn = false;
     for (int64_t k = 0; k < show->trace_levels; k++) {
         const float *state = show->trace + (k * show->count + i) * show->dimension;
         const double second = show->dimension == 1 ? show->trace_times[k] : (double)state[1];
         if (!isfinite(state[0]) || !isfinite(second)) break;
-        (drawn ? vn_pen_line : vn_pen_move)(p->canvas, to_x(p, (double)state[0]), to_y(p, second));
+        (drawn ? vn_pen_line : vn_pen_move)(p->canvas, vn_panel_x(p, (double)state[0]),
+                                            vn_panel_y(p, second));
         drawn = true;
     }
     vn_pen_stroke(p->canvas, width, ink_of(label_of(show, i)), 0.35);
 }
 
-static void draw_ways(const panel *p, const vn_show *show, const vn_band *band) {
+static void draw_ways(const vn_panel *p, const vn_show *show, const vn_band *band) {
     /* odd: of every class where labels take turns */
     const int64_t every = (band->count + MAX_WAYS - 1) / MAX_WAYS | 1;
-    clip(p);
+    vn_panel_clip(p);
     for (int64_t i = 0; i < band->count; i += every) draw_way(p, show, band->first + i, 0.8);
-    unclip(p);
+    vn_panel_unclip(p);
 }
 
-static void draw_points(const panel *p, const vn_show *show, const vn_band *band) {
+static void draw_points(const vn_panel *p, const vn_show *show, const vn_band *band) {
     const double radius = band->count > 4000 ? 0.9 : band->count > 500 ? 1.4 : 2.4;
-    clip(p);
+    vn_panel_clip(p);
     for (int64_t i = band->first; i < band->first + band->count; i++) {
         const float *at = show->samples + 2 * i;
         if (isfinite(at[0]) && isfinite(at[1]))
-            vn_paint_dot(p->canvas, to_x(p, (double)at[0]), to_y(p, (double)at[1]), radius,
-                         ink_of(label_of(show, i)), 1);
+            vn_paint_dot(p->canvas, vn_panel_x(p, (double)at[0]), vn_panel_y(p, (double)at[1]),
+                         radius, ink_of(label_of(show, i)), 1);
     }
-    unclip(p);
+    vn_panel_unclip(p);
 }
 
-static void draw_plane(vn_canvas *canvas, const vn_show *show, const vn_band *band, const range *r,
-                       double left, double top) {
-    const panel p = {canvas, left, top, PANEL, PANEL, *r, *r};
-    draw_axes(&p, true);
+static void draw_plane(vn_canvas *canvas, const vn_show *show, const vn_band *band,
+                       const vn_range *r, double left, double top) {
+    const vn_panel p = {canvas, left, top, PANEL, PANEL, *r, *r};
+    vn_panel_axes(&p, true);
     if (show->density) for_each_label(&p, show, band, draw_density);
     if (show->trace) draw_ways(&p, show, band);
     draw_points(&p, show, band);
-    draw_frame(&p);
+    vn_panel_frame(&p);
 }
 
 /* ---- on the line ----------------------------------------------------------------------------- */
 
 /* Samples of a label in each bin, as a density of that label's samples. */
-static void count_bins(const vn_show *show, const vn_band *band, const range *r, int32_t label,
+static void count_bins(const vn_show *show, const vn_band *band, const vn_range *r, int32_t label,
                        double bin[BINS]) {
     int64_t count = 0;
     memset(bin, 0, BINS * sizeof *bin);
@@ -256,28 +181,28 @@ static void count_bins(const vn_show *show, const vn_band *band, const range *r,
     for (int k = 0; k < BINS && count; k++) bin[k] *= BINS / ((double)count * (r->high - r->low));
 }
 
-static void draw_bins(const panel *p, const vn_show *show, const vn_band *band, int32_t label) {
+static void draw_bins(const vn_panel *p, const vn_show *show, const vn_band *band, int32_t label) {
     double bin[BINS];
     count_bins(show, band, &p->x, label, bin);
     for (int k = 0; k < BINS; k++) {
-        const double y = to_y(p, bin[k]);
+        const double y = vn_panel_y(p, bin[k]);
         vn_paint_rect(p->canvas, p->left + k * p->width / BINS, y, p->width / BINS - 0.5,
                       p->top + p->height - y, ink_of(label), 0.4);
     }
 }
 
-static void draw_curve(const panel *p, const vn_show *show, const vn_band *band, int32_t label) {
+static void draw_curve(const vn_panel *p, const vn_show *show, const vn_band *band, int32_t label) {
     (void)band;
     for (int k = 0; k <= PANEL; k++) {
         const double x = p->x.low + (p->x.high - p->x.low) * k / PANEL;
-        (k ? vn_pen_line : vn_pen_move)(p->canvas, to_x(p, x),
-                                        to_y(p, show->density(show->self, label, &x)));
+        (k ? vn_pen_line : vn_pen_move)(p->canvas, vn_panel_x(p, x),
+                                        vn_panel_y(p, show->density(show->self, label, &x)));
     }
     vn_pen_stroke(p->canvas, 1.6, ink_of(label), 1);
 }
 
 /* The highest bin or density of all bands. */
-static double highest(const vn_show *show, const vn_band *bands, size_t count, const range *r) {
+static double highest(const vn_show *show, const vn_band *bands, size_t count, const vn_range *r) {
     double most = 0, bin[BINS];
     for (size_t b = 0; b < count; b++)
         for (int64_t i = bands[b].first; i < bands[b].first + bands[b].count; i++) {
@@ -294,22 +219,22 @@ static double highest(const vn_show *show, const vn_band *bands, size_t count, c
     return most > 0 ? most * 1.05 : 1;
 }
 
-static void draw_line(vn_canvas *canvas, const vn_show *show, const vn_band *band, const range *r,
-                      double high, double left, double top) {
+static void draw_line(vn_canvas *canvas, const vn_show *show, const vn_band *band,
+                      const vn_range *r, double high, double left, double top) {
     const bool ways = show->trace != NULL;
-    const panel p = {canvas, left, top, PANEL, HISTOGRAM, *r, range_between(0, high)};
-    draw_axes(&p, !ways);
+    const vn_panel p = {canvas, left, top, PANEL, HISTOGRAM, *r, vn_range_between(0, high)};
+    vn_panel_axes(&p, !ways);
     for_each_label(&p, show, band, draw_bins);
     if (show->density) for_each_label(&p, show, band, draw_curve);
-    draw_frame(&p);
+    vn_panel_frame(&p);
     if (!ways) return;
-    const panel below = {canvas, left, top + HISTOGRAM, PANEL, WAYS, *r, {1, 0, 0.2}};
-    const panel ticks = {canvas, left, top + HISTOGRAM, PANEL, WAYS, *r, {0, 0.999, 0.2}};
-    draw_ticks(&ticks, true);
+    const vn_panel below = {canvas, left, top + HISTOGRAM, PANEL, WAYS, *r, {1, 0, 0.2}};
+    const vn_panel ticks = {canvas, left, top + HISTOGRAM, PANEL, WAYS, *r, {0, 0.999, 0.2}};
+    vn_panel_ticks(&ticks, true);
     draw_ways(&below, show, band);
-    draw_frame(&below);
-    vn_font_draw(canvas, left - 26, top + HISTOGRAM + 22, "t=0", text_size, 0, dark);
-    vn_font_draw(canvas, left - 26, top + HISTOGRAM + WAYS, "t=1", text_size, 0, dark);
+    vn_panel_frame(&below);
+    vn_font_draw(canvas, left - 26, top + HISTOGRAM + 22, "t=0", text_size, 0, vn_plot_dark);
+    vn_font_draw(canvas, left - 26, top + HISTOGRAM + WAYS, "t=1", text_size, 0, vn_plot_dark);
 }
 
 /* ---- legend ---------------------------------------------------------------------------------- */
@@ -353,13 +278,13 @@ static void draw_legend(vn_canvas *canvas, const vn_show *show, double left, dou
         if (k < LEGEND_MAX - 1 || show->classes <= LEGEND_MAX)
             vn_paint_dot(canvas, left + 6, y, 4, ink_of(k), 1);
         vn_font_draw(canvas, left + LEGEND_DOT, y + text_size / 2, legend_name(show, k, number),
-                     text_size, LEGEND_MAX_WIDTH, dark);
+                     text_size, LEGEND_MAX_WIDTH, vn_plot_dark);
     }
     for (int k = 0; k < 3; k++) {
         const char *note = legend_note(show, k);
         if (!note) continue;
         vn_font_draw(canvas, left, y + text_size / 2, note, text_size,
-                     LEGEND_DOT + LEGEND_MAX_WIDTH, dark);
+                     LEGEND_DOT + LEGEND_MAX_WIDTH, vn_plot_dark);
         y += LEGEND_LINE - 5;
     }
 }
@@ -368,12 +293,12 @@ static void draw_legend(vn_canvas *canvas, const vn_show *show, double left, dou
 
 static void draw_bands(vn_canvas *canvas, const vn_show *show, const vn_band *bands, size_t count,
                        double top) {
-    const range r = find_range(show);
+    const vn_range r = find_range(show);
     const double high = show->dimension == 1 ? highest(show, bands, count, &r) : 0;
     for (size_t b = 0; b < count; b++) {
         const double left = MARGIN + LABEL + (double)b * (LABEL + PANEL + GAP);
         if (bands[b].title)
-            vn_font_draw(canvas, left, top - 9, bands[b].title, title_size, PANEL, dark);
+            vn_font_draw(canvas, left, top - 9, bands[b].title, title_size, PANEL, vn_plot_dark);
         if (show->dimension == 1)
             draw_line(canvas, show, &bands[b], &r, high, left, top);
         else

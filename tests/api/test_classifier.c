@@ -290,6 +290,22 @@ static void a_run_goes_on_in_the_same_bits(void **state) {
     assert_true(strncmp(whole, "classifier-", 11) == 0);
 }
 
+/* The picture has the curves of the log's lines, so there is one when the log has one. */
+static void a_run_says_how_well_it_does(void **state) {
+    (void)state;
+    char *text = NULL;
+    vn_train_options o = classifier_options(6);
+    o.preview_every = 3;
+    expect_ok(vn, vn_train(vn, "world.json", "plotted", &o, NULL));
+    assert_int_equal(access("plotted/previews/000006.png", F_OK), 0);
+    assert_int_not_equal(access("plotted/previews/000003.png", F_OK), 0);
+    expect_ok(vn, vn_describe(vn, "classifier", &text));
+    assert_non_null(strstr(text, "\"accuracy_by_quarter\""));
+    assert_non_null(strstr(text, "--classifier classifier --guide classifier"));
+    assert_null(strstr(text, "\"sampling\""));
+    vn_text_free(&text);
+}
+
 static void expect_no_training(const char *model, void (*change)(vn_train_options *),
                                const char *words) {
     vn_train_options o = classifier_options(2);
@@ -401,6 +417,7 @@ int main(void) {
         cmocka_unit_test(bits_do_not_depend_on_batch_and_threads),
         cmocka_unit_test(an_unconditional_model_has_its_classes),
         cmocka_unit_test(a_run_goes_on_in_the_same_bits),
+        cmocka_unit_test(a_run_says_how_well_it_does),
         cmocka_unit_test(trainings_that_make_no_sense_are_refused),
         cmocka_unit_test(what_does_not_fit_is_refused_with_both_values),
     };

@@ -177,7 +177,7 @@ static void test_bad_input_is_named_and_nothing_is_written(void **state) {
         {2, "train data --out bad --steps 2 --lr 0", "lr"},
         {2, "train data --out bad --steps 2 --ema -0.5", "ema"},
         {2, "train data --out bad --steps 2 --dropout -0.5", "dropout"},
-        {2, "train data --out bad --steps 2 --model classifier", "unknown model 'classifier'"},
+        {2, "train data --out bad --steps 2 --model classifer", "did you mean 'classifier'"},
         {2, "train data --out bad", "--steps N or --minutes M"},
         {2, "train data --out bad --steps 2 --threads 1025", "--threads 1025"},
         {2, "train data --out bad --steps 2 --grey", "grey"},
