@@ -173,9 +173,17 @@ static void all_paths_are_tried(void **state) {
 
 /* Rules whose paper makes something else than the conditional model of gamma = 1. */
 static bool is_conditional_at_one(const vn_guide_row *row) {
-    static const char *const others[] = {
-        "compose",  "perp-neg",      "energy",        "fk",  "rescale", "dynamic-threshold",
-        "negative", "cfg-zero-star", "cfg-plus-plus", "clip"};
+    static const char *const others[] = {"compose",
+                                         "perp-neg",
+                                         "energy",
+                                         "fk",
+                                         "rescale",
+                                         "dynamic-threshold",
+                                         "negative",
+                                         "cfg-zero-star",
+                                         "cfg-plus-plus",
+                                         "clip",
+                                         "classifier-gradient"};
     for (size_t i = 0; i < VN_COUNT(others); i++)
         if (strcmp(others[i], row->row.name) == 0) return false;
     return !row->route;
