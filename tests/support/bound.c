@@ -24,7 +24,7 @@ static margin *first, **last = &first;
 static pid_t owner; /* what it forks says nothing */
 
 static double ratio(double measured, double bound) {
-    if (isnan(measured) || isnan(bound)) return INFINITY;
+    if (isnan(measured) || isnan(bound)) return HUGE_VAL;
     return measured == 0 ? 0 : measured / bound;
 }
 
@@ -50,7 +50,7 @@ static margin *margin_of(const char *what, const char *set) {
     if (!m || !(m->what = strdup(what))) abort();
     if (!first && atexit(say_margins) == 0) owner = getpid();
     m->set = set;
-    m->measured = -INFINITY;
+    m->measured = -HUGE_VAL;
     m->bound = 1;
     *last = m;
     last = &m->next;
