@@ -6,7 +6,7 @@ build=${1:?"usage: tools/measured.sh BUILD > docs/measured.md"}
 posterior=$(mktemp)
 trap 'rm -f "$posterior"' EXIT
 
-run() { "$build/test_$1" 2>&1 | grep -av '^\[' || { echo "test_$1 failed" >&2; exit 1; }; }
+run() { "$build/test_$1" 2>&1 | grep -avE '^\[|: measured .*, bound ' || { echo "test_$1 failed" >&2; exit 1; }; }
 rows() { sed -n "s/^$1: //p"; }
 
 cat <<'END'
