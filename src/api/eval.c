@@ -159,7 +159,8 @@ static vn_status open_training(evaluation *e, vn_err *err) {
 static vn_status open_features(evaluation *e, vn_err *err) {
     const vn_shape *sample = &e->samples.set.sample;
     const vn_engine engine = vn_context_engine(e->vn);
-    return vn_extractor_open(e->o.features ? e->o.features : "raw", sample, &engine, &e->features,
+    const char *usual = vn_shape_is_image(sample) ? "random" : "raw";
+    return vn_extractor_open(e->o.features ? e->o.features : usual, sample, &engine, &e->features,
                              err);
 }
 

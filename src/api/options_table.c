@@ -198,12 +198,17 @@ static const vn_option eval_rows[] = {
      .otherwise = "drawn from the model",
      .help = "samples that exist: a .safetensors, a .npy, a folder, or a run to draw from"},
     {TEXT(features), .table = "features", .word = "F",
-     .otherwise = "raw", .help = "what samples are compared by"},
+     .otherwise = "raw for points, random for images",
+     .help = "what samples are compared by: a name, or the directory of a classifier"},
     {NUMBER(data_count, INT64, 0, 0, -1, INT32_MAX), .unit = "samples", .word = "N",
      .otherwise = "as many as samples", .help = "how many of the data; -1: all"},
     {NUMBER(resamples, INT64, 200, 200, 0, 100000), .unit = "resamples", .word = "N",
      .help = "of the bootstrap, for 95% intervals; 0: none"},
     {FLAG(per_class), .help = "each class by itself too"},
+    {TEXT(training), .word = "DATA", .otherwise = "",
+     .help = "memorisation: the data that the model was trained on, no part of `data`"},
+    {TEXT(cache), .word = "DIR", .otherwise = "",
+     .help = "folder in which features of the data are kept"},
 };
 #undef OF
 

@@ -33,7 +33,7 @@ static const struct {
     {.name = "restorers", .table = &vn_restorers},
     {.name = "tokenizers", .table = &vn_text_models},
     {.name = "metrics", .table = &vn_metrics},
-    ROWS("features", vn_feature_rows, vn_feature_row_count),
+    {.name = "features", .table = &vn_feature_kinds},
     ROWS("data", vn_data_rows, vn_data_row_count),
     ROWS("points", vn_toy_rows, vn_toy_row_count),
 };

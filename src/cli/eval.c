@@ -37,6 +37,8 @@ static const cli_option rows[] = {
     CLI_OPTION_ROW(EVAL, o, "features"),
     CLI_OPTION_ROW(EVAL, o, "per_class"),
     CLI_OPTION_ROW(EVAL, o, "resamples"),
+    CLI_OPTION_ROW(EVAL, o, "training"),
+    CLI_OPTION_ROW(EVAL, o, "cache"),
 
     CLI_SECTION("How they are drawn (as vane sample)"),
     CLI_OPTION_ROW(SAMPLE, sample, "guidance"),

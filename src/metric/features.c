@@ -31,27 +31,35 @@ static vn_status extract_raw(vn_extractor *e, int64_t n, const float *x, float *
     return VN_OK;
 }
 
-const vn_feature_row vn_feature_rows[] = {
-    {{"raw", "the numbers themselves: points, or pixels in [-1,1]", "", NULL},
-     open_raw,
-     extract_raw,
-     NULL},
+static const vn_feature_row raw = {
+    .row = {"raw", "the numbers themselves: points, or pixels in [-1,1]", "", NULL},
+    .open = open_raw,
+    .extract = extract_raw,
 };
-const size_t vn_feature_row_count = VN_COUNT(vn_feature_rows);
+
+static const vn_feature_row *const rows[] = {&raw, &vn_random_features};
+static const vn_word words[] = {{"pixels", "raw"}, {NULL, NULL}};
+const vn_table vn_feature_kinds = {"kind of features", rows, 0, VN_COUNT(rows), words, NULL};
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
 vn_status vn_extractor_open(const char *text, const vn_shape *sample, const vn_engine *engine,
                             vn_extractor **out, vn_err *err) {
-    vn_choice choice;
+    vn_choice choice = {0};
+    size_t index;
     vn_extractor *e = vn_calloc(1, sizeof *e);
     if (!e) return vn_no_memory(err);
     e->sample = *sample;
     e->size = vn_shape_count(sample);
-    vn_status status = vn_choice_parse(
-        text, VN_TABLE("kind of features", vn_feature_rows, vn_feature_row_count), &choice, err);
-    if (!status) e->row = (const vn_feature_row *)choice.row;
-    if (!status) status = e->row->open(e, &choice, engine, err);
+    vn_status status = VN_OK;
+    if (!vn_table_find(&vn_feature_kinds, text, &index) && vn_is_dir(text)) {
+        status = vn_features_of_directory(e, text, engine, err);
+    } else {
+        status = vn_choice_parse(text, &vn_feature_kinds, &choice, err);
+        if (status) vn_fail_after(err, "or the directory of a classifier");
+        if (!status) e->row = (const vn_feature_row *)choice.row;
+        if (!status) status = e->row->open(e, &choice, engine, err);
+    }
     if (status) vn_extractor_close(&e);
     *out = e;
     return status;
@@ -75,4 +83,13 @@ int64_t vn_extractor_size(const vn_extractor *e) {
 
 int64_t vn_extractor_classes(const vn_extractor *e) {
     return e->classes;
+}
+
+int64_t vn_extractor_width(const vn_extractor *e) {
+    return e->d;
+}
+
+vn_status vn_extractor_run(vn_extractor *e, int64_t n, const float *x, float *features,
+                           float *logits, vn_err *err) {
+    return e->row->extract(e, n, x, features, logits, err);
 }

@@ -73,6 +73,16 @@ struct vn_extractor {
     char *name;
     void *self;
 };
+extern const vn_feature_row vn_random_features, vn_directory_features;
+/* e, of which the shape is known, becomes the network of a model directory
+ * (features_network.c). */
+vn_status vn_features_of_directory(vn_extractor *e, const char *path, const vn_engine *engine,
+                                   vn_err *err);
+/* Kept features (cache.c): whether those of the set are kept at all; whether they were there, and
+ * *out->x is filled; writes them. */
+bool vn_features_cached(const vn_measuring *m, const vn_set *set);
+bool vn_features_load(const vn_measuring *m, const vn_set *set, vn_features *out);
+void vn_features_save(const vn_measuring *m, const vn_set *set, const vn_features *f);
 /* Doubles that comparing two images takes (pictures.c). */
 size_t vn_pair_work(const vn_shape *image);
 
@@ -81,7 +91,7 @@ size_t vn_pair_work(const vn_shape *image);
 /* clang-format off */
 #define VN_METRIC_ROWS(ROW)                                                                        \
     ROW(accuracy) ROW(fd) ROW(kd) ROW(precision) ROW(recall) ROW(density) ROW(coverage)            \
-    ROW(nll) ROW(psnr) ROW(ssim) ROW(energy) ROW(mmd)
+    ROW(nll) ROW(psnr) ROW(ssim) ROW(w2) ROW(sliced_w2) ROW(energy) ROW(mmd) ROW(memorisation)
 /* clang-format on */
 #define VN_DECLARE(name) extern const vn_metric_row vn_##name##_metric;
 VN_METRIC_ROWS(VN_DECLARE)

@@ -101,8 +101,8 @@ static vn_status take(vn_measuring *m, const vn_set *set, int64_t first, int64_t
     if (!status && m->raw && set == m->o->data)
         memcpy(m->raw + first * set->size, x, (size_t)(n * set->size) * sizeof *x);
     if (status || !f || !f->x) return status;
-    return m->o->features->row->extract(m->o->features, n, x, f->x + first * f->d,
-                                        f->logits ? f->logits + first * f->classes : NULL, err);
+    return vn_extractor_run(m->o->features, n, x, f->x + first * f->d,
+                            f->logits ? f->logits + first * f->classes : NULL, err);
 }
 
 static bool is_pair(const vn_measuring *m, size_t i) {
@@ -138,6 +138,18 @@ static vn_status read_set(vn_measuring *m, const vn_set *set, vn_features *f, co
     vn_free(x);
     vn_free(y);
     vn_free(work);
+    return status;
+}
+
+/* All of a set, or what was kept of it. f: NULL: nothing is. */
+static vn_status read_kept(vn_measuring *m, const vn_set *set, vn_features *f, vn_err *err) {
+    const bool kept = f && vn_features_cached(m, set);
+    if (kept && vn_features_load(m, set, f)) {
+        vn_metric_part(m, set->reading);
+        return VN_OK;
+    }
+    const vn_status status = read_set(m, set, f, NULL, NULL, err);
+    if (!status && kept) vn_features_save(m, set, f);
     return status;
 }
 
@@ -262,9 +274,8 @@ static vn_status read_all(vn_measuring *m, vn_err *err) {
         status = open_features(m, o->samples, needs & VN_METRIC_LOGITS, &m->samples, err);
     if (!status && data) status = open_features(m, o->data, false, &m->data, err);
     if (!status && o->training) status = open_features(m, o->training, false, &m->training, err);
-    if (!status && o->data && !pairs)
-        status = read_set(m, o->data, data ? &m->data : NULL, NULL, NULL, err);
-    if (!status && o->training) status = read_set(m, o->training, &m->training, NULL, NULL, err);
+    if (!status && o->data && !pairs) status = read_kept(m, o->data, data ? &m->data : NULL, err);
+    if (!status && o->training) status = read_kept(m, o->training, &m->training, err);
     if (!status && o->samples)
         status = read_set(m, o->samples, &m->samples, pairs ? o->data : NULL,
                           data ? &m->data : NULL, err);

@@ -4,7 +4,7 @@
  * A metric is a row of vn_metrics: what it needs, and a function that makes numbers of it. Sets of
  * samples are read once, piece by piece (vn_set), and what is kept of them is their features, n
  * rows of d numbers, in which all metrics that compare sets look at them. What features are is a
- * row of a table too (vn_feature_rows): the numbers themselves, or what a network makes of them.
+ * row of a table too (vn_feature_kinds): the numbers themselves, or what a network makes of them.
  *
  *     vn_metric_list_parse     "fd,precision:k=5" -> rows with their parameters
  *     vn_extractor_open        what features are
@@ -57,7 +57,7 @@ void vn_features_close(vn_features *f); /* safe on a zeroed one */
 
 /* What makes features of samples. */
 typedef struct vn_extractor vn_extractor;
-/* text: a row of vn_feature_rows with parameters, or the directory of a classifier. For samples of
+/* text: a row of vn_feature_kinds with parameters, or the directory of a classifier. For samples of
  * this shape; VN_BAD_ARGUMENT and VN_BAD_FILE say why it does not fit. Closed with
  * vn_extractor_close. */
 vn_status vn_extractor_open(const char *text, const vn_shape *sample, const vn_engine *engine,
@@ -69,6 +69,11 @@ const char *vn_extractor_name(const vn_extractor *e);
 int64_t vn_extractor_size(const vn_extractor *e);
 /* Classes it knows; 0: it is no classifier. */
 int64_t vn_extractor_classes(const vn_extractor *e);
+int64_t vn_extractor_width(const vn_extractor *e); /* numbers of a sample's features */
+/* x [n,size], images channels first, to features [n,width] and logits [n,classes] (NULL: not
+ * wanted). VN_NOT_FINITE, VN_NO_MEMORY. */
+vn_status vn_extractor_run(vn_extractor *e, int64_t n, const float *x, float *features,
+                           float *logits, vn_err *err);
 
 typedef struct vn_feature_row {
     vn_row row;
@@ -79,8 +84,7 @@ typedef struct vn_feature_row {
                          vn_err *err);
     void (*close)(vn_extractor *e);
 } vn_feature_row;
-extern const vn_feature_row vn_feature_rows[];
-extern const size_t vn_feature_row_count;
+extern const vn_table vn_feature_kinds; /* of vn_feature_row */
 
 /* ---- metrics --------------------------------------------------------------------------------- */
 

@@ -1,4 +1,5 @@
-/* classifier.c - p(class | x) as logits [N,K]. Images go through guided-diffusion's encoder
+/* classifier.c - p(class | x) as logits [N,K], and on request what they are computed from
+ * ("features"). Images go through guided-diffusion's encoder
  * (2105.05233, EncoderUNetModel): the way down and the middle of a U-Net whose norms the time
  * scales and shifts, which halves the image within residual blocks, and then attention pooling or
  * the mean over pixels. Points go through residual layers. With the time as an input it classifies
@@ -86,6 +87,10 @@ static vn_status open_classifier(const json_t *config, void **self, vn_net_io *i
     vn_port of_label = vn_port_of_sample("log_probability", false, 1);
     of_label.optional = true;
     vn_net_add_output(io, of_label);
+    vn_port features = vn_port_of_sample("features", false,
+                                         c->block_out_channels.at[c->block_out_channels.count - 1]);
+    features.optional = true;
+    vn_net_add_output(io, features);
     *self = c;
     return VN_OK;
 }
@@ -180,6 +185,7 @@ static void build(const void *self, const vn_scope *s) {
     x = c->input == VN_CLASSIFIER_POINTS
             ? vn_mlp_trunk(s, x, &time, c->in_channels, width, c->layers_per_block, c->dropout)
             : encode_image(s, c, x, &time);
+    vn_scope_output(s, "features", x);
     vn_node *logits = vn_layer_linear(s, "head", x, last_channels(c), c->num_classes);
     vn_scope_output(s, "logits", logits);
     if (!logits) return;

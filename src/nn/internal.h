@@ -116,6 +116,8 @@ typedef enum vn_layer_init {
     VN_LAYER_INIT_TORCH, /* as PyTorch's reset_parameters leaves them */
     /* uniform within sqrt(6 / (fan-in + fan-out)); biases zero, here and below */
     VN_LAYER_INIT_XAVIER,
+    /* normal with a deviation of sqrt(2 / fan-in), for ReLU (1502.01852) */
+    VN_LAYER_INIT_HE,
     VN_LAYER_INIT_SMALL, /* normal with a deviation of 0.02 */
     VN_LAYER_INIT_ZERO
 } vn_layer_init;
@@ -381,15 +383,20 @@ void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *style, const vn_u
 #define VN_DENOISERS(ROW)   ROW(unet2d) ROW(dit) ROW(mlp)
 #define VN_CLASSIFIERS(ROW) ROW(classifier)
 #define VN_ENCODERS(ROW)    ROW(text_encoder) ROW(clip_text) ROW(clip_projected) ROW(t5_encoder)
+#define VN_EXTRACTORS(ROW)  ROW(features)
 
 #define VN_DECLARE(name) extern const vn_net_row vn_##name##_net;
 VN_DENOISERS(VN_DECLARE)
 VN_CLASSIFIERS(VN_DECLARE)
 VN_ENCODERS(VN_DECLARE)
+VN_EXTRACTORS(VN_DECLARE)
 #undef VN_DECLARE
 
 #define VN_ONE(name) +1
-enum { VN_NET_ROWS = 0 VN_DENOISERS(VN_ONE) VN_CLASSIFIERS(VN_ONE) VN_ENCODERS(VN_ONE) };
+enum {
+    VN_NET_ROWS =
+        0 VN_DENOISERS(VN_ONE) VN_CLASSIFIERS(VN_ONE) VN_ENCODERS(VN_ONE) VN_EXTRACTORS(VN_ONE)
+};
 #undef VN_ONE
 
 /* unet2d_preset.c, dit_preset.c */

@@ -76,6 +76,7 @@ static inits init_of(const vn_scope *s, int64_t fan_in, int64_t fan_out) {
     }
     case VN_LAYER_INIT_XAVIER:
         return (inits){{VN_INIT_UNIFORM, sqrt(6 / (double)(fan_in + fan_out))}, zeros};
+    case VN_LAYER_INIT_HE: return (inits){{VN_INIT_NORMAL, sqrt(2 / (double)fan_in)}, zeros};
     case VN_LAYER_INIT_SMALL: return (inits){{VN_INIT_NORMAL, SMALL_DEVIATION}, zeros};
     case VN_LAYER_INIT_ZERO: break;
     }

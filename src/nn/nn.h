@@ -91,7 +91,8 @@ typedef struct vn_net_nodes {
 typedef enum vn_role {
     VN_ROLE_DENOISER,
     VN_ROLE_CLASSIFIER,
-    VN_ROLE_ENCODER, /* of texts */
+    VN_ROLE_ENCODER,  /* of texts */
+    VN_ROLE_FEATURES, /* of samples, to compare them by */
     VN_ROLE_COUNT
 } vn_role;
 
