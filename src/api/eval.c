@@ -151,6 +151,7 @@ static vn_status open_training(evaluation *e, vn_err *err) {
                              .path = e->o.training,
                              .source = e->data.set.name,
                              .sample = &e->data.set.sample,
+                             .training = true,
                              .of = e->o.label,
                              .seed = e->o.seed};
     return vn_eval_set_open(&e->training, &ask, err);

@@ -20,6 +20,7 @@ typedef struct vn_eval_ask {
     int64_t count; /* 0: all, but at most `usual` */
     int64_t usual; /* 0: no bound */
     int32_t of;    /* only samples of this class; VN_LABEL_ALL: all */
+    bool training; /* of a run: what it was trained on, else what it never saw */
     bool tell;     /* count the classes, for vn_eval_result.drawn */
     uint64_t seed;
 } vn_eval_ask;
@@ -37,6 +38,9 @@ typedef struct vn_eval_set {
     const vn_array *array;
     vn_npy_file *npy;
     vn_data *data;
+    bool parted; /* it is a run's, of which a part is looked at */
+    vn_data_part part;
+    uint64_t split; /* a number made of how it was parted */
     const vn_world *world;
     uint64_t seed;
     float *last; /* one sample, channels last */
@@ -57,6 +61,10 @@ vn_status vn_eval_set_of_world(vn_eval_set *s, const vn_model *m, int32_t label,
 vn_status vn_eval_set_of_model(vn_eval_set *s, vn_model *m, const vn_sample_options *sample,
                                int64_t count, int32_t *labels, uint64_t seed, vn_err *err);
 void vn_eval_set_close(vn_eval_set *s);
+/* eval_run.c: the data of a run, opened as it opened it, and how many samples of it were held out,
+ * or trained on; *split: a number made of how. VN_BAD_FILE where the data has changed since. */
+vn_status vn_eval_run_data(vn_context *vn, const char *run, bool training, vn_data **out,
+                           int64_t *count, uint64_t *split, vn_err *err);
 
 /* likelihood.c: vn_log_likelihood within another call, whose progress calls it `what`. */
 vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, const char *what,

@@ -165,7 +165,9 @@ static vn_status read_data(void *self, int64_t first, int64_t n, float *x, vn_er
     const bool image = vn_shape_is_image(&s->set.sample);
     vn_status status = VN_OK;
     for (int64_t i = 0; i < n && !status; i++) {
-        status = vn_data_at(s->data, s->index[first + i], s->last, NULL, err);
+        status = s->parted ? vn_data_batch(s->data, s->part, (uint64_t)s->index[first + i], 1,
+                                           s->last, NULL, err)
+                           : vn_data_at(s->data, s->index[first + i], s->last, NULL, err);
         if (!status)
             vn_channels_first(x + i * s->set.size, s->last, 1, vn_shape_channels(&s->set.sample),
                               image ? vn_shape_pixels(&s->set.sample) : 1, NULL, NULL);
@@ -202,9 +204,30 @@ static vn_status open_data(vn_eval_set *s, const vn_eval_ask *ask, vn_err *err) 
     return status;
 }
 
+/* The part of a run's data, whose labels are known when it has been read. */
+static vn_status open_run(vn_eval_set *s, const vn_eval_ask *ask, vn_err *err) {
+    vn_status status = vn_eval_run_data(ask->vn, ask->path, ask->training, &s->data, &s->available,
+                                        &s->split, err);
+    if (status) return status;
+    const vn_data_info *info = vn_data_get_info(s->data);
+    status = take_shape(s, ask, &info->sample, err);
+    s->parted = true;
+    s->part = ask->training ? VN_DATA_TRAIN : VN_DATA_HELD;
+    s->set.read = read_data;
+    s->last = vn_alloc((size_t)s->set.size, sizeof *s->last);
+    s->of_all = vn_alloc((size_t)s->available, sizeof *s->of_all);
+    if (!status && (!s->last || !s->of_all)) status = vn_no_memory(err);
+    for (int64_t i = 0; i < s->available && !status; i++)
+        status = vn_data_batch(s->data, s->part, (uint64_t)i, 1, s->last, &s->of_all[i], err);
+    if (info->classes > 0) return status;
+    vn_free(s->of_all);
+    s->of_all = NULL;
+    return status;
+}
+
 /* What the chosen samples are: the data, and which of it. */
 static void make_key(vn_eval_set *s, const vn_eval_ask *ask) {
-    uint64_t hash = 0xcbf29ce484222325u;
+    uint64_t hash = 0xcbf29ce484222325u ^ s->split;
     for (int64_t i = 0; i < s->set.count; i++)
         hash = (hash ^ (uint64_t)s->index[i]) * 0x100000001b3u;
     char shape[128];
@@ -219,6 +242,7 @@ vn_status vn_eval_set_open(vn_eval_set *s, const vn_eval_ask *ask, vn_err *err) 
     *s = (vn_eval_set){0};
     const vn_status status = vn_ends_with(ask->path, ".safetensors") ? open_tensors(s, ask, err)
                              : vn_ends_with(ask->path, ".npy")       ? open_npy(s, ask, err)
+                             : vn_is_model_dir(ask->path)            ? open_run(s, ask, err)
                                                                      : open_data(s, ask, err);
     if (status) return status;
     const vn_status chosen = choose(s, ask, err);

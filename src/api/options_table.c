@@ -186,7 +186,7 @@ static const vn_option eval_rows[] = {
      .help = "what is measured; several with commas"},
     {TEXT(data), .word = "DATA", .otherwise = "exact draws, for a world",
      .help = "what `vane train` reads (.npz, points:NAME, a folder, ...), or a .safetensors with "
-             "samples, or a .npy of them"},
+             "samples, a .npy of them, or a run: what was held out of its data"},
     {NUMBER(count, INT64, 0, 0, 1, INT32_MAX), .unit = "samples", .word = "N",
      .otherwise = "at most 1000; of sets that exist, all",
      .help = "how many: drawn by the seed, of each class its share"},
