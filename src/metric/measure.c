@@ -65,11 +65,26 @@ static int count_parts(const vn_measure_options *o) {
 
 /* ---- what is kept of a set ------------------------------------------------------------------- */
 
+/* What is kept of all samples has to fit into memory. */
+static vn_status check_memory(const vn_set *set, int64_t numbers, vn_err *err) {
+    const double bytes = (double)set->count * (double)numbers * sizeof(float),
+                 memory = (double)vn_memory_total();
+    char takes[32], has[32];
+    if (bytes <= memory) return VN_OK;
+    return vn_fail(err, VN_NO_MEMORY,
+                   "%s: %lld samples of %lld features each would take %s, and there are %s of "
+                   "memory",
+                   set->name, (long long)set->count, (long long)numbers,
+                   vn_bytes_text(bytes, takes), vn_bytes_text(memory, has));
+}
+
 static vn_status open_features(const vn_measuring *m, const vn_set *set, bool logits,
                                vn_features *out, vn_err *err) {
     const vn_extractor *e = m->o->features;
     const size_t n = (size_t)set->count;
     *out = (vn_features){.n = set->count};
+    const vn_status status = check_memory(set, e ? e->d + (logits ? e->classes : 0) : 0, err);
+    if (status) return status;
     if (e) {
         out->d = e->d;
         out->x = vn_alloc(n, (size_t)e->d * sizeof(float));

@@ -3,6 +3,7 @@
 #include "metric/support_metric.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static vn_err err;
@@ -162,6 +163,17 @@ static void test_what_cannot_be_measured_is_named(void **state) {
     }
 }
 
+/* Features that memory cannot hold are refused with both numbers, before anything is read. */
+static void test_memory_is_asked_for_first(void **state) {
+    (void)state;
+    setenv("VANE_MEMORY", "1M", 1);
+    const vn_set many = points_of(60000, D, base);
+    assert_int_equal(measure_sets("fd", "raw", &many, &many, NULL, 1, &err), VN_NO_MEMORY);
+    unsetenv("VANE_MEMORY");
+    assert_non_null(strstr(err.text, "60000 samples of 5 features each would take"));
+    assert_non_null(strstr(err.text, "of memory"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_a_set_is_itself, forget_rows),
@@ -171,6 +183,7 @@ int main(void) {
         cmocka_unit_test_teardown(test_pictures, forget_rows),
         cmocka_unit_test_teardown(test_threads_change_no_bit, forget_rows),
         cmocka_unit_test_teardown(test_what_cannot_be_measured_is_named, forget_rows),
+        cmocka_unit_test(test_memory_is_asked_for_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
