@@ -160,7 +160,7 @@ static vn_status open_training(evaluation *e, vn_err *err) {
 static vn_status open_features(evaluation *e, vn_err *err) {
     const vn_shape *sample = &e->samples.set.sample;
     const vn_engine engine = vn_context_engine(e->vn);
-    const char *usual = vn_shape_is_image(sample) ? "random" : "raw";
+    const char *usual = vn_features_usual(sample);
     return vn_extractor_open(e->o.features ? e->o.features : usual, sample, &engine, &e->features,
                              err);
 }

@@ -121,18 +121,11 @@ static vn_status check_points(vn_sweeping *s, vn_err *err) {
 
 /* ---- settings -------------------------------------------------------------------------------- */
 
-/* Images by what a network makes of them, where there is one that everybody has. */
-static const char *usual_features(const vn_shape *sample) {
-    for (size_t i = 0; vn_shape_is_image(sample) && i < vn_feature_row_count; i++)
-        if (!strcmp(vn_feature_rows[i].row.name, "random")) return "random";
-    return "raw";
-}
-
 /* What samples are compared by; and with how many samples it can be done at least. */
 static vn_status choose_features(vn_sweeping *s, char **name, vn_err *err) {
     const vn_engine engine = vn_context_engine(s->vn);
     vn_extractor *e = NULL;
-    if (!s->o.features) s->o.features = usual_features(&s->m->sample);
+    if (!s->o.features) s->o.features = vn_features_usual(&s->m->sample);
     const vn_status status = vn_extractor_open(s->o.features, &s->m->sample, &engine, &e, err);
     if (status) return status;
     if (!s->o.metric)

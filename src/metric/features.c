@@ -41,6 +41,10 @@ static const vn_feature_row *const rows[] = {&raw, &vn_random_features};
 static const vn_word words[] = {{"pixels", "raw"}, {NULL, NULL}};
 const vn_table vn_feature_kinds = {"kind of features", rows, 0, VN_COUNT(rows), words, NULL};
 
+const char *vn_features_usual(const vn_shape *sample) {
+    return vn_shape_is_image(sample) ? "random" : "raw";
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 vn_status vn_extractor_open(const char *text, const vn_shape *sample, const vn_engine *engine,

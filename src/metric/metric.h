@@ -75,6 +75,9 @@ int64_t vn_extractor_width(const vn_extractor *e); /* numbers of a sample's feat
 vn_status vn_extractor_run(vn_extractor *e, int64_t n, const float *x, float *features,
                            float *logits, vn_err *err);
 
+/* The kind of features that samples of this shape are compared by where nobody says. */
+const char *vn_features_usual(const vn_shape *sample);
+
 typedef struct vn_feature_row {
     vn_row row;
     /* n samples [n,size] to features [n,d] and, of a classifier, logits [n,classes] */

@@ -935,8 +935,8 @@ VN_API vn_status vn_log_likelihood(vn_model *model, const vn_likelihood_settings
 typedef struct vn_eval_options {
     size_t struct_size;
     const char *metric; /* rows of the metrics table, several with commas: "fd,precision:k=5" */
-    /* what vn_train reads, a .safetensors with `samples` and perhaps `labels`, a .npy of samples, or
-     * a run: the part of its data that was held out; NULL: exact draws of a world */
+    /* what vn_train reads, a .safetensors with `samples` and perhaps `labels`, a .npy of samples,
+     * or a run: the part of its data that was held out; NULL: exact draws of a world */
     const char *data;
     /* so many of the data, drawn by seed, of each class its share, and as many samples; 0: of a
      * model at most 1000, of samples that exist all of both sets */
