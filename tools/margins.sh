@@ -22,7 +22,7 @@ trap 'rm -f "$margins" "$output"' EXIT
 export VANE_TEST_MARGINS=$margins
 for ((seed = first; seed < first + seeds; seed++)); do
     if ! VANE_TEST_SEED=$seed ctest --test-dir "$build" -j "$(nproc)" -R "^(${pattern:-.*})\$" >"$output" 2>&1; then
-        echo "with VANE_TEST_SEED=$seed:" && grep -E '\((Failed|Timeout|.*Exception.*)\)$|No tests' "$output"
+        echo "with VANE_TEST_SEED=$seed:" && grep -E '[0-9]+ - .*\((Failed|Timeout|Not Run|.*Exception.*)\)|No tests' "$output"
         failed=1
     fi >&2
     # again only those that draw by it

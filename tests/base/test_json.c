@@ -61,11 +61,11 @@ static void large_whole_numbers_are_reals(void **state) {
 /* jansson's own parser is a second opinion on what the document means. */
 static void values_are_those_of_jansson(void **state) {
     (void)state;
-    json_t *ours, *theirs = json_loads(document, 0, NULL);
+    json_t *ours, *expected = json_loads(document, 0, NULL);
     assert_int_equal(parse(document, &ours, NULL), VN_OK);
-    assert_true(json_equal(ours, theirs));
+    assert_true(json_equal(ours, expected));
     json_decref(ours);
-    json_decref(theirs);
+    json_decref(expected);
 }
 
 static void refusals_name_file_line_and_reason(void **state) {
@@ -245,18 +245,18 @@ static void missing_files_are_named(void **state) {
  * limits of ours and its of whole numbers, and that it overlooks a byte of 0 after a number. */
 static void check_damaged(const char *path) {
     json_error_t why;
-    json_t *v, *theirs = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+    json_t *v, *expected = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
     vn_err err = {0};
     vn_status status = vn_json_read(path, &v, &err);
     if (!status) {
-        assert_true(theirs ? json_equal(v, theirs) : strstr(why.text, "too big ") != NULL);
+        assert_true(expected ? json_equal(v, expected) : strstr(why.text, "too big ") != NULL);
     } else {
         assert_int_equal(status, VN_BAD_FILE);
-        assert_true(!theirs || strstr(err.text, "too l") || strstr(err.text, "byte 0x00"));
+        assert_true(!expected || strstr(err.text, "too l") || strstr(err.text, "byte 0x00"));
         assert_memory_equal(err.text, "damaged.json: line ", 19);
     }
     json_decref(v);
-    json_decref(theirs);
+    json_decref(expected);
 }
 
 static void damaged_files_are_refused_or_right(void **state) {
@@ -293,10 +293,10 @@ static void texts_are_those_of_jansson(void **state) {
     assert_int_equal(parse(document, &v, NULL), VN_OK);
     const size_t flags[] = {0, JSON_COMPACT, JSON_INDENT(2)};
     for (size_t i = 0; i < VN_COUNT(flags); i++) {
-        char *ours = vn_json_text(v, flags[i]), *theirs = json_dumps(v, flags[i]);
-        assert_string_equal(ours, theirs);
+        char *ours = vn_json_text(v, flags[i]), *expected = json_dumps(v, flags[i]);
+        assert_string_equal(ours, expected);
         vn_free(ours);
-        free(theirs);
+        free(expected);
     }
     json_decref(v);
 }
