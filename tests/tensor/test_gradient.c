@@ -11,16 +11,11 @@
 
 #include "tensor/support_cases.h"
 #include "support/bound.h"
+#include "tensor/support_program.h"
 
 #define EXPANSION_BOUND 1e-13 /* some hundred roundings of double */
 
 static double worst; /* part of its bound that an error is, seen by a test, printed at its end */
-
-static vn_graph *open_graph(void) {
-    vn_graph *g = NULL;
-    assert_int_equal(vn_graph_open(&g, NULL), VN_OK);
-    return g;
-}
 
 static void assert_built(const vn_graph *g) {
     vn_err err = {0};

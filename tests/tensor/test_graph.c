@@ -9,12 +9,7 @@
 #include <cmocka.h>
 
 #include "tensor/support_cases.h"
-
-static vn_graph *open_graph(void) {
-    vn_graph *g = NULL;
-    assert_int_equal(vn_graph_open(&g, NULL), VN_OK);
-    return g;
-}
+#include "tensor/support_program.h"
 
 static vn_node *f32(vn_graph *g, vn_shape shape) {
     return vn_input(g, VN_F32, shape);

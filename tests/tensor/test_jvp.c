@@ -11,18 +11,13 @@
 
 #include "tensor/support_cases.h"
 #include "support/bound.h"
+#include "tensor/support_program.h"
 
 #define MAX_INPUTS 16
 
 /* Both sides of <u, J t> = <J^T u, t> are sums of products, each off by some roundings of what is
  * summed: relative to the sum of their sizes. */
 #define TOLERANCE_ADJOINT (16 * 0x1p-53)
-
-static vn_graph *open_graph(void) {
-    vn_graph *g = NULL;
-    assert_int_equal(vn_graph_open(&g, NULL), VN_OK);
-    return g;
-}
 
 /* y as a function of its float inputs x, with a direction t for each. */
 typedef struct derived {
