@@ -225,10 +225,12 @@ vn_status vn_sweep_append(vn_sweep_folder *s, const vn_point_result *r, vn_err *
 
 /* ---- sweep.json ------------------------------------------------------------------------------ */
 
+/* Nothing is in it but kept features (cache/), which a sweep whose first point failed leaves. */
 static bool is_empty(const char *dir) {
     DIR *d = opendir(dir);
     bool empty = true;
-    for (const struct dirent *e; d && empty && (e = readdir(d));) empty = e->d_name[0] == '.';
+    for (const struct dirent *e; d && empty && (e = readdir(d));)
+        empty = e->d_name[0] == '.' || strcmp(e->d_name, "cache") == 0;
     if (d) closedir(d);
     return empty;
 }

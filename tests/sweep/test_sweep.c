@@ -193,6 +193,12 @@ static void what_is_no_sweep_of_these_settings_stays(void **state) {
     scratch_write_text("photos/a.txt", "mine");
     expect_refusal("photos", VN_BAD_ARGUMENT, "photos holds other files and is no sweep");
     assert_int_equal(scratch_count("photos"), 1);
+    assert_int_equal(mkdir("failed", 0777), 0); /* what a sweep leaves whose first point failed */
+    assert_int_equal(mkdir("failed/cache", 0777), 0);
+    json_t *again = settings_of(50);
+    assert_int_equal(vn_sweep_open(&s, "failed", again, NULL), VN_OK);
+    json_decref(again);
+    vn_sweep_close(&s);
     scratch_write_text("file", "");
     expect_refusal("file", VN_IO, "file");
 
