@@ -40,7 +40,7 @@ static vn_status open_data(vn_context *vn, const char *run, const json_t *vane, 
     char *list = vn_path_join(run, VN_RUN_FILES);
     int32_t classes = 0;
     vn_train_options o = vn_train_options_default();
-    vn_shape sample;
+    vn_shape sample = {0};
     vn_status status = list ? VN_OK : vn_no_memory(err);
     if (!status && !source)
         status =

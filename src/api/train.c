@@ -198,7 +198,7 @@ static vn_status check_names(job *j, vn_err *err) {
 /* Which kind of model it is, before its options are settled: a classifier has defaults of its
  * own. */
 static vn_status find_role(job *j, vn_err *err) {
-    vn_choice choice;
+    vn_choice choice = {0};
     if (!j->o.model) return VN_OK;
     vn_status status = is_config(j->o.model)
                            ? open_config(j, err)

@@ -222,7 +222,7 @@ static vn_status add_infinity(vn_measuring *m, work *works, double value, double
 
 static vn_status measure_with(vn_measuring *m, work *works, vn_err *err) {
     const vn_features *a = &m->samples, *b = &m->data;
-    double value;
+    double value = (double)NAN;
     moments(works, 0, a, NULL, a->n);
     moments(works, 1, b, NULL, b->n);
     vn_status status = distance(works, a->d, &value, err);

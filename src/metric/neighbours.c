@@ -19,16 +19,17 @@ typedef struct radii {
 static void find_radius(const radii *r, int64_t i) {
     const vn_features *f = r->f;
     double nearest[MOST_NEIGHBOURS];
-    int found = 0;
+    const int last = r->k - 1;
+    for (int at = 0; at <= last; at++) nearest[at] = HUGE_VAL;
     for (int64_t j = 0; j < f->n; j++) {
         if (j == i) continue;
         const double distance = vn_squared_distance(f->x + i * f->d, f->x + j * f->d, f->d);
-        if (found == r->k && distance >= nearest[found - 1]) continue;
-        int at = found < r->k ? found++ : found - 1;
+        if (distance >= nearest[last]) continue;
+        int at = last;
         for (; at > 0 && nearest[at - 1] > distance; at--) nearest[at] = nearest[at - 1];
         nearest[at] = distance;
     }
-    r->squared[i] = nearest[r->k - 1];
+    r->squared[i] = nearest[last];
 }
 
 static void find_radii(void *context, int64_t task, int thread) {

@@ -186,13 +186,12 @@ static vn_node *embed(const vn_scope *s, const clip *c, vn_node *ids) {
 }
 
 static vn_node *attention(const vn_scope *s, const keys *k, vn_node *x) {
-    const int64_t width = k->hidden_size;
+    const int64_t width = k->hidden_size, head = width / k->num_attention_heads;
     vn_node *q = vn_layer_linear(s, "q_proj", x, width, width);
     vn_node *key = vn_layer_linear(s, "k_proj", x, width, width);
     vn_node *v = vn_layer_linear(s, "v_proj", x, width, width);
-    const vn_attention_options how = {.heads = (int)k->num_attention_heads,
-                                      .scale = 1 / sqrt((double)(width / k->num_attention_heads)),
-                                      .causal = true};
+    const vn_attention_options how = {
+        .heads = (int)k->num_attention_heads, .scale = 1 / sqrt((double)head), .causal = true};
     return vn_layer_linear(s, "out_proj", vn_attention_of(s->g, q, key, v, &how), width, width);
 }
 

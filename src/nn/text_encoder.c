@@ -83,10 +83,9 @@ static vn_node *seen_of(const vn_scope *s, const keys *k, vn_node *ids) {
 }
 
 static vn_node *block(const vn_scope *s, const keys *k, vn_node *x, vn_node *bias) {
-    const vn_attention_options how = {.heads = (int)k->heads,
-                                      .scale = 1 / sqrt((double)(k->width / k->heads)),
-                                      .has_bias = true,
-                                      .bias = bias};
+    const int64_t head = k->width / k->heads;
+    const vn_attention_options how = {
+        .heads = (int)k->heads, .scale = 1 / sqrt((double)head), .has_bias = true, .bias = bias};
     vn_node *h = vn_layer_token_norm(s, "norm1", x, k->width, NORM_EPS);
     vn_node *q = vn_layer_linear(s, "to_q", h, k->width, k->width);
     vn_node *key = vn_layer_linear(s, "to_k", h, k->width, k->width);
