@@ -28,8 +28,8 @@
 
 void openblas_set_num_threads(int threads); /* cblas.h of other BLASes lacks it */
 
-#define MOST_ROUNDS 201
-#define MOST_RIVALS 4
+#define MAX_ROUNDS 201
+#define MAX_RIVALS 4
 #define CHECK(call)                                                                                \
     do {                                                                                           \
         if ((call) != dnnl_success) {                                                              \
@@ -43,7 +43,7 @@ typedef struct rival {
     const char *name;
     void (*run)(void *state);
     void *state;
-    double seconds[MOST_ROUNDS];
+    double seconds[MAX_ROUNDS];
 } rival;
 
 static struct {
@@ -133,7 +133,7 @@ static void compete_vane(const char *name, double flops, const vn_node *node, fl
                          float *out, void (*library)(void *), void *state,
                          const char *library_name) {
     static const char *sets[] = {"avx512", "avx2"};
-    rival rivals[MOST_RIVALS];
+    rival rivals[MAX_RIVALS];
     vane_state vane[2];
     int count = 0;
     for (int i = 0; i < 2; i++) {
@@ -339,7 +339,7 @@ int main(int argc, char **argv) {
     if (argc > 1) run.rounds = atoi(argv[1]) | 1;
     if (argc > 2) run.threads = atoi(argv[2]);
     if (argc > 3) run.only = argv[3];
-    if (run.rounds > MOST_ROUNDS) run.rounds = MOST_ROUNDS;
+    if (run.rounds > MAX_ROUNDS) run.rounds = MAX_ROUNDS;
     dnnl_engine_t engine;
     CHECK(dnnl_engine_create(&engine, dnnl_cpu, 0));
     if (vn_thread_pool_open(run.threads, &run.pool, NULL) != VN_OK) return 1;

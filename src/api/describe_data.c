@@ -82,14 +82,14 @@ json_t *vn_describe_data(vn_context *vn, const char *path, vn_err *err) {
 
 /* How many samples each label has, in the order of the labels. */
 static json_t *count_labels(const int32_t *labels, int64_t n) {
-    enum { MOST = 65536 };
+    enum { MAX_LABELS = 65536 };
     json_t *list = json_array();
     /* the first are those without a class */
-    int64_t *samples = vn_calloc(MOST + 1, sizeof *samples);
+    int64_t *samples = vn_calloc(MAX_LABELS + 1, sizeof *samples);
     bool ok = list && samples;
     for (int64_t i = 0; ok && i < n; i++)
-        if (labels[i] >= -1 && labels[i] < MOST) samples[labels[i] + 1]++;
-    for (int32_t k = 0; ok && k <= MOST; k++)
+        if (labels[i] >= -1 && labels[i] < MAX_LABELS) samples[labels[i] + 1]++;
+    for (int32_t k = 0; ok && k <= MAX_LABELS; k++)
         if (samples[k] > 0)
             ok = json_array_append_new(
                      list, json_pack("{s:o, s:I}", "name",

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LARGEST = 5, OPS = 8 }; /* lines that are told of each plan */
+enum { MAX_ARRAYS = 5, OPS = 8 }; /* lines that are told of each plan */
 
 /* Bytes as MB with two decimals, which is as much as anyone reads. */
 static double mb(size_t bytes) {
@@ -43,7 +43,7 @@ static json_t *by_op(const vn_footprint *f) {
 static json_t *largest(const vn_footprint *f) {
     json_t *list = json_array();
     bool ok = list != NULL;
-    for (int i = 0; i < f->arrays && i < LARGEST && ok; i++) {
+    for (int i = 0; i < f->arrays && i < MAX_ARRAYS && ok; i++) {
         const vn_node *n = f->array[i].node;
         ok = append(list, json_pack("{s:s, s:f, s:s}", "op", vn_op_get(n->op)->name, "mb",
                                     mb(f->array[i].bytes), "place", n->label ? n->label : ""));
@@ -102,8 +102,8 @@ static vn_extent extent_of(const vn_model_dir *dir, int64_t batch) {
     const json_t *shape = json_object_get(json_object_get(dir->vane, "data"), "shape");
     const int64_t height = json_integer_value(json_array_get(shape, 1)),
                   width = json_integer_value(json_array_get(shape, 2));
-    const bool known = json_array_size(shape) == 3 && height >= 1 && height <= VN_LARGEST_SIDE &&
-                       width >= 1 && width <= VN_LARGEST_SIDE;
+    const bool known = json_array_size(shape) == 3 && height >= 1 && height <= VN_MAX_SIDE &&
+                       width >= 1 && width <= VN_MAX_SIDE;
     return (vn_extent){.batch = batch, .height = known ? height : 0, .width = known ? width : 0};
 }
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { USUAL_COUNT = 1000, LARGE = 16, LEAST = 200 };
+enum { USUAL_COUNT = 1000, LARGE = 16, MIN_COUNT = 200 };
 
 void vn_sweep_options_init(vn_sweep_options *o, size_t size) {
     vn_options_init(VN_OPTIONS_SWEEP, o, size);
@@ -92,11 +92,11 @@ static vn_status check_lists(const vn_sweep_options *o, vn_err *err) {
                  {"guides", o->guides != NULL, o->guide_count},
                  {"samplers", o->samplers != NULL, o->sampler_count},
                  {"steps", o->steps != NULL, o->step_count}};
-    enum { MOST = 1000 };
+    enum { MAX_VALUES = 1000 };
     for (size_t i = 0; i < VN_COUNT(lists); i++)
-        if (lists[i].there != (lists[i].count > 0) || lists[i].count > MOST)
+        if (lists[i].there != (lists[i].count > 0) || lists[i].count > MAX_VALUES)
             return vn_fail(err, VN_BAD_ARGUMENT, "`%s`: %zu values; a list has 1 to %d",
-                           lists[i].name, lists[i].count, MOST);
+                           lists[i].name, lists[i].count, MAX_VALUES);
     return VN_OK;
 }
 
@@ -133,7 +133,7 @@ static vn_status choose_features(vn_sweeping *s, char **name, vn_err *err) {
                           ? "fd,precision,recall,accuracy"
                           : "fd,precision,recall";
     const int64_t size = vn_extractor_size(e);
-    s->search.least = size + 1 > LEAST ? size + 1 : LEAST; /* a covariance needs as many */
+    s->search.least = size + 1 > MIN_COUNT ? size + 1 : MIN_COUNT; /* a covariance needs as many */
     *name = vn_strdup(vn_extractor_name(e));
     vn_extractor_close(&e);
     return *name ? VN_OK : vn_no_memory(err);

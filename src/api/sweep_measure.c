@@ -5,7 +5,7 @@
 
 #include "api/sweep.h"
 
-enum { EACH_CLASS = 2, MOST_EXAMPLES = 20, POINTS = 500 };
+enum { EACH_CLASS = 2, MAX_EXAMPLES = 20, POINTS = 500 };
 
 /* ---- progress -------------------------------------------------------------------------------- */
 
@@ -54,8 +54,8 @@ static void on_log(void *user, vn_log_level level, const char *text) {
 
 static int64_t example_count(const vn_model *m) {
     if (!vn_shape_is_image(&m->sample)) return POINTS;
-    const int64_t count = m->classes ? (int64_t)EACH_CLASS * m->classes : MOST_EXAMPLES;
-    return count < MOST_EXAMPLES ? count : MOST_EXAMPLES;
+    const int64_t count = m->classes ? (int64_t)EACH_CLASS * m->classes : MAX_EXAMPLES;
+    return count < MAX_EXAMPLES ? count : MAX_EXAMPLES;
 }
 
 static bool shows(const vn_model *m) {
@@ -68,8 +68,8 @@ static vn_status save_example(const vn_sweeping *s, const vn_samples *samples, c
     const vn_shape *shape = &s->m->sample;
     const bool images = vn_shape_is_image(shape);
     const int64_t count = vn_samples_count(samples);
-    const int columns = s->m->classes > 0 && s->m->classes < MOST_EXAMPLES / 2 ? (int)s->m->classes
-                                                                               : MOST_EXAMPLES / 2;
+    const int columns = s->m->classes > 0 && s->m->classes < MAX_EXAMPLES / 2 ? (int)s->m->classes
+                                                                              : MAX_EXAMPLES / 2;
     const vn_show show = {.samples = vn_samples_data(samples),
                           .count = count,
                           .channels = images ? (int)shape->dim[0] : 0,

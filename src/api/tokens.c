@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#define LARGEST_FILE ((size_t)1 << 30)
-#define MOST_IDS     (INT64_C(1) << 28) /* of one call: 2 GB */
+#define MAX_FILE ((size_t)1 << 30)
+#define MAX_IDS  (INT64_C(1) << 28) /* of one call: 2 GB */
 
 struct vn_tokenizer {
     vn_context *vn;
@@ -106,7 +106,7 @@ static vn_status fill_rows(vn_tokenizer *t, int64_t n, int64_t length, const vn_
     if (short_one && pad < 0)
         return vn_fail(err, VN_BAD_FILE, "%s: no file says which token fills up short texts",
                        t->source);
-    if (n > 0 && length > MOST_IDS / n)
+    if (n > 0 && length > MAX_IDS / n)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "%lld texts of %lld ids each are more than can be had at once; `length` "
                        "makes them fewer",
@@ -195,7 +195,7 @@ static vn_status encode_lines(vn_tokenizer *t, const char *in, const char *out,
     size_t size = 0;
     vn_status status = vn_check_no_model(out, "name a file that is outside of it", err);
     if (!status) status = vn_check_file(out, err);
-    if (!status) status = vn_read_file(in, LARGEST_FILE, &text, &size, err);
+    if (!status) status = vn_read_file(in, MAX_FILE, &text, &size, err);
     if (status) return status;
     const char *zero = memchr(text, 0, size);
     if (zero)

@@ -80,19 +80,20 @@ vn_status vn_runs_in(const char *path, json_t **out, vn_err *err) {
 }
 
 vn_status vn_tell_runs(const char *path, vn_err *err) {
-    enum { MOST = 5 };
+    enum { MAX_NAMED = 5 };
     char text[512] = "";
     json_t *runs = NULL;
     vn_err own = {0};
     if (vn_runs_in(path, &runs, &own) != VN_OK) return vn_no_memory(err);
     const size_t n = json_array_size(runs);
-    for (size_t i = 0; i < n && i < MOST; i++) {
+    for (size_t i = 0; i < n && i < MAX_NAMED; i++) {
         const size_t used = strlen(text);
         snprintf(text + used, sizeof text - used, "%s%s/%s", i ? ", " : "", path,
                  json_string_value(json_array_get(runs, i)));
     }
     json_decref(runs);
     if (n > 0)
-        vn_fail_after(err, "name one of the models in it: %s%s", text, n > MOST ? ", ..." : "");
+        vn_fail_after(err, "name one of the models in it: %s%s", text,
+                      n > MAX_NAMED ? ", ..." : "");
     return err->status;
 }

@@ -6,17 +6,17 @@
 #include <errno.h>
 #include <string.h>
 
-#define LONGEST sizeof(((vn_err *)0)->text)
+#define MAX_TEXT sizeof(((vn_err *)0)->text)
 
 /* Formats into text, which the arguments may point into. */
-static void write_line(char text[LONGEST], const char *format, va_list args) {
+static void write_line(char text[MAX_TEXT], const char *format, va_list args) {
     /* one more than fits, to see whether the cut goes through a character */
-    char line[LONGEST + 1];
+    char line[MAX_TEXT + 1];
     if (vn_vsnprintf(line, sizeof line, format, args) < 0)
         snprintf(line, sizeof line, "(message could not be formatted)");
     size_t n = strlen(line);
-    if (n >= LONGEST) {
-        n = LONGEST - 1;
+    if (n >= MAX_TEXT) {
+        n = MAX_TEXT - 1;
         for (int i = 0; i < 3 && ((unsigned char)line[n] & 0xC0) == 0x80; i++) n--;
     }
     line[n] = 0;
@@ -40,7 +40,7 @@ vn_status vn_no_memory(vn_err *err) {
 
 vn_status vn_fail_in(vn_err *err, const char *format, ...) {
     if (!err) return VN_OK;
-    char prefix[LONGEST];
+    char prefix[MAX_TEXT];
     va_list args;
     va_start(args, format);
     write_line(prefix, format, args);
@@ -50,7 +50,7 @@ vn_status vn_fail_in(vn_err *err, const char *format, ...) {
 
 vn_status vn_fail_after(vn_err *err, const char *format, ...) {
     if (!err) return VN_OK;
-    char more[LONGEST];
+    char more[MAX_TEXT];
     va_list args;
     va_start(args, format);
     write_line(more, format, args);
@@ -62,7 +62,7 @@ vn_status vn_fail_errno(vn_err *err, const char *format, ...) {
     int code = errno;
     vn_status status = code == ENOMEM ? VN_NO_MEMORY : VN_IO;
     if (!err) return status;
-    char what[LONGEST], reason[128];
+    char what[MAX_TEXT], reason[128];
     va_list args;
     va_start(args, format);
     write_line(what, format, args);

@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LARGEST_FILE ((size_t)64 << 20)
+#define MAX_FILE ((size_t)64 << 20)
 
 vn_status vn_json_read(const char *path, json_t **out, vn_err *err) {
     char *text;
     size_t size;
     *out = NULL;
-    vn_status status = vn_read_file(path, LARGEST_FILE, &text, &size, err);
+    vn_status status = vn_read_file(path, MAX_FILE, &text, &size, err);
     if (status) return status;
     status = vn_json_parse(text, size, path, out, err);
     vn_free(text);

@@ -16,9 +16,9 @@
 
 #include <string.h>
 
-#define DEEPEST        256
-#define LONGEST_NUMBER 63
-#define MAX_VALUES     2000000
+#define DEEPEST    256
+#define MAX_NUMBER 63
+#define MAX_VALUES 2000000
 
 typedef struct parser {
     const char *at, *begin, *end;
@@ -218,7 +218,7 @@ static json_t *parse_value(parser *p);
 
 static json_t *parse_number(parser *p) {
     const char *from = p->at;
-    char text[LONGEST_NUMBER + 1];
+    char text[MAX_NUMBER + 1];
     bool real = false, ok = true;
     if (*p->at == '-') p->at++;
     if (p->at < p->end && *p->at == '0')
@@ -238,7 +238,7 @@ static json_t *parse_number(parser *p) {
     }
     if (!ok) return fail_here(p, "a digit");
     size_t n = (size_t)(p->at - from);
-    if (n > LONGEST_NUMBER) return fail_at(p, from, "a number is too long");
+    if (n > MAX_NUMBER) return fail_at(p, from, "a number is too long");
     memcpy(text, from, n);
     text[n] = 0;
     double number;

@@ -4,10 +4,10 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#define LEAST ((uint64_t)1 << 20) /* smaller files are not checked */
+#define MIN_BYTES ((uint64_t)1 << 20) /* smaller files are not checked */
 
 vn_status vn_check_space(const char *path, uint64_t bytes, vn_err *err) {
-    if (bytes < LEAST) return VN_OK;
+    if (bytes < MIN_BYTES) return VN_OK;
     const char *slash = strrchr(path, '/');
     char *folder = slash == path ? vn_strdup("/")
                    : slash       ? vn_format("%.*s", (int)(slash - path), path)

@@ -7,16 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LONGEST_NAME       63
-#define LONGEST_NUMBER     63
-#define LIST_AT_MOST       16 /* names that a message lists; beyond, `vane list` does */
+#define MAX_NAME           63
+#define MAX_NUMBER         63
+#define MAX_LISTED         16 /* names that a message lists; beyond, `vane list` does */
 #define SHORTEST_BEGINNING 3  /* letters from which a name is completed */
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
 bool vn_parse_double(const char *text, double *out) {
     size_t n = strlen(text);
-    if (n == 0 || n > LONGEST_NUMBER || text[strspn(text, "0123456789+-.eE")]) return false;
+    if (n == 0 || n > MAX_NUMBER || text[strspn(text, "0123456789+-.eE")]) return false;
     char *end;
     double value = vn_strtod(text, &end);
     if (*end || end == text || !isfinite(value)) return false;
@@ -51,7 +51,7 @@ static size_t smaller(size_t a, size_t b) {
 /* Insertions, deletions, replacements and swaps of neighbours that turn a into b (optimal string
  * alignment). */
 static size_t edit_distance(const char *a, size_t n, const char *b, size_t m) {
-    size_t rows[3][LONGEST_NAME + 1], *before = rows[0], *last = rows[1], *row = rows[2];
+    size_t rows[3][MAX_NAME + 1], *before = rows[0], *last = rows[1], *row = rows[2];
     for (size_t j = 0; j <= m; j++) last[j] = j;
     for (size_t i = 1; i <= n; i++) {
         row[0] = i;
@@ -84,10 +84,10 @@ const char *vn_nearest(const char *text, const char *const *names, size_t count)
     size_t n = strlen(text), best = SIZE_MAX;
     const char *nearest = completion(text, names, count);
     if (nearest) return nearest;
-    if (n == 0 || n > LONGEST_NAME) return NULL;
+    if (n == 0 || n > MAX_NAME) return NULL;
     for (size_t i = 0; i < count; i++) {
         size_t m = strlen(names[i]);
-        if (m > LONGEST_NAME) continue;
+        if (m > MAX_NAME) continue;
         size_t distance = edit_distance(text, n, names[i], m);
         if (distance < best && distance <= 1 + smaller(n, m) / 4) {
             best = distance;
@@ -104,7 +104,7 @@ void vn_add_hint(vn_err *err, const char *text, const char *const *names, size_t
         snprintf(err->text + used, room, "; did you mean '%s'?", nearest);
         return;
     }
-    if (count > LIST_AT_MOST) return;
+    if (count > MAX_LISTED) return;
     for (size_t i = 0; i < count; i++) {
         used = strlen(err->text);
         snprintf(err->text + used, sizeof err->text - used, "%s%s",
@@ -126,9 +126,9 @@ static size_t param_count(const vn_row *row) {
 }
 
 /* Letters and digits alone, + as p: "DPM++ 2M" is "dpmpp2m". */
-static void squeeze(const char *text, char out[LONGEST_NAME + 1]) {
+static void squeeze(const char *text, char out[MAX_NAME + 1]) {
     size_t n = 0;
-    for (; *text && n < LONGEST_NAME; text++) {
+    for (; *text && n < MAX_NAME; text++) {
         const char c = *text == '+' ? 'p' : vn_small_letter(*text);
         if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')) out[n++] = c;
     }
@@ -146,7 +146,7 @@ const vn_row *vn_table_find(const vn_table *table, const char *name, size_t *ind
 
 /* The row that other programs call so, or whose name the text is but for punctuation. */
 static const char *translate(const char *text, const vn_table *table) {
-    char typed[LONGEST_NAME + 1], other[LONGEST_NAME + 1];
+    char typed[MAX_NAME + 1], other[MAX_NAME + 1];
     squeeze(text, typed);
     if (!typed[0]) return NULL;
     for (const vn_word *w = table->words; w && w->word; w++) {
@@ -162,7 +162,7 @@ static const char *translate(const char *text, const vn_table *table) {
 
 /* The longest name that the text holds: of "k_euler" "euler". */
 static const char *contained(const char *text, const char *const *names, size_t count) {
-    char typed[LONGEST_NAME + 1], other[LONGEST_NAME + 1];
+    char typed[MAX_NAME + 1], other[MAX_NAME + 1];
     const char *best = NULL;
     size_t longest = SHORTEST_BEGINNING - 1;
     squeeze(text, typed);
@@ -176,7 +176,7 @@ static const char *contained(const char *text, const char *const *names, size_t 
 }
 
 static vn_status unknown_name(const char *name, const vn_table *table, vn_err *err) {
-    const char *names[LIST_AT_MOST * 8];
+    const char *names[MAX_LISTED * 8];
     const size_t count = smaller(table->count, VN_COUNT(names));
     for (size_t i = 0; i < count; i++) names[i] = vn_table_row(table, i)->name;
     vn_err message;
@@ -186,7 +186,7 @@ static vn_status unknown_name(const char *name, const vn_table *table, vn_err *e
     if (!meant && !vn_nearest(name, names, count)) meant = contained(name, names, count);
     if (meant) return vn_fail(err, VN_BAD_ARGUMENT, "%s; did you mean '%s'?", message.text, meant);
     vn_add_hint(&message, name, names, count);
-    if (count > LIST_AT_MOST && !vn_nearest(name, names, count))
+    if (count > MAX_LISTED && !vn_nearest(name, names, count))
         return vn_fail(err, VN_BAD_ARGUMENT, "%s; vane list %ss shows all", message.text,
                        table->what);
     return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
@@ -397,14 +397,14 @@ vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *ou
 
 /* ---- and back to text ------------------------------------------------------------------------ */
 
-static void value_text(char text[LONGEST_NAME + 1], const vn_param *p, double value) {
+static void value_text(char text[MAX_NAME + 1], const vn_param *p, double value) {
     if (!p->choices) {
         vn_number_text(text, value);
         return;
     }
     const char *choice = p->choices;
     for (int i = 0; i < (int)value; i++) choice += strcspn(choice, "|") + 1;
-    snprintf(text, LONGEST_NAME + 1, "%.*s", (int)strcspn(choice, "|"), choice);
+    snprintf(text, MAX_NAME + 1, "%.*s", (int)strcspn(choice, "|"), choice);
 }
 
 /* In quotes, each of its own written twice; quoted holds twice the text and two more. */

@@ -12,7 +12,7 @@
 
 #include "cli/text.h"
 
-enum { ROWS = 12, MOST_COLUMNS = 200, LABEL = 10, DOTS_HIGH = 4, DOTS_WIDE = 2, PLAIN_WIDTH = 80 };
+enum { ROWS = 12, MAX_COLUMNS = 200, LABEL = 10, DOTS_HIGH = 4, DOTS_WIDE = 2, PLAIN_WIDTH = 80 };
 static const char marks[] = "*o+x#@%&";
 /* far apart: the axis is logarithmic */
 static const double far_apart = 20;
@@ -25,8 +25,8 @@ typedef struct chart {
     double left, right; /* of x */
     double bottom, top; /* of y, or of its logarithm */
     bool logarithmic;
-    uint8_t dots[ROWS][MOST_COLUMNS];  /* bits of braille, or not 0 */
-    uint8_t owner[ROWS][MOST_COLUMNS]; /* which curve was drawn there last */
+    uint8_t dots[ROWS][MAX_COLUMNS];  /* bits of braille, or not 0 */
+    uint8_t owner[ROWS][MAX_COLUMNS]; /* which curve was drawn there last */
 } chart;
 
 /* ---- the terminal ---------------------------------------------------------------------------- */
@@ -53,7 +53,7 @@ static void look_at_terminal(chart *c) {
     c->wide = c->braille ? DOTS_WIDE : 1;
     c->high = c->braille ? DOTS_HIGH : 1;
     c->columns = width - LABEL - 2;
-    if (c->columns > MOST_COLUMNS) c->columns = MOST_COLUMNS;
+    if (c->columns > MAX_COLUMNS) c->columns = MAX_COLUMNS;
 }
 
 /* ---- axes ------------------------------------------------------------------------------------ */
@@ -110,8 +110,8 @@ static int row_of(const chart *c, double y) {
 }
 
 static void draw_curve(chart *c, const cli_curve *curve, size_t owner) {
-    double sum[MOST_COLUMNS * DOTS_WIDE] = {0};
-    int64_t n[MOST_COLUMNS * DOTS_WIDE] = {0};
+    double sum[MAX_COLUMNS * DOTS_WIDE] = {0};
+    int64_t n[MAX_COLUMNS * DOTS_WIDE] = {0};
     const int width = c->columns * c->wide;
     for (int64_t i = 0; i < curve->count; i++) {
         if (!isfinite(curve->y[i])) continue;

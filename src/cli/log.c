@@ -31,7 +31,7 @@ typedef struct logs {
     vn_run_log *of[64];
     size_t count;
 } logs;
-enum { MOST_RUNS = sizeof(((logs *)0)->of) / sizeof(vn_run_log *) };
+enum { MAX_RUNS = sizeof(((logs *)0)->of) / sizeof(vn_run_log *) };
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
@@ -321,8 +321,8 @@ static vn_status print_logs(const cli_session *s, const args *a, const logs *l) 
 }
 
 static bool check(const cli_session *s, const args *a) {
-    if (a->runs.count > MOST_RUNS)
-        return cli_misuse("log", "%zu runs; at most %d are compared", a->runs.count, MOST_RUNS);
+    if (a->runs.count > MAX_RUNS)
+        return cli_misuse("log", "%zu runs; at most %d are compared", a->runs.count, MAX_RUNS);
     if (a->runs.count > 1 && a->keys.count > 1)
         return cli_misuse("log", "--key is given %zu times; the curves of several runs have one",
                           a->keys.count);

@@ -6,7 +6,7 @@
  * order at the end. Where fewer multiplications pay, kernel_winograd_grad_w.c has it. */
 #include "cpu/kernel_winograd.h"
 
-#define VN_MOST_CHUNKS  16
+#define VN_MAX_CHUNKS   16
 #define VN_CHUNK_PIXELS 512       /* at least, to be worth an array */
 #define VN_CHUNK_FLOATS (1 << 21) /* all chunks' sums together, if that leaves two */
 
@@ -34,7 +34,7 @@ static vn_grad_w describe(const vn_node *node) {
     const int64_t pixels = g.windows.n * g.windows.oh * g.windows.ow;
     g.chunks =
         vn_min_i64(VN_CHUNK_FLOATS / vn_max_i64(g.window * g.outputs, 1), pixels / VN_CHUNK_PIXELS);
-    g.chunks = vn_max_i64(vn_min_i64(g.chunks, VN_MOST_CHUNKS), 2);
+    g.chunks = vn_max_i64(vn_min_i64(g.chunks, VN_MAX_CHUNKS), 2);
     g.strips = vn_conv_cut(&g.windows, INT64_MAX, VN_STRIP_WINDOWS, g.chunks);
     g.chunks = vn_max_i64(vn_min_i64(g.chunks, g.strips.count), 1);
     return g;

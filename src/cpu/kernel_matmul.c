@@ -12,7 +12,7 @@
 /* Of a sum of outer products: terms in a chunk, at least; chunks, at most; and chunks times blocks
  * of the result, at most. */
 #define VN_CHUNK_TERMS  1024
-#define VN_MOST_CHUNKS  8
+#define VN_MAX_CHUNKS   8
 #define VN_CHUNK_BLOCKS 16
 
 /* out [m, n] = A [m, k] B [k, n] + bias; A's element (i, j) is a[i * a_row + j * a_column], B's
@@ -42,7 +42,7 @@ static bool is_outer(const vn_product *p) {
 static int64_t chunk_count(const vn_product *p) {
     if (!is_outer(p)) return 1;
     const int64_t blocks = vn_ceil_div(p->m, VN_OUTER_ROWS) * vn_ceil_div(p->n, VN_OUTER_COLUMNS);
-    const int64_t most = vn_min_i64(VN_MOST_CHUNKS, VN_CHUNK_BLOCKS / vn_max_i64(blocks, 1));
+    const int64_t most = vn_min_i64(VN_MAX_CHUNKS, VN_CHUNK_BLOCKS / vn_max_i64(blocks, 1));
     return vn_max_i64(vn_min_i64(most, p->k / VN_CHUNK_TERMS), 1);
 }
 

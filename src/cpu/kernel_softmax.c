@@ -156,9 +156,9 @@ VN_INLINE void run_above(const float *x, int64_t n, float top, float t, double *
  * Newton's rule rises to the root without passing it. Where n numbers are alike it halves the way
  * until 1/sqrt(n) is left, and then doubles its digits. */
 static float entmax_threshold(const float *x, int64_t n, float top) {
-    enum { MOST = 64 };
+    enum { MAX_STEPS = 64 };
     double t = -1, step = 1;
-    for (int k = 0; k < MOST && step > 1e-6; k++) {
+    for (int k = 0; k < MAX_STEPS && step > 1e-6; k++) {
         double sum = 0, squares = 0;
         for (int64_t i = 0; i < n; i += RUN)
             run_above(x + i, vn_min_i64(RUN, n - i), top, (float)t, &sum, &squares);

@@ -7,14 +7,14 @@
 
 /* Channels below this make products too short for what the transforms cost; weights above it fit no
  * cache. */
-#define VN_LEAST_CHANNELS 32
-#define VN_MOST_WEIGHTS   (512 * 512)
+#define VN_MIN_CHANNELS 32
+#define VN_MAX_WEIGHTS  (512 * 512)
 
 bool vn_winograd_suits(const vn_windows *v, int64_t n) {
     const int64_t tiles = vn_ceil_div(v->oh, 2) * vn_ceil_div(v->ow, 2);
     return v->kh == 3 && v->kw == 3 && v->stride == 1 && v->c % VN_LANES == 0 &&
-           n % VN_LANES == 0 && v->c >= VN_LEAST_CHANNELS && n >= VN_LEAST_CHANNELS &&
-           v->c * n <= VN_MOST_WEIGHTS && tiles >= 16 &&
+           n % VN_LANES == 0 && v->c >= VN_MIN_CHANNELS && n >= VN_MIN_CHANNELS &&
+           v->c * n <= VN_MAX_WEIGHTS && tiles >= 16 &&
            v->oh * v->ow >= 3 * tiles; /* results of the 4 in each */
 }
 
@@ -23,8 +23,8 @@ bool vn_winograd_suits(const vn_windows *v, int64_t n) {
 /* A block's points should stay in the second cache, but a block be worth reading all the weights
  * for. */
 #define VN_BLOCK_POINTS 98304
-#define VN_LEAST_TILES  24
-#define VN_MOST_TILES   48
+#define VN_MIN_TILES    24
+#define VN_MAX_TILES    48
 #define VN_FEW_TILES    8 /* the fewest that a block is cut down to for the sake of more threads */
 
 /* What the tasks share. The workspace: the weights' points, then for each thread those of a block's
@@ -40,8 +40,8 @@ typedef struct vn_winograd {
 static vn_winograd describe(const vn_convolution *c, int threads) {
     const int64_t in = c->windows.c, out = c->taps.n, tiles = vn_winograd_tiles(&c->windows);
     vn_winograd w = {.c = c};
-    w.tiles = vn_min_i64(vn_max_i64(VN_BLOCK_POINTS / (VN_POINTS * (in + out)), VN_LEAST_TILES),
-                         VN_MOST_TILES);
+    w.tiles = vn_min_i64(vn_max_i64(VN_BLOCK_POINTS / (VN_POINTS * (in + out)), VN_MIN_TILES),
+                         VN_MAX_TILES);
     w.blocks = vn_ceil_div(tiles, w.tiles);
     if (threads > 1) w.blocks = vn_max_i64(w.blocks, vn_min_i64(4 * threads, tiles / VN_FEW_TILES));
     w.weight_step = vn_winograd_step((int64_t)vn_packed_floats(in, out));
@@ -78,7 +78,7 @@ static void kernel_points(const float *taps, int64_t floats, float *to, int64_t 
 
 /* A panel of every point's matrix. Its nine taps are packed where the thread will have its
  * windows. */
-_Static_assert(9 * VN_PANEL <= VN_POINTS * VN_LEAST_TILES, "no room for a panel's taps");
+_Static_assert(9 * VN_PANEL <= VN_POINTS * VN_MIN_TILES, "no room for a panel's taps");
 
 static void weights_task(void *context, int64_t panel, int thread) {
     const vn_winograd *w = context;
@@ -168,8 +168,8 @@ static void block_results(const vn_winograd *w, int64_t begin, int64_t end, cons
 static void multiply_points(const vn_winograd *w, int64_t tiles, const float *in, float *out) {
     const int64_t k = w->c->windows.c, n = w->c->taps.n;
     const vn_reach reach = vn_reach_row(k);
-    const float *row[VN_MOST_TILES];
-    float *to[VN_MOST_TILES];
+    const float *row[VN_MAX_TILES];
+    float *to[VN_MAX_TILES];
     for (int64_t p = 0; p < VN_POINTS; p++) {
         for (int64_t t = 0; t < tiles; t++) {
             row[t] = in + p * w->in_step + t * k;

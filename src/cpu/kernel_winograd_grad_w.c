@@ -13,7 +13,7 @@
 
 /* Of pieces times chunks, that there be work for all threads; and of tiles in a chunk, to be worth
  * its sums. */
-#define VN_MOST_TASKS  32
+#define VN_MAX_TASKS   32
 #define VN_CHUNK_TILES 256
 
 /* From point to point, see vn_winograd_step. */
@@ -52,7 +52,7 @@ static vn_winograd_grad describe(const vn_windows *v, int64_t n) {
     const int64_t pieces = g.c_pieces * g.n_pieces, tiles = vn_winograd_tiles(v);
     /* so that two threads have work */
     const int64_t least = pieces == 1 && tiles >= 2 * VN_TILES ? 2 : 1;
-    g.chunks = vn_max_i64(vn_min_i64(VN_MOST_TASKS / pieces, tiles / VN_CHUNK_TILES), least);
+    g.chunks = vn_max_i64(vn_min_i64(VN_MAX_TASKS / pieces, tiles / VN_CHUNK_TILES), least);
     return g;
 }
 

@@ -8,12 +8,12 @@
 /* What is held beside a sample: its label as read and as kept, and its places in the order. */
 enum { BESIDE = 1 + sizeof(int32_t) + 2 * sizeof(int64_t) + sizeof(bool) };
 
-#define MOST         ((size_t)4 << 30)
+#define MAX_CACHE    ((size_t)4 << 30)
 #define REPORT_AFTER ((uint64_t)4 << 20)
 
 size_t vn_source_bound(void) {
     const size_t half = vn_memory_total() / 2;
-    return vn_memory_given() || half < MOST ? half : MOST;
+    return vn_memory_given() || half < MAX_CACHE ? half : MAX_CACHE;
 }
 
 vn_status vn_source_fits(int64_t count, double sample_bytes, vn_err *err) {

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { CHOSEN_SIDE = 32, LARGEST_KEPT = 64 };
+enum { CHOSEN_SIDE = 32, MAX_KEPT = 64 };
 
 void vn_folder_close(vn_folder **folder) {
     vn_folder *f = *folder;
@@ -70,7 +70,7 @@ static vn_status set_labels(const vn_folder *f, vn_source *out, vn_err *err) {
     return VN_OK;
 }
 
-/* Pictures of one size up to LARGEST_KEPT keep it; others become small squares that a first run can
+/* Pictures of one size up to MAX_KEPT keep it; others become small squares that a first run can
  * learn from. */
 static vn_status choose_size(vn_folder *f, const vn_watch *watch, vn_err *err) {
     const vn_image *least = &f->least, *most = &f->most;
@@ -87,7 +87,7 @@ static vn_status choose_size(vn_folder *f, const vn_watch *watch, vn_err *err) {
             watch, VN_LOG_INFO,
             "%s: pictures differ in size (%dx%d .. %dx%d): resized to %dx%d; `size` changes that",
             f->root, least->width, least->height, most->width, most->height, f->size, f->size);
-    } else if (f->size == 0 && largest > LARGEST_KEPT) {
+    } else if (f->size == 0 && largest > MAX_KEPT) {
         f->size = side >= CHOSEN_SIDE ? CHOSEN_SIDE : side;
         vn_log(watch, VN_LOG_INFO,
                "%s: pictures of %dx%d: resized to %dx%d; `size` changes that, and `size=-1` keeps "

@@ -7,7 +7,7 @@
 
 #include "data/internal.h"
 
-enum { MAGIC = 10, LONGEST_HEADER = 4096 };
+enum { MAGIC = 10, MAX_HEADER = 4096 };
 
 struct vn_npy_file {
     char *path;
@@ -31,7 +31,7 @@ static vn_status read_at(const vn_npy_file *f, void *to, size_t bytes, int64_t a
 
 static vn_status read_header(vn_npy_file *f, vn_err *err) {
     unsigned char head[MAGIC + 2];
-    char text[LONGEST_HEADER];
+    char text[MAX_HEADER];
     vn_status status = read_at(f, head, MAGIC, 0, err);
     if (status) return status;
     if (memcmp(head, "\x93NUMPY", 6) != 0 || head[6] < 1 || head[6] > 3)
@@ -44,7 +44,7 @@ static vn_status read_header(vn_npy_file *f, vn_err *err) {
             (size_t)head[0] | (size_t)head[1] << 8 | (size_t)head[2] << 16 | (size_t)head[3] << 24;
         f->begin = 12;
     }
-    if (!status && length > LONGEST_HEADER)
+    if (!status && length > MAX_HEADER)
         status = vn_fail(err, VN_BAD_FILE, "%s: its header has %zu bytes", f->path, length);
     if (!status) status = read_at(f, text, length, f->begin, err);
     if (status) return status;

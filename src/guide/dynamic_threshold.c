@@ -11,7 +11,7 @@
 
 #include <math.h>
 
-enum { PERCENTILE, BOUND = VN_PARAM_NOISE + 1, MOST };
+enum { PERCENTILE, BOUND = VN_PARAM_NOISE + 1, MAX_BOUND };
 static const vn_param params[] = {
     {"percentile", "fraction of |x0| that is not clipped", 0.995, 0, 1, 0, NULL},
     VN_NOISE_PARAM,
@@ -62,7 +62,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     for (int64_t row = 0; row < at->n * size; row += size) {
         for (int64_t j = row; j < row + size; j++) shift[j] = fabsf(out->x0[j]);
         const double high = quantile(shift + row, size, g->choice.value[PERCENTILE]);
-        const double q = fmin(fmax(high, bound), g->choice.value[MOST]);
+        const double q = fmin(fmax(high, bound), g->choice.value[MAX_BOUND]);
         for (int64_t j = row; j < row + size; j++) {
             const double x0 = (double)out->x0[j];
             shift[j] = (float)(clip(x0, q) * bound / q - x0);

@@ -172,13 +172,13 @@ static vn_status run_many(vn_measuring *m, work *works, int64_t count, const dou
 
 /* Arithmetic that the bootstrap may take, as multiplications: some twenty seconds of one core. */
 #define BUDGET 4e10
-enum { LEAST_RESAMPLES = 20, SUBSETS = 15 };
+enum { MIN_RESAMPLES = 20, SUBSETS = 15 };
 
 static int64_t resamples_of(const vn_measuring *m) {
     const double d = (double)m->samples.d,
                  cost = d * d * ((double)(m->samples.n + m->data.n) / 2 + 4 * d);
     const int64_t most = (int64_t)(BUDGET / cost), asked = m->o->resamples;
-    const int64_t few = most < LEAST_RESAMPLES ? LEAST_RESAMPLES : most;
+    const int64_t few = most < MIN_RESAMPLES ? MIN_RESAMPLES : most;
     return asked < few ? asked : few;
 }
 

@@ -6,7 +6,7 @@
 
 #include "metric/internal.h"
 
-enum { MOST_ROWS = 256 }; /* of a pass */
+enum { MAX_ROWS = 256 }; /* of a pass */
 
 typedef struct network {
     vn_net *net;
@@ -51,7 +51,7 @@ static vn_status prepare(vn_extractor *e, network *n, const vn_engine *engine, v
     e->d = features->shape.dim[1];
     e->classes = logits ? logits->shape.dim[1] : 0;
     n->takes_time = vn_net_input(io, "timestep") != NULL;
-    const vn_extent extent = vn_extent_of(MOST_ROWS, &e->sample);
+    const vn_extent extent = vn_extent_of(MAX_ROWS, &e->sample);
     status = vn_net_rows_within(n->net, engine->device, &extent, (size_t)256 << 20, &n->rows, err);
     if (!status) status = vn_runner_open(n->net, engine->device, n->values, &n->runner, err);
     return status;

@@ -6,7 +6,7 @@
 
 #include "metric/internal.h"
 
-enum { ROWS = 16, MOST_NEIGHBOURS = 64 };
+enum { ROWS = 16, MAX_NEIGHBOURS = 64 };
 
 /* ---- radii ----------------------------------------------------------------------------------- */
 
@@ -18,7 +18,7 @@ typedef struct radii {
 
 static void find_radius(const radii *r, int64_t i) {
     const vn_features *f = r->f;
-    double nearest[MOST_NEIGHBOURS];
+    double nearest[MAX_NEIGHBOURS];
     const int last = r->k - 1;
     for (int at = 0; at <= last; at++) nearest[at] = HUGE_VAL;
     for (int64_t j = 0; j < f->n; j++) {
@@ -123,7 +123,7 @@ static vn_status measure_coverage(vn_measuring *m, const vn_choice *choice, vn_e
 #define NEIGHBOURS(usual)                                                                          \
     {                                                                                              \
         {                                                                                          \
-            "k", "neighbours that a ball reaches to", usual, 1, MOST_NEIGHBOURS, VN_PARAM_WHOLE,   \
+            "k", "neighbours that a ball reaches to", usual, 1, MAX_NEIGHBOURS, VN_PARAM_WHOLE,    \
             NULL},                                                                                 \
         {                                                                                          \
             0                                                                                      \

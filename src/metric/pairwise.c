@@ -163,7 +163,7 @@ static vn_status measure_pairs(vn_measuring *m, const char *key, const char *nam
 /* ---- the median distance --------------------------------------------------------------------- */
 
 /* Samples whose distances are looked at: all, or the first of a random order. */
-enum { MOST_FOR_MEDIAN = 4000 };
+enum { MAX_FOR_MEDIAN = 4000 };
 
 /* Puts number k in its place among n, smaller ones before it (Hoare's find). */
 static double find_place(double *x, int64_t n, int64_t k) {
@@ -191,7 +191,7 @@ static double find_place(double *x, int64_t n, int64_t k) {
 
 static vn_status median_distance(const vn_measuring *m, double *out, vn_err *err) {
     const vn_features *f = &m->data;
-    const int64_t n = f->n < MOST_FOR_MEDIAN ? f->n : MOST_FOR_MEDIAN, count = n * (n - 1) / 2;
+    const int64_t n = f->n < MAX_FOR_MEDIAN ? f->n : MAX_FOR_MEDIAN, count = n * (n - 1) / 2;
     int64_t *index = vn_alloc((size_t)f->n, sizeof *index);
     double *x = vn_alloc((size_t)count, sizeof *x);
     vn_status status = index && x ? VN_OK : vn_no_memory(err);

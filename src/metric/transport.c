@@ -13,7 +13,7 @@
 
 /* ---- assignment ------------------------------------------------------------------------------ */
 
-enum { MOST_ASSIGNED = 5000 };
+enum { MAX_ASSIGNED = 5000 };
 
 /* Rows and columns count from 1, and column 0 is where a path begins. */
 typedef struct assignment {
@@ -123,11 +123,11 @@ static vn_status check_counts(const vn_measuring *m, vn_err *err) {
                        "w2: %lld samples and %lld of the data: an assignment needs as many of both "
                        "(sliced-w2 does not)",
                        (long long)n, (long long)of_data);
-    if (n > MOST_ASSIGNED)
+    if (n > MAX_ASSIGNED)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "w2: the assignment of %lld points takes too long; at most %d are possible "
                        "(`count`), and sliced-w2 takes any number",
-                       (long long)n, MOST_ASSIGNED);
+                       (long long)n, MAX_ASSIGNED);
     return VN_OK;
 }
 
@@ -276,12 +276,12 @@ static vn_status add_sliced(vn_measuring *m, const slices *s, int64_t directions
 
 /* Steps along the lines that the resamples may take. */
 #define BUDGET 1e9
-enum { LEAST_RESAMPLES = 20 };
+enum { MIN_RESAMPLES = 20 };
 
 static int64_t resamples_of(const vn_measuring *m, int64_t directions) {
     const double each = (double)directions * (double)(m->samples.n + m->data.n);
     const int64_t most = (int64_t)(BUDGET / each),
-                  few = most < LEAST_RESAMPLES ? LEAST_RESAMPLES : most;
+                  few = most < MIN_RESAMPLES ? MIN_RESAMPLES : most;
     return m->o->resamples < few ? m->o->resamples : few;
 }
 

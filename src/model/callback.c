@@ -116,14 +116,14 @@ static vn_status check(const vn_callback_model *s, vn_err *err) {
     if (s->rank != 1 && s->rank != 3)
         return vn_fail(err, VN_BAD_ARGUMENT, "rank %d is neither 1 nor 3", s->rank);
     for (int i = 0; i < s->rank; i++)
-        if (s->shape[i] < 1 || s->shape[i] > VN_LARGEST_SIDE)
+        if (s->shape[i] < 1 || s->shape[i] > VN_MAX_SIDE)
             return vn_fail(err, VN_BAD_ARGUMENT, "shape[%d]: %lld is outside [1, %d]", i,
-                           (long long)s->shape[i], VN_LARGEST_SIDE);
+                           (long long)s->shape[i], VN_MAX_SIDE);
     const vn_shape shape = vn_shape_make(s->rank, s->shape);
     char text[128];
-    if (vn_shape_count(&shape) > VN_LARGEST_SAMPLE)
+    if (vn_shape_count(&shape) > VN_MAX_SAMPLE)
         return vn_fail(err, VN_BAD_ARGUMENT, "shape %s: more than %d numbers in one sample",
-                       vn_shape_text(&shape, text), VN_LARGEST_SAMPLE);
+                       vn_shape_text(&shape, text), VN_MAX_SAMPLE);
     if (s->classes < 0 || s->classes > MAX_CLASSES)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "classes: %d is outside [0, %d]: each has a name in memory", (int)s->classes,

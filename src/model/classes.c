@@ -43,7 +43,7 @@ typedef struct class_names {
     char *number; /* [NUMBER] */
 } class_names;
 
-enum { NUMBER = 16, LONGEST = 80 };
+enum { NUMBER = 16, MAX_TEXT = 80 };
 
 static const char *class_name(const void *from, int32_t i) {
     const class_names *n = from;
@@ -88,24 +88,24 @@ const char *vn_label_word(char *const *names, int32_t classes, int32_t label,
 }
 
 /* "classes 0 to 9", "one class, 0", "no classes": the labels there are; returns text. */
-static const char *labels_text(const vn_model *m, char text[LONGEST]) {
+static const char *labels_text(const vn_model *m, char text[MAX_TEXT]) {
     if (m->classes < 2)
-        snprintf(text, LONGEST, "%s", m->classes ? "one class, 0" : "no classes");
+        snprintf(text, MAX_TEXT, "%s", m->classes ? "one class, 0" : "no classes");
     else
-        snprintf(text, LONGEST, "classes 0 to %d", (int)m->classes - 1);
+        snprintf(text, MAX_TEXT, "classes 0 to %d", (int)m->classes - 1);
     return text;
 }
 
 /* The same, of what a person may write. */
-static const char *classes_text(const vn_model *m, char text[LONGEST]) {
+static const char *classes_text(const vn_model *m, char text[MAX_TEXT]) {
     if (!m->named_by_row) return labels_text(m, text);
-    snprintf(text, LONGEST, "the rows 0 to %d for classes, and %d is null", (int)m->classes,
+    snprintf(text, MAX_TEXT, "the rows 0 to %d for classes, and %d is null", (int)m->classes,
              (int)m->null_row);
     return text;
 }
 
 vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err) {
-    char text[LONGEST];
+    char text[MAX_TEXT];
     if (label >= 0 && label < m->named_count) return VN_OK;
     if (label != VN_LABEL_NULL)
         return vn_fail(err, VN_BAD_ARGUMENT, "class %d: %s has %s", (int)label, m->source,
@@ -120,7 +120,7 @@ vn_status vn_model_read_label(const vn_model *m, const char *text, int32_t *labe
     const vn_names classes = {(const char *const *)m->names, (size_t)m->named_count};
     int64_t index = 0;
     if (vn_names_find(&classes, text, &index)) {
-        char range[LONGEST];
+        char range[MAX_TEXT];
         if (index < 0 || index >= m->named_count)
             return vn_fail(err, VN_BAD_ARGUMENT, "class %s: %s has %s%s", text, m->source,
                            classes_text(m, range),

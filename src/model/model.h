@@ -131,9 +131,9 @@ struct vn_model {
     int64_t *drawn;   /* vn_eval_result.drawn of the latest vn_eval; NULL: none */
 };
 
-#define VN_LARGEST_SIDE 65536 /* of a sample's axes */
+#define VN_MAX_SIDE 65536 /* of a sample's axes */
 /* Numbers in a sample, so that those of a batch can be counted. */
-#define VN_LARGEST_SAMPLE INT32_MAX
+#define VN_MAX_SAMPLE INT32_MAX
 
 /* Opens source->path by the first row that detects it. Closed with vn_model_close. */
 vn_status vn_model_open_source(vn_context *vn, const vn_engine *engine,

@@ -19,16 +19,16 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
             m->sample.dim[i] = json_integer_value(json_array_get(shape, (size_t)i));
     m->size = 1;
     for (int i = 0; i < m->sample.rank; i++) {
-        if (m->sample.dim[i] < 1 || m->sample.dim[i] > VN_LARGEST_SIDE)
+        if (m->sample.dim[i] < 1 || m->sample.dim[i] > VN_MAX_SIDE)
             return vn_fail(
                 err, VN_BAD_FILE,
                 "%s: neither the config's sample_size nor vane.json gives the size of a sample",
                 m->source);
         m->size *= m->sample.dim[i];
     }
-    if (m->size > VN_LARGEST_SAMPLE)
+    if (m->size > VN_MAX_SAMPLE)
         return vn_fail(err, VN_BAD_FILE, "%s: a sample of %lld numbers; at most %d are possible",
-                       m->source, (long long)m->size, VN_LARGEST_SAMPLE);
+                       m->source, (long long)m->size, VN_MAX_SAMPLE);
     if (vn_shape_is_image(&m->sample) &&
         (m->sample.dim[1] % io->multiple || m->sample.dim[2] % io->multiple))
         return vn_fail(err, VN_BAD_FILE,

@@ -4,7 +4,7 @@
 #include "nn/classifier.h"
 
 enum { KIND_LIGHT, KIND_GUIDED_DIFFUSION };
-enum { HEAD = 64, GROUPS = 8, SMALL = 8, LEAST_SIDE = 2 };
+enum { HEAD = 64, GROUPS = 8, SMALL = 8, MIN_SIDE = 2 };
 
 /* clang-format off */
 const vn_param vn_classifier_presets[] = {
@@ -57,12 +57,12 @@ static vn_status set_light(const vn_choice *preset, const vn_net_data *data, vn_
     const int64_t side = least_side(data);
     bool given = false;
     int64_t levels = (int64_t)vn_preset(preset, "levels", &given), most = 1, small = 0;
-    while (most < levels && side >> most >= LEAST_SIDE) most++;
+    while (most < levels && side >> most >= MIN_SIDE) most++;
     if (most < levels && given)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "classifier: levels=%lld would leave less than %d pixels of %lld; "
                        "levels=%lld is possible",
-                       (long long)levels, LEAST_SIDE, (long long)side, (long long)most);
+                       (long long)levels, MIN_SIDE, (long long)side, (long long)most);
     levels = most;
     for (int64_t i = 0; i < levels; i++) small += side >> i <= SMALL;
     c->block_out_channels = vn_config_growing(levels, number(preset, "channels", 32), 2);

@@ -49,7 +49,7 @@ typedef struct clip {
     int64_t end; /* the end token; 2: the largest id, which configs of old versions stand for */
 } clip;
 
-#define LARGEST_ID 2
+#define MAX_ID 2
 
 /* ---- config ---------------------------------------------------------------------------------- */
 
@@ -127,7 +127,7 @@ static vn_node *mark_ids(const vn_scope *s, const clip *c, vn_node *ids) {
     float *table = vn_alloc((size_t)rows, sizeof *table);
     if (!table) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
     for (int64_t i = 0; i < rows; i++)
-        table[i] = c->end == LARGEST_ID ? STEEP * (float)i : (float)(i == c->end);
+        table[i] = c->end == MAX_ID ? STEEP * (float)i : (float)(i == c->end);
     vn_node *mark = vn_look_up(s, table, rows, ids);
     vn_free(table);
     return mark;
@@ -157,7 +157,7 @@ static vn_node *running_sum(const vn_scope *s, int64_t tokens) {
 /* [N,T]: 1 at the first marked token of each text, or at its first one where none is. */
 static vn_node *text_end(const vn_scope *s, const clip *c, vn_node *ids) {
     vn_node *mark = mark_ids(s, c, ids);
-    if (c->end == LARGEST_ID) mark = largest(s, mark);
+    if (c->end == MAX_ID) mark = largest(s, mark);
     if (!mark) return NULL;
     const int64_t tokens = mark->shape.dim[1];
     vn_node *count = vn_matmul(s->g, mark, running_sum(s, tokens), false, false);

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#define LONGEST (1 << 20) /* length of an array that is taken from a caller */
+#define MAX_LENGTH (1 << 20) /* length of an array that is taken from a caller */
 
 /* ---- declared -------------------------------------------------------------------------------- */
 
@@ -185,7 +185,7 @@ static bool fits(const vn_port *port, const vn_shape *shape, vn_extent *extent) 
     vn_extent found = *extent;
     for (int i = 0; i < shape->rank; i++) {
         int64_t *length = length_of(&found, port->shape.dim[i]);
-        if (length && *length == 0 && shape->dim[i] >= 1 && shape->dim[i] <= LONGEST)
+        if (length && *length == 0 && shape->dim[i] >= 1 && shape->dim[i] <= MAX_LENGTH)
             *length = shape->dim[i];
         if (shape->dim[i] != (length ? *length : port->shape.dim[i])) return false;
     }

@@ -130,7 +130,7 @@ static vn_status open_t5(const json_t *config, void **self, vn_net_io *io, vn_er
 
 /* ---- who sees whom --------------------------------------------------------------------------- */
 
-#define MOST_TOKENS 8192 /* the table of distances has as many rows and columns */
+#define MAX_TOKENS 8192 /* the table of distances has as many rows and columns */
 
 /* The bucket of a distance: half of them for keys behind the query, half for those before it; of
  * each the first half for one distance each, the others wider and wider up to the largest. In
@@ -151,9 +151,9 @@ static int32_t bucket_of(const keys *k, int64_t distance) {
 
 /* [1,heads,T,T] */
 static vn_node *distance_bias(const vn_scope *s, const keys *k, int64_t tokens) {
-    if (tokens > MOST_TOKENS)
+    if (tokens > MAX_TOKENS)
         return vn_scope_fail(s, "texts of %lld tokens; it takes up to %d", (long long)tokens,
-                             MOST_TOKENS);
+                             MAX_TOKENS);
     int32_t *bucket = vn_alloc((size_t)(tokens * tokens), sizeof *bucket);
     if (!bucket) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
     for (int64_t i = 0; i < tokens; i++)

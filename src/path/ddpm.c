@@ -14,7 +14,7 @@
 
 /* ---- beta ------------------------------------------------------------------------------------ */
 
-#define LARGEST_BETA 0.999 /* of those that follow from a curve of alpha-bar */
+#define MAX_BETA 0.999 /* of those that follow from a curve of alpha-bar */
 
 /* torch.linspace in float32: computed from the nearer end, with one rounding for product and
  * sum. */
@@ -65,7 +65,7 @@ static double kept_at(const vn_path *p, int k) {
         return (double)(1.0f -
                         beta_between(schedule, v[VN_DDPM_BETA_START], v[VN_DDPM_BETA_END], n, k));
     const double beta =
-        fmin(1 - alpha_bar(p, (k + 1.0) / n) / alpha_bar(p, (double)k / n), LARGEST_BETA);
+        fmin(1 - alpha_bar(p, (k + 1.0) / n) / alpha_bar(p, (double)k / n), MAX_BETA);
     return schedule == VN_SIGMOID_BAR ? 1 - beta : (double)(1.0f - (float)beta);
 }
 

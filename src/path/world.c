@@ -7,9 +7,9 @@
 #include <math.h>
 #include <string.h>
 
-#define LARGEST_SIZE   512
-#define LARGEST_NUMBER 1e12
-#define SMALLEST_STD   1e-6
+#define MAX_SIZE     512
+#define MAX_NUMBER   1e12
+#define SMALLEST_STD 1e-6
 
 /* A file being read. `place` is where, for messages. */
 typedef struct world_reader {
@@ -65,7 +65,7 @@ static vn_status read_numbers(world_reader *r, const json_t *array, size_t count
         const json_t *item = json_array_get(array, i);
         if (!json_is_number(item)) return bad(r, "is not an array of numbers");
         out[i] = json_number_value(item);
-        if (!(fabs(out[i]) <= LARGEST_NUMBER)) return bad(r, "has a number above 1e12");
+        if (!(fabs(out[i]) <= MAX_NUMBER)) return bad(r, "has a number above 1e12");
     }
     return VN_OK;
 }
@@ -75,7 +75,7 @@ static vn_status read_numbers(world_reader *r, const json_t *array, size_t count
 static vn_status read_std(world_reader *r, const json_t *std, vn_component *c) {
     double *value = take(r, r->w->size, sizeof *value), s = json_number_value(std);
     if (!value) return VN_NO_MEMORY;
-    if (!json_is_number(std) || !(s >= SMALLEST_STD && s <= LARGEST_NUMBER))
+    if (!json_is_number(std) || !(s >= SMALLEST_STD && s <= MAX_NUMBER))
         return bad(r, "is not in [1e-6, 1e12]");
     for (size_t i = 0; i < r->w->size; i++) value[i] = s * s;
     c->value = value;
@@ -130,7 +130,7 @@ static vn_status read_cov(world_reader *r, const json_t *cov, vn_component *c) {
 static vn_status read_weight(world_reader *r, const json_t *weight, double *out) {
     *out = weight ? json_number_value(weight) : 1;
     if (weight && !json_is_number(weight)) return bad(r, "has a weight that is not a number");
-    if (!(*out >= 0 && *out <= LARGEST_NUMBER)) return bad(r, "has a weight outside [0, 1e12]");
+    if (!(*out >= 0 && *out <= MAX_NUMBER)) return bad(r, "has a weight outside [0, 1e12]");
     return VN_OK;
 }
 
@@ -144,8 +144,7 @@ static vn_status read_component(world_reader *r, const json_t *json, vn_componen
                  *std = json_object_get(json, "std");
     if (!cov == !std) return bad(r, "needs either cov or std");
     if (r->w->size == 0) r->w->size = json_array_size(mean); /* the first mean decides */
-    if (r->w->size == 0 || r->w->size > LARGEST_SIZE)
-        return bad(r, "needs a mean of 1 to 512 numbers");
+    if (r->w->size == 0 || r->w->size > MAX_SIZE) return bad(r, "needs a mean of 1 to 512 numbers");
     double *m = take(r, r->w->size, sizeof *m);
     if (!m) return VN_NO_MEMORY;
     c->mean = m;

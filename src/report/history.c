@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LONGEST_NAME = 256, DEEPEST = 4 };
+enum { MAX_NAME = 256, DEEPEST = 4 };
 
 const vn_column *vn_history_find(const vn_history *h, const char *name) {
     for (size_t i = 0; i < h->count; i++)
@@ -64,9 +64,9 @@ static vn_status take(vn_history *h, const char *name, const json_t *value, int 
 
 static vn_status take_member(vn_history *h, const char *within, const char *key,
                              const json_t *value, int depth, vn_err *err) {
-    char name[LONGEST_NAME];
+    char name[MAX_NAME];
     const int n = vn_snprintf(name, sizeof name, "%s%s%s", within, within[0] ? "/" : "", key);
-    return n < LONGEST_NAME ? take(h, name, value, depth + 1, err) : VN_OK;
+    return n < MAX_NAME ? take(h, name, value, depth + 1, err) : VN_OK;
 }
 
 /* The numbers in it go to the columns of line h->lines. */

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDE = 400, HIGH = 280, LEFT = 52, RIGHT = 14, TOP = 10, BOTTOM = 44, MOST_TICKS = 12 };
+enum { WIDE = 400, HIGH = 280, LEFT = 52, RIGHT = 14, TOP = 10, BOTTOM = 44, MAX_TICKS = 12 };
 /* beyond this ratio an axis of positive numbers is logarithmic */
 static const double far_apart = 30;
 
@@ -14,7 +14,7 @@ typedef struct axis {
     double low, high; /* of the value, or of its logarithm */
     bool logarithmic;
     double from, to; /* of the drawing */
-    double tick[MOST_TICKS];
+    double tick[MAX_TICKS];
     size_t ticks;
 } axis;
 
@@ -27,7 +27,7 @@ static double place(const axis *a, double value) {
 
 static void add_tick(axis *a, double value) {
     const double at = a->logarithmic ? log(value) : value, slack = 1e-9 * (a->high - a->low);
-    if (a->ticks < MOST_TICKS && at >= a->low - slack && at <= a->high + slack)
+    if (a->ticks < MAX_TICKS && at >= a->low - slack && at <= a->high + slack)
         a->tick[a->ticks++] = value;
 }
 
@@ -36,7 +36,7 @@ static void add_ticks(axis *a, int wanted) {
         static const double digits[] = {1, 2, 5};
         const bool few = a->high - a->low > 3 * log(10.0);
         for (double power = pow(10, floor(a->low / log(10.0)));
-             power <= exp(a->high) && a->ticks < MOST_TICKS; power *= 10)
+             power <= exp(a->high) && a->ticks < MAX_TICKS; power *= 10)
             for (size_t i = 0; i < (few ? 1u : 3u); i++) add_tick(a, digits[i] * power);
         return;
     }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_PICTURES = 24, MOST_PICTURE_BYTES = 4 << 20, TEXT = 256 };
+enum { MAX_PICTURES = 24, MAX_PICTURE_BYTES = 4 << 20, TEXT = 256 };
 
 /* ---- the recommendation ---------------------------------------------------------------------- */
 
@@ -180,7 +180,7 @@ static vn_status put_picture(FILE *to, const vn_sweep_page *page, const vn_point
     vn_err ignored = {0};
     char *path = vn_path_join(page->sweep->dir, r->example);
     if (!path) return vn_no_memory(err);
-    vn_status status = vn_read_file(path, MOST_PICTURE_BYTES, &png, &size, &ignored);
+    vn_status status = vn_read_file(path, MAX_PICTURE_BYTES, &png, &size, &ignored);
     vn_free(path);
     if (status == VN_NO_MEMORY) return vn_no_memory(err);
     if (status) return VN_OK;
@@ -204,7 +204,7 @@ static vn_status put_picture(FILE *to, const vn_sweep_page *page, const vn_point
 static vn_status put_pictures(FILE *to, const vn_sweep_page *page, vn_err *err) {
     size_t shown = 0;
     vn_status status = VN_OK;
-    for (size_t i = 0; !status && i < page->sweep->count && shown < MOST_PICTURES; i++)
+    for (size_t i = 0; !status && i < page->sweep->count && shown < MAX_PICTURES; i++)
         if (is_shown(page, i)) status = put_picture(to, page, &page->sweep->result[i], &shown, err);
     if (shown) fputs("</div>\n", to);
     return status;

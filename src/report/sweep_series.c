@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GUIDE, SAMPLER, STEPS, GUIDANCE, LONGEST_NAME = 200, MOST_LABELS = 30 };
+enum { GUIDE, SAMPLER, STEPS, GUIDANCE, MAX_NAME = 200, MAX_LABELS = 30 };
 
 const char *vn_metric_title(const char *key) {
     static const char *const titles[][2] = {{"fd", "Fr\xC3\xA9"
@@ -173,26 +173,25 @@ static group *find_groups(vn_sweep_view *v, int axis, size_t *count) {
 
 /* "cfg, heun, 16 steps", of it what series differ in. */
 static const char *group_name(vn_sweep_view *v, const vn_point *p, int axis) {
-    char *name = vn_arena_alloc(&v->arena, LONGEST_NAME), number[32];
+    char *name = vn_arena_alloc(&v->arena, MAX_NAME), number[32];
     size_t used = 0;
     if (!name) return NULL;
     vn_number_text(number, p->guidance);
-    for (int part = GUIDE; part <= GUIDANCE && used < LONGEST_NAME; part++) {
+    for (int part = GUIDE; part <= GUIDANCE && used < MAX_NAME; part++) {
         const char *gap = used ? ", " : "";
         if (part == axis || !v->varied[part]) continue;
         if (part == GUIDE || part == SAMPLER) {
             const char *text = part == GUIDE ? p->guide : p->sampler;
-            used += (size_t)vn_snprintf(name + used, LONGEST_NAME - used, "%s%s", gap,
+            used += (size_t)vn_snprintf(name + used, MAX_NAME - used, "%s%s", gap,
                                         text ? text : "own sampler");
         } else if (part == STEPS) {
-            used += (size_t)vn_snprintf(name + used, LONGEST_NAME - used, "%s%d step%s", gap,
-                                        p->steps, VN_S(p->steps));
+            used += (size_t)vn_snprintf(name + used, MAX_NAME - used, "%s%d step%s", gap, p->steps,
+                                        VN_S(p->steps));
         } else {
-            used +=
-                (size_t)vn_snprintf(name + used, LONGEST_NAME - used, "%sguidance %s", gap, number);
+            used += (size_t)vn_snprintf(name + used, MAX_NAME - used, "%sguidance %s", gap, number);
         }
     }
-    if (!used) vn_snprintf(name, LONGEST_NAME, "%s", p->guide);
+    if (!used) vn_snprintf(name, MAX_NAME, "%s", p->guide);
     return name;
 }
 
@@ -230,14 +229,14 @@ static bool fill_plot(vn_sweep_view *v, const char *x_key, const char *y_key, vn
     const group *g = find_groups(v, axis, &groups);
     const size_t shown = groups < VN_PLOT_SERIES ? groups : VN_PLOT_SERIES;
     vn_series *series = g ? vn_arena_alloc(&v->arena, (shown + 1) * sizeof *series) : NULL;
-    char *note = vn_arena_alloc(&v->arena, LONGEST_NAME);
+    char *note = vn_arena_alloc(&v->arena, MAX_NAME);
     if (!series || !note) return false;
     for (size_t k = 0; k < shown; k++)
-        if (!fill(v, &g[k], axis, x_key, y_key, x_key && v->points <= MOST_LABELS, &series[k]))
+        if (!fill(v, &g[k], axis, x_key, y_key, x_key && v->points <= MAX_LABELS, &series[k]))
             return false;
-    vn_snprintf(note, LONGEST_NAME, "%lld samples a point", (long long)v->count);
+    vn_snprintf(note, MAX_NAME, "%lld samples a point", (long long)v->count);
     if (groups > shown)
-        vn_snprintf(note + strlen(note), LONGEST_NAME - strlen(note),
+        vn_snprintf(note + strlen(note), MAX_NAME - strlen(note),
                     "; the best %zu of %zu lines, the table has all", shown, groups);
     *out = (vn_plot){.note = note,
                      .series = series,
@@ -262,8 +261,8 @@ static void mark(const vn_sweep_view *v, const char *x_key, const char *y_key, v
 }
 
 static char *title_of(vn_sweep_view *v, const char *y, const char *x) {
-    char *title = vn_arena_alloc(&v->arena, LONGEST_NAME);
-    if (title) vn_snprintf(title, LONGEST_NAME, "%s against %s", y, x);
+    char *title = vn_arena_alloc(&v->arena, MAX_NAME);
+    if (title) vn_snprintf(title, MAX_NAME, "%s against %s", y, x);
     return title;
 }
 

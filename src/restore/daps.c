@@ -181,8 +181,8 @@ static double dot(int64_t n, const float *a, const float *b) {
 /* x0 of the row += length Q T^(1/2) e_1, T tridiagonal with `on` and `off` its diagonals. */
 static void add_root(const vn_restoring *s, int64_t row, int k, const double *on, const double *off,
                      double length) {
-    enum { MOST = VN_MAX_BASIS * VN_MAX_BASIS };
-    double t[MOST] = {0}, value[VN_MAX_BASIS], vector[MOST], root[VN_MAX_BASIS] = {0};
+    enum { MAX_ENTRIES = VN_MAX_BASIS * VN_MAX_BASIS };
+    double t[MAX_ENTRIES] = {0}, value[VN_MAX_BASIS], vector[MAX_ENTRIES], root[VN_MAX_BASIS] = {0};
     const int64_t size = s->r->inner->size;
     for (int i = 0; i < k; i++) {
         t[i * k + i] = on[i];

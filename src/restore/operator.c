@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_ITERATIONS = 300, PROBES = 3 };
+enum { MAX_ITERATIONS = 300, PROBES = 3 };
 #define SOLVED 1e-10 /* a residual, relative */
 /* <A u, v> and <u, A^T v> apart, in parts of |A u| |v| + |u| |A^T v|: rounding in double is below
  * 1e-12; of a callback in float below 1e-6. A wrong transpose is of the order 1/sqrt(count). */
@@ -151,7 +151,7 @@ static void solve_by_gradients(vn_operator *o, double c, const double *b, double
     memset(v, 0, (size_t)n * sizeof *v);
     double rr = dot(n, r, r);
     const double enough = SOLVED * SOLVED * rr;
-    for (int k = 0; k < MOST_ITERATIONS && rr > enough; k++) {
+    for (int k = 0; k < MAX_ITERATIONS && rr > enough; k++) {
         multiply(o, c, p, q, wide);
         const double curve = dot(n, p, q);
         if (!(curve > 0)) break; /* what is left is outside A's range */

@@ -8,7 +8,7 @@
 
 /* Where alpha is 0 rules are asked at this noise-to-signal ratio instead: x is then independent of
  * x0 to a thousandth, and sigma^2/alpha is finite. */
-#define MOST_RATIO 1e3
+#define MAX_RATIO 1e3
 
 /* ---- open ------------------------------------------------------------------------------------ */
 
@@ -216,8 +216,8 @@ void vn_place_query(vn_restoration *r, const vn_query *q) {
         const vn_level *l = &q->level[i];
         r->level[i] = *l;
         float by = 1;
-        if (vn_level_ratio(l) > MOST_RATIO) {
-            r->level[i] = vn_path_level_of_ratio(r->inner->path, MOST_RATIO);
+        if (vn_level_ratio(l) > MAX_RATIO) {
+            r->level[i] = vn_path_level_of_ratio(r->inner->path, MAX_RATIO);
             by = (float)(r->level[i].sigma / l->sigma);
         }
         for (size_t j = i * size; j < (i + 1) * size; j++) r->x[j] = by * q->x[j];

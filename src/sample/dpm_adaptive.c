@@ -28,7 +28,7 @@
  * sigma/alpha, so this must not be too large for the tolerances. */
 #define MAX_RATIO 100
 
-enum { ORDER, RTOL, ATOL, FIRST, P, I, D, ACCEPT, MOST };
+enum { ORDER, RTOL, ATOL, FIRST, P, I, D, ACCEPT, MAX_EVALUATIONS };
 static const vn_param params[] = {
     {"order", "of the solver that is kept; it is compared with the one below", 3, 2, 3, 1, NULL},
     {"rtol", "error of a step, relative to the state", 0.05, 1e-6, 1, 0, NULL},
@@ -99,7 +99,8 @@ static vn_status begin(adaptive *t, vn_level *from, const vn_level *to, float *x
     if (pure) {
         const double *p = t->step->choice->value;
         /* tight ones cost little at the order of dopri5 */
-        const vn_tolerance by = {fmin(p[RTOL], 1e-3), fmin(p[ATOL], 1e-3), (int64_t)p[MOST]};
+        const vn_tolerance by = {fmin(p[RTOL], 1e-3), fmin(p[ATOL], 1e-3),
+                                 (int64_t)p[MAX_EVALUATIONS]};
         const vn_level start = *from;
         *from = vn_path_level_of_ratio(t->step->path, fmax(MAX_RATIO, vn_level_ratio(to)));
         vn_status status = vn_step_dopri5(t->step, t->row, &start, from, &by, err);
@@ -182,9 +183,9 @@ static vn_status run(adaptive *t, const double *p, double lambda, double end, vn
     while (lambda < end) {
         const double next = fmin(lambda + h, end);
         bool counts;
-        if (t->evaluations + order > (int64_t)p[MOST])
+        if (t->evaluations + order > (int64_t)p[MAX_EVALUATIONS])
             return vn_fail(err, VN_BAD_ARGUMENT, "more than %g evaluations at tolerances %g and %g",
-                           p[MOST], p[RTOL], p[ATOL]);
+                           p[MAX_EVALUATIONS], p[RTOL], p[ATOL]);
         vn_status status = solve(t, order, lambda, next - lambda, err);
         if (status) return status;
         const double error = error_of(t, p[RTOL], p[ATOL]);

@@ -123,7 +123,7 @@ const vn_grid_row vn_trailing_grid = {
 
 /* ---- linspace -------------------------------------------------------------------------------- */
 
-enum { SHIFT, EXTRA, LEAST, TERMINAL, TIMESTEP, END, TOP };
+enum { SHIFT, EXTRA, MIN_T, TERMINAL, TIMESTEP, END, TOP };
 enum { SHIFTED, UNSHIFTED };
 static const vn_param linspace_params[] = {
     {"shift", "continuous paths: t becomes shift t / (1 + (shift - 1) t), the smallest t twice", 1,
@@ -154,7 +154,7 @@ static void linspace_of_steps(const vn_path *p, vn_spacing spacing, int steps, i
 
 static void linspace_of_t(const vn_choice *c, const vn_path *p, int steps, vn_level *level) {
     const double shift = c->value[SHIFT], terminal = c->value[TERMINAL], own = p->row->min_time(p);
-    const double min_t = c->value[LEAST] == UNSHIFTED ? own : vn_shifted(own, shift);
+    const double min_t = c->value[MIN_T] == UNSHIFTED ? own : vn_shifted(own, shift);
     const int n = c->value[EXTRA] != 0 ? steps + 1 : steps;
     const double end = vn_shifted(vn_spread(1, min_t, steps - 1, n), shift);
     const double stretch = terminal > 0 && end < 1 ? (1 - terminal) / (1 - end) : 1;
@@ -167,7 +167,7 @@ static void linspace_of_t(const vn_choice *c, const vn_path *p, int steps, vn_le
 
 /* Refuses parameters that have no effect on the kind of path. */
 static vn_status check_linspace(const vn_choice *c, const vn_path *p, vn_err *err) {
-    const bool flow = c->given[SHIFT] || c->given[EXTRA] || c->given[LEAST] || c->given[TERMINAL] ||
+    const bool flow = c->given[SHIFT] || c->given[EXTRA] || c->given[MIN_T] || c->given[TERMINAL] ||
                       c->given[TIMESTEP];
     if (p->steps && flow)
         return vn_fail(err, VN_BAD_ARGUMENT,

@@ -20,7 +20,7 @@ double vn_shifted(double t, double shift) {
 
 /* ---- uniform --------------------------------------------------------------------------------- */
 
-enum { SHIFT, MOST, TIMESTEP, END };
+enum { SHIFT, MAX_T, TIMESTEP, END };
 static const vn_param uniform_params[] = {
     {"shift", "t becomes shift t / (1 + (shift - 1) t): above 1 spends more steps at high noise", 1,
      0.01, 100, 0, NULL},
@@ -35,7 +35,7 @@ static vn_status fill_uniform(const vn_choice *c, const vn_path *p, vn_spacing s
                               vn_level *level, vn_level *last, vn_err *err) {
     (void)spacing, (void)err;
     for (int i = 0; i < steps; i++) {
-        double t = c->value[MOST] * (steps - i) / steps;
+        double t = c->value[MAX_T] * (steps - i) / steps;
         level[i] = vn_path_level(p, vn_shifted(t, c->value[SHIFT]));
         vn_level_set_time(p, &level[i], (int)c->value[TIMESTEP]);
     }

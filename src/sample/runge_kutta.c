@@ -288,7 +288,7 @@ static vn_status rk4_step(vn_step *s, vn_err *err) {
 
 /* ---- steps of its own: dopri5 ---------------------------------------------------------------- */
 
-enum { RTOL, ATOL, MOST };
+enum { RTOL, ATOL, MAX_EVALUATIONS };
 static const vn_param dopri5_params[] = {
     {"rtol", "error of a step, relative to the state", 1e-5, 1e-7, 0.1, 0, NULL},
     {"atol", "and absolute", 1e-5, 1e-9, 0.1, 0, NULL},
@@ -312,7 +312,7 @@ vn_status vn_step_dopri5(vn_step *s, int64_t row, const vn_level *from, const vn
 static vn_status dopri5_row(vn_step *s, int64_t row, const vn_level *from, const vn_level *to,
                             vn_err *err) {
     const double *p = s->choice->value;
-    const vn_tolerance by = {p[RTOL], p[ATOL], (int64_t)p[MOST]};
+    const vn_tolerance by = {p[RTOL], p[ATOL], (int64_t)p[MAX_EVALUATIONS]};
     return vn_step_dopri5(s, row, from, to, &by, err);
 }
 

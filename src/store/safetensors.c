@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LARGEST_HEADER 100000000 /* the reference's limit */
-#define LENGTH_BYTES   8
+#define MAX_HEADER   100000000 /* the reference's limit */
+#define LENGTH_BYTES 8
 
 struct vn_safetensors {
     char *path;
@@ -58,7 +58,7 @@ void vn_safetensors_let_go(const vn_safetensors *st) {
 static vn_status parse_header(vn_safetensors *st, size_t *data_at, vn_err *err) {
     uint64_t length;
     memcpy(&length, st->map, sizeof length);
-    if (length > LARGEST_HEADER || length > st->map_size - LENGTH_BYTES)
+    if (length > MAX_HEADER || length > st->map_size - LENGTH_BYTES)
         return vn_fail(err, VN_BAD_FILE,
                        "%s: a header of %llu bytes does not fit (is it a safetensors file?)",
                        st->path, (unsigned long long)length);

@@ -16,10 +16,10 @@
 #include <errno.h>
 #include <string.h>
 
-#define ENDING  ".safetensors"
-#define INDEX   ".index.json"
-#define LISTED  6   /* files that a message names */
-#define LONGEST 255 /* of a file's name */
+#define ENDING   ".safetensors"
+#define INDEX    ".index.json"
+#define LISTED   6   /* files that a message names */
+#define MAX_NAME 255 /* of a file's name */
 
 enum { DIFFUSERS, TRANSFORMERS };
 static const char *const libraries[] = {"diffusers", "transformers"};
@@ -84,7 +84,7 @@ static bool may_hold_weights(const char *name) {
  * are kept. */
 typedef struct name_list {
     size_t count;
-    char name[LISTED][LONGEST + 1];
+    char name[LISTED][MAX_NAME + 1];
 } name_list;
 
 static vn_status list_names(const char *folder, bool (*wanted)(const char *name), name_list *out,
@@ -93,7 +93,7 @@ static vn_status list_names(const char *folder, bool (*wanted)(const char *name)
     DIR *d = opendir(folder);
     if (!d) return vn_fail_errno(err, "%s", folder);
     for (struct dirent *e; (e = readdir(d));) {
-        if (!wanted(e->d_name) || strlen(e->d_name) > LONGEST) continue;
+        if (!wanted(e->d_name) || strlen(e->d_name) > MAX_NAME) continue;
         size_t at = out->count < LISTED ? out->count : LISTED;
         while (at > 0 && strcmp(out->name[at - 1], e->d_name) > 0) {
             if (at < LISTED) memcpy(out->name[at], out->name[at - 1], sizeof out->name[at]);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RATIO = 4, MOST_RUNGS = 8 };
+enum { RATIO = 4, MAX_RUNGS = 8 };
 
 size_t vn_grid_points(const vn_sweep_grid *g) {
     return g->guide_count * g->sampler_count * g->step_count * g->guidance_count;
@@ -28,8 +28,8 @@ vn_point vn_grid_point(const vn_sweep_grid *g, size_t i) {
 /* Samples and points of each rung, the last one with all samples. */
 typedef struct rungs {
     size_t count;
-    int64_t samples[MOST_RUNGS];
-    size_t points[MOST_RUNGS];
+    int64_t samples[MAX_RUNGS];
+    size_t points[MAX_RUNGS];
 } rungs;
 
 static rungs find_rungs(const vn_sweep_search *how) {
@@ -38,7 +38,7 @@ static rungs find_rungs(const vn_sweep_search *how) {
     const int64_t least = how->least > 1 ? how->least : 1;
     int64_t samples = how->count;
     size_t left = points;
-    for (; how->halving && r.count < MOST_RUNGS && samples / RATIO >= least && left > RATIO;
+    for (; how->halving && r.count < MAX_RUNGS && samples / RATIO >= least && left > RATIO;
          r.count++) {
         samples /= RATIO;
         left = (left + RATIO - 1) / RATIO;

@@ -23,7 +23,7 @@
 
 /* The most cheap steps in a row that are recomputed: all of them are alive while the last is made.
  * On transformers 4 to 14 differ by 10%. */
-#define LONGEST 8
+#define MAX_CHAIN 8
 
 typedef struct recompute {
     vn_graph *g;
@@ -74,7 +74,7 @@ static void choose_cheap(recompute *r, const vn_node *n, double small, bool *kep
         if (!kept[in->id] && !r->again[in->id] && !is_leaf(in)) missing += bytes_of(in);
         if (r->again[in->id] && r->length[in->id] > longest) longest = r->length[in->id];
     }
-    if (bytes_of(n) > small && is_cheap(n) && longest < LONGEST && missing <= bytes_of(n) / 2) {
+    if (bytes_of(n) > small && is_cheap(n) && longest < MAX_CHAIN && missing <= bytes_of(n) / 2) {
         r->again[n->id] = true;
         r->length[n->id] = longest + 1;
         for (int i = 0; i < n->inputs; i++) {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LONGEST 256 /* bytes of a token */
+#define MAX_TOKEN_BYTES 256 /* bytes of a token */
 
 /* ---- the list -------------------------------------------------------------------------------- */
 
@@ -23,8 +23,8 @@ int32_t vn_added_find(const vn_text *t, const char *content) {
 
 static vn_status new_entry(vn_text *t, vn_added **out, vn_err *err) {
     vn_added_list *l = &t->added;
-    if (l->count == VN_TEXT_MOST_ADDED)
-        return vn_fail(err, VN_UNSUPPORTED, "more than %d added tokens", VN_TEXT_MOST_ADDED);
+    if (l->count == VN_TEXT_MAX_ADDED)
+        return vn_fail(err, VN_UNSUPPORTED, "more than %d added tokens", VN_TEXT_MAX_ADDED);
     if ((l->count & (l->count + 1)) == 0) { /* room for 1, 3, 7, ... */
         vn_added *larger = vn_realloc(l->token, 2 * l->count + 1, sizeof *larger);
         if (!larger) return vn_no_memory(err);
@@ -45,15 +45,15 @@ vn_status vn_added_add(vn_text *t, const json_t *json, const char *content, int6
     if (!status) status = vn_text_get_bool(json, "special", true, &special, err);
     if (!status) status = vn_text_get_bool(json, "normalized", !special, &normalised, err);
     if (status || !*content) return status;
-    if (strlen(content) > LONGEST)
+    if (strlen(content) > MAX_TOKEN_BYTES)
         return vn_fail(err, VN_UNSUPPORTED, "the added token '%.40s' has more than %d bytes",
-                       content, LONGEST);
+                       content, MAX_TOKEN_BYTES);
     const int32_t found = vn_text_find(t, content), own = found < 0 ? vn_text_new_id(t) : found;
     if (id >= 0 && id != own)
         return vn_fail(err, VN_BAD_FILE, "the added token '%.40s' has id %lld, expected %d",
                        content, (long long)id, (int)own);
-    if (own >= VN_TEXT_MOST_TOKENS)
-        return vn_fail(err, VN_BAD_FILE, "more than %d tokens", VN_TEXT_MOST_TOKENS);
+    if (own >= VN_TEXT_MAX_TOKENS)
+        return vn_fail(err, VN_BAD_FILE, "more than %d tokens", VN_TEXT_MAX_TOKENS);
     vn_added *a = find(t, content);
     if (!a) status = new_entry(t, &a, err);
     if (status) return status;

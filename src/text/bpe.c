@@ -12,7 +12,7 @@ typedef struct merge {
     int32_t rank, id;
 } merge;
 
-#define LONGEST_AFFIX 32
+#define MAX_AFFIX 32
 
 typedef struct bpe {
     merge *merges; /* [count] by pair */
@@ -97,9 +97,9 @@ static vn_status take_merge(const vn_text *t, const json_t *json, int32_t rank, 
 static vn_status read_merges(vn_text *t, const json_t *list, vn_err *err) {
     bpe *b = t->self;
     const size_t count = json_array_size(list);
-    if (!json_is_array(list) || count > VN_TEXT_MOST_TOKENS)
+    if (!json_is_array(list) || count > VN_TEXT_MAX_TOKENS)
         return vn_fail(err, VN_BAD_FILE, "merges is not a list of at most %d pairs",
-                       VN_TEXT_MOST_TOKENS);
+                       VN_TEXT_MAX_TOKENS);
     b->merges = vn_alloc(count, sizeof *b->merges);
     char *joined = vn_alloc(t->vocabulary.longest, 1);
     vn_status status = b->merges && joined ? VN_OK : vn_no_memory(err);
@@ -147,10 +147,10 @@ static vn_status open_bpe(const json_t *json, vn_text *t, vn_err *err) {
     if (!status) status = vn_text_get_bool(json, "fuse_unk", false, &b->fuse, err);
     if (!status) status = vn_text_get_bool(json, "byte_fallback", false, &b->bytes, err);
     if (!status) status = vn_text_get_bool(json, "ignore_merges", false, &b->whole, err);
-    if (!status && (strlen(b->prefix) > LONGEST_AFFIX || strlen(b->suffix) > LONGEST_AFFIX))
+    if (!status && (strlen(b->prefix) > MAX_AFFIX || strlen(b->suffix) > MAX_AFFIX))
         status = vn_fail(err, VN_BAD_FILE,
                          "continuing_subword_prefix or end_of_word_suffix is longer than %d bytes",
-                         LONGEST_AFFIX);
+                         MAX_AFFIX);
     if (!status) status = read_vocabulary(t, json_object_get(json, "vocab"), err);
     if (!status) status = read_merges(t, json_object_get(json, "merges"), err);
     if (status) return status;

@@ -125,7 +125,7 @@ void vn_text_steps_close(vn_text_steps *steps);
 
 /* ---- vocabulary.c: tokens by their letters --------------------------------------------------- */
 
-#define VN_TEXT_MOST_TOKENS (1 << 22) /* ids are below */
+#define VN_TEXT_MAX_TOKENS (1 << 22) /* ids are below */
 
 typedef struct vn_entry {
     const char *text; /* owned by the JSON */
@@ -181,7 +181,7 @@ typedef struct vn_added {
     bool word, left, right; /* single_word, lstrip, rstrip */
 } vn_added;
 
-#define VN_TEXT_MOST_ADDED 16384
+#define VN_TEXT_MAX_ADDED 16384
 
 typedef struct vn_added_list {
     vn_added *token; /* [count] */

@@ -7,7 +7,7 @@
 #include <utf8proc.h>
 
 /* A file can ask for a long text in the place of each letter. */
-#define MOST_BYTES ((size_t)64 * VN_TEXT_LONGEST)
+#define MAX_BYTES ((size_t)64 * VN_TEXT_MAX_BYTES)
 
 /* Makes room for `more` of `size` bytes each; false: there is none. */
 static bool grow(void **at, size_t count, size_t *capacity, size_t more, size_t size) {
@@ -22,7 +22,7 @@ static bool grow(void **at, size_t count, size_t *capacity, size_t more, size_t 
 
 void vn_string_add(vn_string *b, const char *from, size_t size) {
     void *at = b->at;
-    b->failed |= size > MOST_BYTES - b->size || !grow(&at, b->size, &b->capacity, size, 1);
+    b->failed |= size > MAX_BYTES - b->size || !grow(&at, b->size, &b->capacity, size, 1);
     b->at = at;
     if (b->failed) return;
     memcpy(b->at + b->size, from, size);

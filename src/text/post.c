@@ -10,9 +10,9 @@ static vn_status put(vn_frame *f, bool before, int64_t id, vn_err *err) {
     int *count = before ? &f->before : &f->after;
     if (*count == VN_TEXT_FRAME)
         return vn_fail(err, VN_UNSUPPORTED, "more than %d tokens around a text", VN_TEXT_FRAME);
-    if (id < 0 || id >= VN_TEXT_MOST_TOKENS)
+    if (id < 0 || id >= VN_TEXT_MAX_TOKENS)
         return vn_fail(err, VN_BAD_FILE, "the post_processor has an id outside of [0, %d]",
-                       VN_TEXT_MOST_TOKENS - 1);
+                       VN_TEXT_MAX_TOKENS - 1);
     (before ? f->begin : f->end)[(*count)++] = (int32_t)id;
     return VN_OK;
 }

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#define LARGEST_MERGES ((size_t)64 << 20)
+#define MAX_MERGES ((size_t)64 << 20)
 
 /* ---- members of objects ---------------------------------------------------------------------- */
 
@@ -98,9 +98,9 @@ static vn_status read_padding(vn_text *t, const json_t *json, vn_err *err) {
     if (!status) status = vn_text_get_text(truncation, "direction", "Right", &side, err);
     t->cut_left = !status && !strcmp(side, "Left");
     if (status || !json_is_integer(id)) return status;
-    if (json_integer_value(id) < 0 || json_integer_value(id) >= VN_TEXT_MOST_TOKENS)
+    if (json_integer_value(id) < 0 || json_integer_value(id) >= VN_TEXT_MAX_TOKENS)
         return vn_fail(err, VN_BAD_FILE, "padding: pad_id is outside of [0, %d]",
-                       VN_TEXT_MOST_TOKENS - 1);
+                       VN_TEXT_MAX_TOKENS - 1);
     t->pad = (int32_t)json_integer_value(id);
     return VN_OK;
 }
@@ -139,7 +139,7 @@ static const char clip_parts[] =
 static vn_status read_merges(const char *path, json_t **out, vn_err *err) {
     char *text = NULL;
     size_t size = 0;
-    vn_status status = vn_read_file(path, LARGEST_MERGES, &text, &size, err);
+    vn_status status = vn_read_file(path, MAX_MERGES, &text, &size, err);
     if (status) return status;
     if (memchr(text, 0, size)) status = vn_fail(err, VN_BAD_FILE, "%s: holds a byte 0", path);
     bool ok = (*out = json_array()) != NULL;
@@ -229,7 +229,7 @@ static vn_status read_decoder(vn_text *t, vn_err *err) {
     const char *key;
     json_t *token;
     int64_t last = -1;
-    for (size_t i = 0; i < count && !status && count <= VN_TEXT_MOST_ADDED; i++) {
+    for (size_t i = 0; i < count && !status && count <= VN_TEXT_MAX_ADDED; i++) {
         int64_t next = INT64_MAX, id; /* the least above the last */
         const json_t *found = NULL;
         json_object_foreach((json_t *)decoder, key, token) {

@@ -117,9 +117,9 @@ static vn_status find_ids(vn_text *t, const char *text, size_t size, vn_err *err
 vn_status vn_text_encode(vn_text *t, const char *text, int64_t length, vn_ids *out, int64_t *whole,
                          vn_err *err) {
     const size_t size = strlen(text);
-    if (size > VN_TEXT_LONGEST)
+    if (size > VN_TEXT_MAX_BYTES)
         return vn_fail(err, VN_BAD_ARGUMENT, "a text of %zu bytes; the longest has %d", size,
-                       VN_TEXT_LONGEST);
+                       VN_TEXT_MAX_BYTES);
     if (!vn_is_utf8(text)) return vn_fail(err, VN_BAD_ARGUMENT, "a text is not UTF-8");
     const vn_status status = find_ids(t, text, size, err);
     if (status) return status;

@@ -21,7 +21,7 @@
 extern const vn_table vn_text_models;
 
 /* Bytes of the longest text. */
-#define VN_TEXT_LONGEST (1 << 20)
+#define VN_TEXT_MAX_BYTES (1 << 20)
 
 typedef struct vn_text vn_text;
 

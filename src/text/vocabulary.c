@@ -7,9 +7,9 @@
 
 vn_status vn_vocabulary_open(vn_vocabulary *v, size_t count, vn_err *err) {
     *v = (vn_vocabulary){.count = count};
-    if (count == 0 || count > VN_TEXT_MOST_TOKENS)
+    if (count == 0 || count > VN_TEXT_MAX_TOKENS)
         return vn_fail(err, VN_BAD_FILE, "the vocabulary has %zu tokens, expected 1 to %d", count,
-                       VN_TEXT_MOST_TOKENS);
+                       VN_TEXT_MAX_TOKENS);
     v->sorted = vn_calloc(count, sizeof *v->sorted);
     return v->sorted ? VN_OK : vn_no_memory(err);
 }
@@ -28,9 +28,9 @@ static int compare(const void *a, const void *b) {
 vn_status vn_vocabulary_close_list(vn_vocabulary *v, vn_err *err) {
     for (size_t i = 0; i < v->count; i++) {
         const vn_entry *e = &v->sorted[i];
-        if (e->id < 0 || e->id >= VN_TEXT_MOST_TOKENS)
+        if (e->id < 0 || e->id >= VN_TEXT_MAX_TOKENS)
             return vn_fail(err, VN_BAD_FILE, "the token '%.40s' has an id outside of [0, %d]",
-                           e->text, VN_TEXT_MOST_TOKENS - 1);
+                           e->text, VN_TEXT_MAX_TOKENS - 1);
         if (e->id >= v->size) v->size = e->id + 1;
         if (e->size > v->longest) v->longest = e->size;
     }

@@ -7,10 +7,10 @@
 #include "support/kernels.h"
 
 void make_data(const char *folder, int count) {
-    enum { SIDE = 8, MOST = 256 };
-    static unsigned char images[MOST * SIDE * SIDE], labels[MOST];
+    enum { SIDE = 8, MAX_COUNT = 256 };
+    static unsigned char images[MAX_COUNT * SIDE * SIDE], labels[MAX_COUNT];
     char prefix[256];
-    assert_true(count <= MOST);
+    assert_true(count <= MAX_COUNT);
     for (int i = 0; i < count; i++) {
         labels[i] = (unsigned char)(i % 2);
         for (int p = 0; p < SIDE * SIDE; p++) { /* class 0: upper half bright; class 1: left half */

@@ -12,10 +12,10 @@
 #include "support/scratch.h"
 
 #define GOLDEN VN_SOURCE_DIR "/tests/golden/encoders/"
-enum { MOST = 80 };
+enum { MAX_TENSORS = 80 };
 
 static vn_safetensors *golden;
-static char names[MOST][160];
+static char names[MAX_TENSORS][160];
 
 static void open_golden(const char *name) {
     char path[512];
@@ -28,13 +28,13 @@ static void open_golden(const char *name) {
  * model/model.safetensors; and the config. */
 static void write_model(const char *prefix, const vn_array *more) {
     static const char of_weight[] = "weight.";
-    vn_array tensors[MOST + 1];
+    vn_array tensors[MAX_TENSORS + 1];
     size_t n = 0;
     vn_err err = {0};
     for (size_t i = 0; i < vn_safetensors_count(golden); i++) {
         const vn_array *t = vn_safetensors_at(golden, i);
         if (strncmp(t->name, of_weight, sizeof of_weight - 1) != 0) continue;
-        assert_true(n < MOST);
+        assert_true(n < MAX_TENSORS);
         snprintf(names[n], sizeof names[n], "%s%s", prefix, t->name + sizeof of_weight - 1);
         tensors[n] = *t;
         tensors[n].name = names[n];

@@ -13,18 +13,18 @@
 
 /* ---- no allocation in a step ----------------------------------------------------------------- */
 
-enum { MOST = 64 };
+enum { MAX_STEPS = 64 };
 
 /* Allocations made so far, at each report. */
 typedef struct record {
-    int64_t made[MOST];
+    int64_t made[MAX_STEPS];
     int count;
 } record;
 
 static int note(void *user, const vn_progress *p) {
     record *r = user;
     (void)p;
-    if (r->count < MOST) r->made[r->count++] = alloc_made();
+    if (r->count < MAX_STEPS) r->made[r->count++] = alloc_made();
     return 0;
 }
 

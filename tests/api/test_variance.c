@@ -27,7 +27,7 @@ static vn_train_options variance_options(int64_t steps) {
 
 /* Of the log variance, root mean square over the steps: twice what training leaves after 1500
  * steps. */
-#define MOST_LOG_ERROR 0.09
+#define MAX_LOG_ERROR 0.09
 
 /* ---- the variance learnt --------------------------------------------------------------------- */
 
@@ -98,9 +98,9 @@ static void a_gaussian_is_given_its_variance(void **state) {
     }
     error = sqrt(error), between = sqrt(between);
     print_message("error %.4f, of at most %.4f; of one that says nothing %.4f\n", error,
-                  MOST_LOG_ERROR, between);
-    expect_small(error, MOST_LOG_ERROR);
-    assert_true(between > 1.5 * MOST_LOG_ERROR);
+                  MAX_LOG_ERROR, between);
+    expect_small(error, MAX_LOG_ERROR);
+    assert_true(between > 1.5 * MAX_LOG_ERROR);
     const double small = spread_of(m, "ddpm:variance=small", STEPS),
                  learned = spread_of(m, "ddpm", STEPS),
                  large = spread_of(m, "ddpm:variance=large", STEPS);

@@ -159,10 +159,10 @@ static void depth_is_bounded(void **state) {
 /* Two bytes of text would otherwise take two hundred of memory, 45 MB of them 3.4 GB. */
 static void values_are_counted(void **state) {
     (void)state;
-    enum { MOST = 2000000 };
-    char *text = vn_alloc(3 * MOST + 2, 1);
+    enum { MAX_VALUES = 2000000 };
+    char *text = vn_alloc(3 * MAX_VALUES + 2, 1);
     for (int extra = 0; extra < 2; extra++) { /* the array itself is a value too */
-        const size_t items = MOST - 1 + (size_t)extra, size = 2 * items + 1;
+        const size_t items = MAX_VALUES - 1 + (size_t)extra, size = 2 * items + 1;
         json_t *v;
         vn_err err = {0};
         text[0] = '[';

@@ -10,10 +10,10 @@
 
 #include "base/base.h"
 
-enum { MOST = 5000 };
+enum { MAX_TASKS = 5000 };
 
 typedef struct participation {
-    _Atomic int seen[MOST];
+    _Atomic int seen[MAX_TASKS];
     _Atomic uint64_t threads; /* a bit for each that took part */
 } participation;
 
@@ -31,10 +31,10 @@ static void test_every_task_runs_once(void **state) {
         assert_int_equal(vn_thread_pool_open(threads, &pool, NULL), VN_OK);
         assert_int_equal(vn_thread_pool_threads(pool), threads);
         for (int64_t round = 0; round < 400; round++) {
-            const int64_t n = round * round % MOST;
+            const int64_t n = round * round % MAX_TASKS;
             t = (participation){.threads = 0};
             vn_thread_pool_run(pool, n, count, &t);
-            for (int64_t i = 0; i < MOST; i++) assert_int_equal(t.seen[i], i < n);
+            for (int64_t i = 0; i < MAX_TASKS; i++) assert_int_equal(t.seen[i], i < n);
             assert_true(t.threads < (uint64_t)1 << threads);
         }
         vn_thread_pool_close(&pool);

@@ -103,10 +103,11 @@ static int receive_descriptor(int from) {
 }
 
 static void become_vane(int to, char *words) {
-    enum { MOST = 64 };
-    char *argv[MOST] = {VN_PROGRAM};
+    enum { MAX_WORDS = 64 };
+    char *argv[MAX_WORDS] = {VN_PROGRAM};
     int n = 1;
-    for (char *word = strtok(words, " "); word != NULL && n < MOST - 1; word = strtok(NULL, " "))
+    for (char *word = strtok(words, " "); word != NULL && n < MAX_WORDS - 1;
+         word = strtok(NULL, " "))
         argv[n++] = word;
     const int out = open("/dev/null", O_WRONLY),
               err = open("err.txt", O_WRONLY | O_CREAT | O_TRUNC, 0666);

@@ -204,7 +204,7 @@ static void check_row(const vn_device_row *b, const vn_node *n, float *const *in
     expect_below(name_of(n), off, ALLOWED);
     kernels = NULL;
     vn_free(shown);
-    for (int threads = 2; threads <= CREW_MOST; threads++) {
+    for (int threads = 2; threads <= MAX_POOL; threads++) {
         memset(out, 0xff, (size_t)count * sizeof(float));
         kernel_run(b, n, in, out, threads, &run_of_tests);
         if (memcmp(out, first, (size_t)count * sizeof(float)) != 0)

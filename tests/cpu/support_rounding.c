@@ -2,7 +2,7 @@
 #include "cpu/support_rounding.h"
 
 /* 2^-100, in u: exponentials are held at 2^-126, and no difference between such results counts. */
-#define LEAST 0x1p-76
+#define MIN_ERROR 0x1p-76
 
 /* Of a sum of n terms, its result once more in another type, in u of the sum of absolute values. */
 static double sum_of(int64_t n) {
@@ -543,5 +543,5 @@ void rounding_errors(const vn_node *n, ref_in in, double *error) {
     memset(error, 0, (size_t)vn_shape_count(&n->shape) * sizeof *error);
     if (moves_alone(n->op)) return;
     errors_of(n, in, error);
-    for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) error[i] += LEAST;
+    for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) error[i] += MIN_ERROR;
 }

@@ -9,7 +9,7 @@
 
 #include "cpu/support_kernel.h"
 
-enum { MOST = 20 };
+enum { MAX_BATCH = 20 };
 
 /* Shapes of one sample; inputs of all samples alike have no dimension for them. */
 typedef struct batch_case {
@@ -44,8 +44,8 @@ static void run_batch(const vn_device_row *row, const batch_case *b, int64_t fir
 static void check_batch(const batch_case *b) {
     static const int64_t counts[] = {1, 2, 3, 4, 5, 15, 17};
     kernel_case c;
-    open_batch(&c, b, MOST);
-    const int64_t all = vn_shape_count(&c.node.shape), each = all / MOST;
+    open_batch(&c, b, MAX_BATCH);
+    const int64_t all = vn_shape_count(&c.node.shape), each = all / MAX_BATCH;
     float *in[VN_MAX_IN] = {0}, *together = kernel_array_open(all), *alone = kernel_array_open(all);
     for (int i = 0; i < b->inputs; i++) {
         const int64_t count = vn_shape_count(&c.in[i].shape);
@@ -53,15 +53,15 @@ static void check_batch(const batch_case *b) {
         vn_random_normal(in[i], (size_t)count, 2, VN_STREAM_TEST, (uint64_t)i, 0);
     }
     for (size_t k = 0; vn_cpu_row_at(k); k++) {
-        run_batch(vn_cpu_row_at(k), b, 0, MOST, in, together, 2);
+        run_batch(vn_cpu_row_at(k), b, 0, MAX_BATCH, in, together, 2);
         for (size_t i = 0; i < VN_COUNT(counts); i++) {
-            const int64_t first = MOST - counts[i];
+            const int64_t first = MAX_BATCH - counts[i];
             run_batch(vn_cpu_row_at(k), b, first, counts[i], in, alone, 1 + (int)(i % 4));
             if (memcmp(alone, together + first * each,
                        (size_t)(counts[i] * each) * sizeof(float)) != 0)
                 fail_msg("%s, %s: %lld samples differ from the same ones among %d",
                          vn_op_get(b->op)->name, vn_cpu_row_at(k)->name, (long long)counts[i],
-                         MOST);
+                         MAX_BATCH);
         }
     }
     for (int i = 0; i < b->inputs; i++) kernel_array_close(in[i], vn_shape_count(&c.in[i].shape));

@@ -123,7 +123,7 @@ static void any_length_and_thread_count(void **state) {
                 expect_below("average", fabs((double)first.ema[i] - average),
                              STEP_ERROR * fmax(1, fabs(average)));
             }
-            for (int threads = 2; threads <= CREW_MOST; threads++) {
+            for (int threads = 2; threads <= MAX_POOL; threads++) {
                 arrays again = arrays_open(n);
                 bool averaged = threads % 2 == 0; /* without an average, too */
                 b->adamw(&(vn_device){b, NULL, crew_of(threads)}, &o, (size_t)n, again.value,
@@ -153,7 +153,7 @@ static void squares_are_summed_in_a_fixed_order(void **state) {
             for (int64_t i = 0; i < n; i++) truth += (double)x[i] * (double)x[i];
             /* lanes of 128 squares: 3 sqrt(128) roundings at most, and twice that */
             expect_below("sum of squares", fabs(first - truth), 2 * 34 * 0x1p-24 * truth);
-            for (int threads = 2; threads <= CREW_MOST; threads++) {
+            for (int threads = 2; threads <= MAX_POOL; threads++) {
                 d.pool = crew_of(threads);
                 assert_true(d.row->sum_squares(&d, (size_t)n, x) == first);
             }
@@ -167,7 +167,7 @@ static void gradients_are_added(void **state) {
     static const int64_t lengths[] = {0, 1, 7, 100, 4097, 300001};
     for (size_t k = 0; (kernels = vn_cpu_row_at(k)); k++)
         for (size_t l = 0; l < VN_COUNT(lengths); l++)
-            for (int threads = 1; threads <= CREW_MOST; threads++) {
+            for (int threads = 1; threads <= MAX_POOL; threads++) {
                 const int64_t n = lengths[l];
                 float *x = kernel_array_open(n), *y = kernel_array_open(n);
                 const vn_device d = {vn_cpu_row_at(k), NULL, crew_of(threads)};

@@ -3,11 +3,11 @@
 
 #include "nn/nn.h"
 
-enum { MOST = 40, SIDE = 8 };
+enum { MAX_ROWS = 40, SIDE = 8 };
 
 static vn_net *net;
 static vn_device device;
-static size_t planned[MOST + 1]; /* bytes, by rows */
+static size_t planned[MAX_ROWS + 1]; /* bytes, by rows */
 
 static int open_all(void **state) {
     (void)state;
@@ -20,7 +20,7 @@ static int open_all(void **state) {
     if (vn_net_open(config, &net, &err) != VN_OK) fail_msg("%s", err.text);
     json_decref(config);
     device = (vn_device){vn_cpu_row_at(0), NULL, NULL};
-    for (int64_t n = 1; n <= MOST; n++) {
+    for (int64_t n = 1; n <= MAX_ROWS; n++) {
         vn_graph *g = NULL;
         vn_net_nodes nodes;
         vn_footprint f;
@@ -51,15 +51,15 @@ static int64_t rows_within(size_t bytes, int64_t most) {
 
 static void as_many_rows_as_fit(void **state) {
     (void)state;
-    for (int64_t n = 1; n <= MOST; n++) {
-        assert_int_equal(rows_within(planned[n], MOST), n);
-        if (n > 1) assert_int_equal(rows_within(planned[n] - 1, MOST), n - 1);
+    for (int64_t n = 1; n <= MAX_ROWS; n++) {
+        assert_int_equal(rows_within(planned[n], MAX_ROWS), n);
+        if (n > 1) assert_int_equal(rows_within(planned[n] - 1, MAX_ROWS), n - 1);
     }
 }
 
 static void one_row_at_least_and_no_more_than_asked(void **state) {
     (void)state;
-    assert_int_equal(rows_within(0, MOST), 1);
+    assert_int_equal(rows_within(0, MAX_ROWS), 1);
     assert_int_equal(rows_within(0, 1), 1);
     assert_int_equal(rows_within(SIZE_MAX, 7), 7);
     assert_int_equal(rows_within(planned[7], 7), 7);

@@ -19,7 +19,7 @@
 #include "support/kernels.h"
 #include "support/reference.h"
 
-enum { MOST = 1024 }; /* floats of a sample's batch */
+enum { MAX_SIZE = 1024 }; /* floats of a sample's batch */
 
 /* Measured at most, against double precision: 2.4e-6, hardly more than without a hand inside
  * (test_golden.c says why). */
@@ -60,7 +60,7 @@ static vn_status run(const fixture *f, const vn_perturb *perturb, const float *x
                      vn_err *err) {
     const int64_t *d = f->shape.dim, half = d[1] * d[2] * d[3];
     const bool both = vn_net_output(vn_net_get_io(f->golden.net), "variance");
-    static float part[2][MOST];
+    static float part[2][MAX_SIZE];
     const batch b = {d[0], d[2], d[3], x, f->time, f->labels, perturb};
     const vn_status status =
         batch_run(f->runner, f->golden.net, &b, both ? part[0] : y, both ? part[1] : NULL, err);
@@ -106,11 +106,11 @@ static void networks_are_perturbed_as_in_pytorch(void **state) {
         fail_msg("%s", err.text);
     for (size_t i = 0; i < vn_safetensors_count(file); i++) {
         const vn_array *t = vn_safetensors_at(file, i);
-        static float want[MOST], got[MOST], plain[MOST];
+        static float want[MAX_SIZE], got[MAX_SIZE], plain[MAX_SIZE];
         char network[64];
         vn_perturb perturb[VN_NET_PERTURBS] = {{0}};
         const int64_t n = vn_shape_count(&t->shape);
-        assert_true(n <= MOST);
+        assert_true(n <= MAX_SIZE);
         parse(t->name, network, perturb);
         kinds |= (unsigned)perturb[0].kind;
         vn_array_read_f32(t, want);
@@ -133,7 +133,7 @@ static void networks_are_perturbed_as_in_pytorch(void **state) {
 /* What is perturbed for one pass is not for the next. */
 static void nothing_stays_behind(void **state) {
     (void)state;
-    static float before[MOST], other[MOST], after[MOST];
+    static float before[MAX_SIZE], other[MAX_SIZE], after[MAX_SIZE];
     fixture f = open_fixture("unet2d/shift");
     must_run(&f, NULL, before);
     must_run(&f, (vn_perturb[VN_NET_PERTURBS]){{VN_ATTENTION_IDENTITY, 0, 0, 2}}, other);
@@ -290,7 +290,7 @@ static void derivatives_follow_what_is_perturbed(void **state) {
     };
     /* at 1000 an angle of the embedding is rounded to 3e-5 */
     static const float time[8] = {1, 2, 3, 5, 8, 13, 21, 34};
-    static float c[MOST], back[MOST];
+    static float c[MAX_SIZE], back[MAX_SIZE];
     fixture f = open_fixture("dit/plain");
     const int64_t *d = f.shape.dim;
     double error = 0;
@@ -313,7 +313,7 @@ static void says_when_memory_runs_out(void **state) {
     (void)state;
     static const vn_perturb perturb[VN_NET_PERTURBS] = {{VN_ATTENTION_BLUR, 0.8, 0, 9},
                                                         {VN_ATTENTION_SPARSE, 2, 0, 9}};
-    static float y[MOST];
+    static float y[MAX_SIZE];
     fixture f = open_fixture("dit/plain");
     vn_runner_close(&f.runner);
     alloc_turn t = {.once = true, .recovers = true}; /* libc's qsort gets by without a buffer */

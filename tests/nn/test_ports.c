@@ -85,12 +85,12 @@ static void close_fixture(fixture *f) {
 
 #define STACK "{\"in_channels\": 2, \"width\": 4, \"layers\": 2}"
 
-enum { MOST = 2 * 2 * 8 * 6 };
-static float x[MOST];
+enum { MAX_SIZE = 2 * 2 * 8 * 6 };
+static float x[MAX_SIZE];
 static const float time[2] = {3, 0.5F};
 
 static void make_batch(void) {
-    vn_random_normal(x, MOST, 1, VN_STREAM_TEST, 0, 0);
+    vn_random_normal(x, MAX_SIZE, 1, VN_STREAM_TEST, 0, 0);
 }
 
 /* ---- extents --------------------------------------------------------------------------------- */
@@ -108,7 +108,7 @@ static void set_reference(const fixture *f, ref_graph *r, const vn_net_nodes *no
 
 static double off_by(const fixture *f, const ref_graph *r, const vn_net_nodes *nodes,
                      const batch *b) {
-    float y[MOST];
+    float y[MAX_SIZE];
     vn_err err = {0};
     double worst = 0;
     const int64_t pixels = b->height * b->width;
@@ -199,7 +199,7 @@ static void one_number_does_for_a_batch(void **state) {
     (void)state;
     fixture f = open_fixture(&vn_stack_net, STACK);
     vn_err err = {0};
-    float one[MOST], each[MOST];
+    float one[MAX_SIZE], each[MAX_SIZE];
     const float same[2] = {3, 3};
     make_batch();
     const batch b = {2, 8, 6, x, same, NULL, NULL};
@@ -266,7 +266,7 @@ static void outputs_are_refused_by_name(void **state) {
     (void)state;
     fixture f = open_fixture(&vn_stack_net, STACK);
     vn_err err = {0};
-    float y[MOST];
+    float y[MAX_SIZE];
     make_batch();
     const batch b = {2, 8, 6, x, time, NULL, NULL};
     vn_feed in[3];

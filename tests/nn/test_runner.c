@@ -310,10 +310,11 @@ static void second_derivatives(void **state) {
     make_batch();
     open_second(&s, &f, 4, 2);
     vn_run run = {.values = f.values};
-    enum { MOST = 2 * 4 * 2 };
+    enum { MAX_SIZE = 2 * 4 * 2 };
     size_t n = (size_t)vn_shape_count(&s.sample->shape);
-    assert_true(n <= MOST);
-    double at[MOST], direction[MOST], product[MOST], above[MOST], step = 1e-4, error = 0, norm = 0;
+    assert_true(n <= MAX_SIZE);
+    double at[MAX_SIZE], direction[MAX_SIZE], product[MAX_SIZE], above[MAX_SIZE],
+        step = 1e-4, error = 0, norm = 0;
     for (size_t i = 0; i < n; i++) {
         at[i] = (double)x[i];
         direction[i] = (double)x[n + i];
@@ -323,7 +324,7 @@ static void second_derivatives(void **state) {
     ref_run(&s.ref, &run);
     memcpy(product, ref_get(&s.ref, s.product), n * sizeof *product);
     for (int side = 1; side >= -1; side -= 2) {
-        double moved[MOST];
+        double moved[MAX_SIZE];
         for (size_t i = 0; i < n; i++) moved[i] = at[i] + side * step * direction[i];
         ref_set(&s.ref, s.sample, moved);
         ref_run(&s.ref, &run);

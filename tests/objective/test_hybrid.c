@@ -221,7 +221,7 @@ static void the_ends_of_a_path_have_numbers(void **state) {
 
 /* ---- a batch --------------------------------------------------------------------------------- */
 
-enum { N = 4096, MOST = 8 };
+enum { N = 4096, BATCHES = 8 };
 
 typedef struct arrays {
     float x0[N], x[N], target[N], data[N], time[N], weight[N], bound[N * VN_BOUND_NUMBERS];
@@ -308,7 +308,7 @@ static void gaussian_data_has_its_variance(void **state) {
     assert_non_null(output);
     const double beside[] = {-0.4, 0, 0.4};
     double mean[3] = {0}, square = 0;
-    for (uint64_t batch = 0; batch < MOST; batch++) {
+    for (uint64_t batch = 0; batch < BATCHES; batch++) {
         fill(&s, &t, deviation, batch);
         const vn_node *node[] = {t.parts.x, loss_node(&t.parts, "target"),
                                  loss_node(&t.parts, "weight"), loss_node(&t.parts, "bound")};
@@ -327,12 +327,12 @@ static void gaussian_data_has_its_variance(void **state) {
             for (int i = 0; i < N; i++) {
                 if (!(a.level[i].t > 1.5 / 20)) continue;
                 const double by_v = ref_get(&r, t.gradient)[2 * i + 1] * N;
-                mean[k] += by_v / (MOST * N);
-                if (k == 1) square += by_v * by_v / (MOST * N);
+                mean[k] += by_v / (BATCHES * N);
+                if (k == 1) square += by_v * by_v / (BATCHES * N);
             }
         }
     }
-    const double error = sqrt(square / (MOST * N));
+    const double error = sqrt(square / (BATCHES * N));
     print_message(
         "mean gradient by v: %.2e below, %.2e at, %.2e above the optimum; its error %.1e\n",
         mean[0], mean[1], mean[2], error);

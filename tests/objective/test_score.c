@@ -16,7 +16,7 @@
 #include "support/loss.h"
 #include "support/reference.h"
 
-enum { MOST = 4096, SIZE = 2, PROBES = 3 };
+enum { MAX_ROWS = 4096, SIZE = 2, PROBES = 3 };
 
 /* Two classes, one Gaussian each, far from round. */
 static const char world_text[] =
@@ -52,10 +52,11 @@ static void close(setting *s) {
 }
 
 typedef struct arrays {
-    float x0[MOST * SIZE], x[MOST * SIZE], target[MOST * SIZE], time[MOST], weight[MOST];
-    float probe[MOST * PROBES * SIZE], noise[MOST * 3];
-    int32_t labels[MOST], network_labels[MOST];
-    vn_level level[MOST];
+    float x0[MAX_ROWS * SIZE], x[MAX_ROWS * SIZE], target[MAX_ROWS * SIZE], time[MAX_ROWS],
+        weight[MAX_ROWS];
+    float probe[MAX_ROWS * PROBES * SIZE], noise[MAX_ROWS * 3];
+    int32_t labels[MAX_ROWS], network_labels[MAX_ROWS];
+    vn_level level[MAX_ROWS];
 } arrays;
 
 /* Samples of the world's classes in turn, or of class 0 alone. */
@@ -63,7 +64,7 @@ static void fill(const setting *s, arrays *a, const vn_loss *loss, int n, uint64
                  bool one_class) {
     for (int i = 0; i < n; i++) {
         a->labels[i] = one_class ? 0 : i % 2;
-        vn_world_draw(s->truth.world, a->labels[i], 77, step * MOST + (uint64_t)i,
+        vn_world_draw(s->truth.world, a->labels[i], 77, step * MAX_ROWS + (uint64_t)i,
                       a->x0 + i * SIZE);
     }
     vn_objective_batch b = {.n = n,
@@ -348,16 +349,16 @@ static void directions_have_the_unit_matrix_as_second_moment(void **state) {
         open(&s, "rectified", "eps", forms[f].objective, NULL, 0);
         const int count = forms[f].directions ? forms[f].directions : SIZE;
         net t;
-        build(&t, &s, MOST);
-        fill(&s, &a, &t.parts, MOST, 2, false);
+        build(&t, &s, MAX_ROWS);
+        fill(&s, &a, &t.parts, MAX_ROWS, 2, false);
         double moment[SIZE][SIZE] = {{0}};
         bool signs = true;
-        for (int k = 0; k < MOST * count; k++)
+        for (int k = 0; k < MAX_ROWS * count; k++)
             for (int i = 0; i < SIZE; i++)
                 for (int j = 0; j < SIZE; j++) {
                     const double vi = (double)a.probe[k * SIZE + i],
                                  vj = (double)a.probe[k * SIZE + j];
-                    moment[i][j] += vi * vj / (MOST * count);
+                    moment[i][j] += vi * vj / (MAX_ROWS * count);
                     signs &= fabs(vi) == 1;
                 }
         for (int i = 0; i < SIZE; i++) /* standard error: at most sqrt(2/4096) = 0.022 */
@@ -366,7 +367,7 @@ static void directions_have_the_unit_matrix_as_second_moment(void **state) {
                     strstr(forms[f].objective, "signs"));
         float before[PROBES * SIZE];
         memcpy(before, a.probe, (size_t)count * SIZE * sizeof(float));
-        fill(&s, &a, &t.parts, MOST, 2, false);
+        fill(&s, &a, &t.parts, MAX_ROWS, 2, false);
         assert_memory_equal(before, a.probe, (size_t)count * SIZE * sizeof(float));
         vn_graph_close(&t.g);
         close(&s);
@@ -469,7 +470,7 @@ static void minimise(const char *objective, double *out) {
     vn_node *part[2] = {vn_input(g, VN_F32, VN_SHAPE(SIZE, SIZE)),
                         vn_input(g, VN_F32, VN_SHAPE(SIZE))},
             *grad[2];
-    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(MOST, SIZE)),
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(MAX_ROWS, SIZE)),
             *output = vn_linear(g, x, part[0], part[1], true);
     vn_loss parts = {.g = g, .x = x, .network = loss_answer, .self = &output};
     vn_node *loss = vn_objective_loss(s.objective, &parts);
@@ -478,7 +479,7 @@ static void minimise(const char *objective, double *out) {
     double slope[LINEAR + 1][LINEAR] = {{0}}, matrix[LINEAR][LINEAR];
     ref_graph r = ref_open(g);
     for (uint64_t step = 0; step < BATCHES; step++) {
-        fill(&s, &a, &parts, MOST, step, true);
+        fill(&s, &a, &parts, MAX_ROWS, step, true);
         feed(&r, &parts, &a);
         for (int k = 0; k <= LINEAR; k++) {
             double at[LINEAR] = {0};

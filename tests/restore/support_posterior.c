@@ -7,7 +7,7 @@
 /* Solves a [n,n] in place by Gauss and Jordan's rule: *inverse, and the logarithm of the
  * determinant. For symmetric positive matrices. */
 static double invert(int n, const double *a, double *inverse) {
-    double work[MOST * 2 * MOST], log_det = 0;
+    double work[MAX_SIZE * 2 * MAX_SIZE], log_det = 0;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < n; j++) {
             work[i * 2 * n + j] = a[i * n + j];
@@ -43,8 +43,9 @@ static void multiply(int a, int b, int c, const double *x, const double *y, bool
 /* N(m, S) given y = A x + noise; returns log N(y; A m, A S A^T + noise^2). */
 static double condition(const problem *p, const gaussian *prior, gaussian *out) {
     const int n = p->size, m = p->rows;
-    double sat[MOST * MOST] = {0}, c[MOST * MOST] = {0}, inverse[MOST * MOST] = {0}, k[MOST * MOST],
-                      am[MOST], gone[MOST * MOST], lack[MOST], square = 0;
+    double sat[MAX_SIZE * MAX_SIZE] = {0}, c[MAX_SIZE * MAX_SIZE] = {0},
+                          inverse[MAX_SIZE * MAX_SIZE] = {0}, k[MAX_SIZE * MAX_SIZE], am[MAX_SIZE],
+                          gone[MAX_SIZE * MAX_SIZE], lack[MAX_SIZE], square = 0;
     multiply(n, n, m, prior->cov, p->matrix, true, sat);
     multiply(m, n, m, p->matrix, sat, false, c);
     for (int i = 0; i < m; i++) c[i * m + i] += p->noise * p->noise;
@@ -129,7 +130,7 @@ posterior_bench posterior_open(const problem *p, const char *path) {
     }
     snprintf(json + at, sizeof json - (size_t)at, "]}]}");
     posterior_bench b = {.b = bench_open(json, path, "v")};
-    float matrix[MOST * MOST];
+    float matrix[MAX_SIZE * MAX_SIZE];
     for (int i = 0; i < p->rows * n; i++) matrix[i] = (float)p->matrix[i];
     const vn_array given = {"matrix", VN_F32, VN_SHAPE(p->rows, n), matrix};
     const vn_operator_options options = {
@@ -184,7 +185,8 @@ vn_status posterior_run(const posterior_bench *b, const problem *p, const char *
 
 posterior_error measure_posterior(const problem *p, int64_t n, const float *x) {
     const int size = p->size;
-    double mean[MOST], cov[MOST * MOST], got[MOST] = {0}, spread[MOST * MOST] = {0}, most = 0;
+    double mean[MAX_SIZE], cov[MAX_SIZE * MAX_SIZE], got[MAX_SIZE] = {0},
+                                                     spread[MAX_SIZE * MAX_SIZE] = {0}, most = 0;
     posterior_error e = {0, 0, 0};
     posterior_moments(p, mean, cov);
     for (int64_t i = 0; i < n * size; i++) got[i % size] += (double)x[i] / (double)n;

@@ -14,16 +14,16 @@
 #include "restore/restore.h"
 #include "support/bench.h"
 
-enum { MOST = 4, PARTS = 2 };
+enum { MAX_SIZE = 4, PARTS = 2 };
 
 typedef struct gaussian {
-    double weight, mean[MOST], cov[MOST * MOST];
+    double weight, mean[MAX_SIZE], cov[MAX_SIZE * MAX_SIZE];
 } gaussian;
 
 typedef struct problem {
     int size, rows, parts;
     gaussian prior[PARTS];
-    double matrix[MOST * MOST], y[MOST], noise;
+    double matrix[MAX_SIZE * MAX_SIZE], y[MAX_SIZE], noise;
     gaussian posterior[PARTS]; /* solve_problem */
 } problem;
 

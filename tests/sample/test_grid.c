@@ -13,8 +13,8 @@
 #include "sample/internal.h"
 #include "support/bound.h"
 
-#define MOST   1200
-#define GOLDEN VN_SOURCE_DIR "/tests/golden/grids/"
+#define MAX_LEVELS 1200
+#define GOLDEN     VN_SOURCE_DIR "/tests/golden/grids/"
 
 static json_t *read(const char *file) {
     json_t *json = NULL;
@@ -243,7 +243,7 @@ static void check_fall(const vn_path *p, const char *grid, const vn_level *level
 /* Every grid on every path, from one step to many: falls to the end, or says why not. */
 static void all_grids_fall_on_all_paths(void **state) {
     (void)state;
-    static vn_level level[MOST];
+    static vn_level level[MAX_LEVELS];
     static const int steps[] = {1, 2, 3, 10, 33, 999};
     static const char *const more[] = {
         "ddpm:scaled-linear",      "ddpm:cosine",      "ddpm:sigmoid",
@@ -343,7 +343,7 @@ static void lists_of_sigmas(void **state) {
 
 static void nonsense_is_refused_by_name(void **state) {
     (void)state;
-    static vn_level level[MOST];
+    static vn_level level[MAX_LEVELS];
     static const struct {
         const char *path, *grid, *word;
         int steps;

@@ -6,13 +6,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { MOST = 256 };
+enum { MAX_ARRAYS = 256 };
 
 typedef struct guarded {
     struct {
         void *at;
         size_t bytes;
-    } array[MOST];
+    } array[MAX_ARRAYS];
     int arrays;
     bool broken;
 } guarded;
@@ -37,8 +37,9 @@ static void close_device(void *self) {
 static vn_status take(void *self, size_t bytes, void **at, vn_err *err) {
     guarded *g = self;
     bytes = (bytes / 4096 + 1) * 4096;
-    void *new = g->arrays < MOST ? mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                                 : MAP_FAILED;
+    void *new = g->arrays < MAX_ARRAYS
+                    ? mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                    : MAP_FAILED;
     if (new == MAP_FAILED) return vn_no_memory(err);
     g->array[g->arrays].at = *at = new;
     g->array[g->arrays++].bytes = bytes;

@@ -9,12 +9,12 @@
 
 #include "base/base.h"
 
-#define CREW_MOST 4
+#define MAX_POOL 4
 
-static vn_thread_pool *crews[CREW_MOST + 1];
+static vn_thread_pool *crews[MAX_POOL + 1];
 
 static void crews_close(void) {
-    for (int i = 0; i <= CREW_MOST; i++) vn_thread_pool_close(&crews[i]);
+    for (int i = 0; i <= MAX_POOL; i++) vn_thread_pool_close(&crews[i]);
 }
 
 /* A task for every thread, which ends when all are there. */
@@ -24,7 +24,7 @@ static void crew_meet(void *missing, int64_t task, int thread) {
     while (atomic_load((atomic_int *)missing) > 0) sched_yield();
 }
 
-/* threads <= CREW_MOST; 1: no thread pool, NULL. They have all begun: a thread allocates when it
+/* threads <= MAX_POOL; 1: no thread pool, NULL. They have all begun: a thread allocates when it
  * does, at worst where a test fails that. */
 static inline vn_thread_pool *crew_of(int threads) {
     static bool closes;

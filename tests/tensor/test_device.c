@@ -11,7 +11,7 @@
 #include "support/thread_pool.h"
 #include "tensor/internal.h"
 
-enum { N = 4, SIDE = 6, IN = 3, WIDE = 16, CLASSES = 5, STEPS = 8, MOST_WEIGHTS = 2048 };
+enum { N = 4, SIDE = 6, IN = 3, WIDE = 16, CLASSES = 5, STEPS = 8, MAX_WEIGHTS = 2048 };
 
 /* A network with most kinds of ops, its loss and its gradients. */
 typedef struct network {
@@ -52,7 +52,7 @@ static void build(network *n) {
     if (vn_graph_status(g, &err) != VN_OK) fail_msg("%s", err.text);
     n->by = (vn_gradients){.weights = n->w};
     assert_int_equal(vn_gradients_open(&n->by, n->loss, NULL, NULL), VN_OK);
-    assert_true(vn_weights_floats(n->w) <= MOST_WEIGHTS);
+    assert_true(vn_weights_floats(n->w) <= MAX_WEIGHTS);
 }
 
 static void close_network(network *n) {
@@ -88,7 +88,7 @@ static void fill(vn_program *p, const network *n, int step) {
 
 /* What training comes to. */
 typedef struct result {
-    float losses[STEPS], y[N * SIDE * SIDE * IN], weights[MOST_WEIGHTS];
+    float losses[STEPS], y[N * SIDE * SIDE * IN], weights[MAX_WEIGHTS];
 } result;
 
 enum { VALUES, GRADS, FIRST, SECOND, ARRAYS };

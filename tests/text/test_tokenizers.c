@@ -147,21 +147,21 @@ static void texts_are_utf8_and_not_endless(void **state) {
     vn_err err = {0};
     assert_int_equal(vn_text_encode(t, "a\xFF", 0, &ids, NULL, &err), VN_BAD_ARGUMENT);
     assert_string_equal(err.text, "a text is not UTF-8");
-    char *text = vn_alloc(VN_TEXT_LONGEST + 2, 1);
+    char *text = vn_alloc(VN_TEXT_MAX_BYTES + 2, 1);
     assert_non_null(text);
-    memset(text, 'a', VN_TEXT_LONGEST + 1);
-    text[VN_TEXT_LONGEST + 1] = 0;
+    memset(text, 'a', VN_TEXT_MAX_BYTES + 1);
+    text[VN_TEXT_MAX_BYTES + 1] = 0;
     assert_int_equal(vn_text_encode(t, text, 0, &ids, NULL, &err), VN_BAD_ARGUMENT);
     assert_string_equal(err.text, "a text of 1048577 bytes; the longest has 1048576");
-    text[VN_TEXT_LONGEST] = 0;
+    text[VN_TEXT_MAX_BYTES] = 0;
     assert_int_equal(vn_text_encode(t, text, 0, &ids, NULL, &err), VN_OK);
-    assert_int_equal(ids.count, VN_TEXT_LONGEST + 2);
+    assert_int_equal(ids.count, VN_TEXT_MAX_BYTES + 2);
     vn_text_close(&t);
     /* and where the model works on all of it as one word */
     for (size_t i = 0; i < 4; i++) {
         t = open_golden(folders[2 * i]);
         ids.count = 0;
-        text[VN_TEXT_LONGEST / 16] = 0;
+        text[VN_TEXT_MAX_BYTES / 16] = 0;
         assert_int_equal(vn_text_encode(t, text, 0, &ids, NULL, &err), VN_OK);
         assert_true(ids.count > 1000);
         vn_text_close(&t);

@@ -77,12 +77,12 @@ static void ranks_hold_whole_branches_of_it(void **state) {
 
 /* ---- ranks that are processes ---------------------------------------------------------------- */
 
-enum { MOST_RANKS = 4, MOST_FLOATS = 1 << 16 };
+enum { MAX_RANKS = 4, MAX_FLOATS = 1 << 16 };
 
 typedef struct table {
     pthread_barrier_t barrier;
-    float x[MOST_RANKS][MOST_FLOATS];
-    int64_t number[MOST_RANKS];
+    float x[MAX_RANKS][MAX_FLOATS];
+    int64_t number[MAX_RANKS];
 } table;
 
 typedef struct seat {
@@ -94,7 +94,7 @@ static vn_status sum(void *self, float *x, size_t n, vn_err *err) {
     const seat *s = self;
     float part[8];
     (void)err;
-    assert_true(n <= MOST_FLOATS);
+    assert_true(n <= MAX_FLOATS);
     memcpy(s->table->x[s->rank], x, n * sizeof *x);
     pthread_barrier_wait(&s->table->barrier);
     for (size_t k = 0; k < n; k++) {
@@ -300,7 +300,7 @@ static void the_weights_do_not_depend_on_the_ranks(void **state) {
     (void)state;
     const size_t bytes = numbers() * sizeof(float);
     float *alone = trained_alone(NULL, 8);
-    for (int ranks = 1; ranks <= MOST_RANKS; ranks *= 2) {
+    for (int ranks = 1; ranks <= MAX_RANKS; ranks *= 2) {
         float *together = trained_by(ranks, 8);
         assert_memory_equal(together, alone, bytes);
         free(together);
