@@ -286,7 +286,7 @@ vn_status vn_eval_set_of_world(vn_eval_set *s, const vn_model *m, int32_t label,
 
 static vn_status read_model(void *self, int64_t first, int64_t n, float *x, vn_err *err) {
     vn_eval_set *s = self;
-    const vn_rows rows = {.data = x, .labels = s->scratch};
+    const vn_drawn_rows rows = {.data = x, .labels = s->scratch};
     return vn_drawing_rows(&s->drawing, first, n, &rows, &s->progress, err);
 }
 

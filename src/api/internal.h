@@ -188,11 +188,11 @@ typedef struct vn_drawing {
 } vn_drawing;
 
 /* Where samples go. */
-typedef struct vn_rows {
+typedef struct vn_drawn_rows {
     float *data;     /* [n,size] */
     int32_t *labels; /* [n] */
     float *trace;    /* [levels,n,size] with options.trace, else NULL */
-} vn_rows;
+} vn_drawn_rows;
 
 /* How far sampling has come, over several drawings. */
 typedef struct vn_draw_progress {
@@ -215,11 +215,11 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err);
 int32_t vn_drawing_label(const vn_drawing *d, int64_t i);
 /* Draws samples [first, first + n), whose bits do not depend on how all are divided into such
  * calls. */
-vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out,
+vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_drawn_rows *out,
                           vn_draw_progress *progress, vn_err *err);
 /* Or all of them at once, step by step: the noise of all, and then a step of all; *done when the
  * last was made. out and progress stay where they are until then. */
-vn_status vn_drawing_begin(vn_drawing *d, const vn_rows *out, vn_draw_progress *progress,
+vn_status vn_drawing_begin(vn_drawing *d, const vn_drawn_rows *out, vn_draw_progress *progress,
                            vn_err *err);
 vn_status vn_drawing_step(vn_drawing *d, bool *done, vn_err *err);
 
@@ -289,7 +289,8 @@ vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing exis
                         vn_saver **out, vn_err *err);
 /* Samples [first, first + n) of `of`; in the order of samples, and never across two bands except
  * where all come at once. */
-vn_status vn_saver_put(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows, vn_err *err);
+vn_status vn_saver_put(vn_saver *s, int64_t first, int64_t n, const vn_drawn_rows *rows,
+                       vn_err *err);
 vn_status vn_saver_commit(vn_saver **s, vn_err *err); /* closes, whatever comes of it */
 /* Closes; a file is not there then. Returns how many samples are kept. Safe on NULL. */
 int64_t vn_saver_abandon(vn_saver **s);

@@ -470,7 +470,7 @@ static void on_log(void *user, vn_log_level level, const char *text) {
 
 /* The batch that begins at sample i of [first, first + n), whose rows are `out`. */
 static vn_trajectory_batch batch_at(vn_drawing *d, int64_t first, int64_t n, int64_t i,
-                                    const vn_rows *out, vn_draw_progress *progress) {
+                                    const vn_drawn_rows *out, vn_draw_progress *progress) {
     const int64_t size = d->m->size;
     progress->n = n - i < d->batch ? n - i : d->batch;
     const float *noise = d->o.noise ? d->o.noise + (first + i) * size
@@ -487,7 +487,7 @@ static vn_trajectory_batch batch_at(vn_drawing *d, int64_t first, int64_t n, int
 }
 
 /* Labels of samples [first, first + n), and who hears of their steps. */
-static void prepare(const vn_drawing *d, int64_t first, int64_t n, const vn_rows *out,
+static void prepare(const vn_drawing *d, int64_t first, int64_t n, const vn_drawn_rows *out,
                     vn_draw_progress *progress) {
     progress->steps = (vn_watch){on_log, on_steps, progress, progress->watch->cancel};
     if (progress->began <= 0) progress->began = vn_now();
@@ -513,7 +513,7 @@ static vn_status invert(vn_drawing *d, vn_trajectory_batch *batch, const vn_watc
     return vn_trajectory_invert(d->trajectory, batch, (int)d->o.invert, err);
 }
 
-vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out,
+vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_drawn_rows *out,
                           vn_draw_progress *progress, vn_err *err) {
     const int64_t steps = vn_trajectory_steps(d->trajectory);
     vn_status status = VN_OK;
@@ -531,7 +531,7 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows
     return status;
 }
 
-vn_status vn_drawing_begin(vn_drawing *d, const vn_rows *out, vn_draw_progress *progress,
+vn_status vn_drawing_begin(vn_drawing *d, const vn_drawn_rows *out, vn_draw_progress *progress,
                            vn_err *err) {
     prepare(d, 0, d->count, out, progress);
     d->whole = batch_at(d, 0, d->count, 0, out, progress);

@@ -9,7 +9,7 @@ struct vn_sampling {
     vn_context *vn;
     vn_drawing drawing;
     vn_samples *samples; /* NULL: the caller has them */
-    vn_rows rows;        /* of them */
+    vn_drawn_rows rows;  /* of them */
     vn_draw_progress progress;
     int64_t steps, made;
     bool failed; /* in a step: the state is between two levels */
@@ -40,7 +40,7 @@ static vn_status open_sampling(vn_sampling *s, vn_model *m, const vn_sample_opti
     if (!status) status = vn_drawing_describe(&s->drawing, s->samples, err);
     if (!status) status = take_memory(&s->drawing, s->samples, err);
     if (status) return status;
-    s->rows = (vn_rows){s->samples->data, s->samples->labels, s->samples->trace};
+    s->rows = (vn_drawn_rows){s->samples->data, s->samples->labels, s->samples->trace};
     s->progress = (vn_draw_progress){.watch = &m->vn->watch, .total = s->samples->count};
     return VN_OK;
 }
@@ -162,7 +162,7 @@ vn_status vn_sampling_samples(vn_sampling *s, vn_samples **out) {
         return vn_fail(err, VN_BAD_ARGUMENT, "vn_sampling_samples: %lld of %lld steps were made",
                        (long long)s->made, (long long)s->steps);
     *out = give_samples(s);
-    s->rows = (vn_rows){0};
+    s->rows = (vn_drawn_rows){0};
     return VN_OK;
 }
 

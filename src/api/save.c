@@ -122,7 +122,8 @@ vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing exis
     return !status ? open_saver(&by, form, out, err) : status;
 }
 
-vn_status vn_saver_put(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows, vn_err *err) {
+vn_status vn_saver_put(vn_saver *s, int64_t first, int64_t n, const vn_drawn_rows *rows,
+                       vn_err *err) {
     return s->form->put(s, first, n, rows, err);
 }
 
@@ -150,7 +151,7 @@ vn_status vn_samples_save_as(const vn_samples *s, const char *path, vn_existing 
     vn_err *err = vn_begin(s->vn);
     vn_saver *saver = NULL;
     vn_claim claim = {0};
-    const vn_rows all = {s->data, s->labels, s->trace};
+    const vn_drawn_rows all = {s->data, s->labels, s->trace};
     vn_status status = vn_claim_hold(&claim, path, err);
     if (!status) status = vn_saver_open(s, path, existing, &saver, err);
     if (!status) status = vn_claim_make(&claim, path, err);
@@ -185,7 +186,7 @@ vn_status vn_samples_encode(const vn_samples *s, const char *format, void **byte
     if (!name)
         return vn_fail(err, VN_BAD_ARGUMENT, "format '%.40s' is none of png, safetensors and npy",
                        format);
-    const vn_rows all = {s->data, s->labels, s->trace};
+    const vn_drawn_rows all = {s->data, s->labels, s->trace};
     const vn_form *form = NULL;
     vn_saver *saver = NULL;
     vn_memory_file to = {0};

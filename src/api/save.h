@@ -25,7 +25,7 @@ typedef struct vn_form {
     bool keeps;
     bool traces, point_traces;                   /* holds the trace of any samples; of points */
     vn_status (*open)(vn_saver *s, vn_err *err); /* to be closed even when it fails */
-    vn_status (*put)(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows, vn_err *err);
+    vn_status (*put)(vn_saver *s, int64_t first, int64_t n, const vn_drawn_rows *rows, vn_err *err);
     vn_status (*commit)(vn_saver *s, vn_err *err); /* NULL: nothing is left to do */
     void (*close)(vn_saver *s);
 } vn_form;

@@ -173,7 +173,7 @@ static vn_status put_one(vn_saver *s, size_t b, int64_t i, const float *sample, 
     return status;
 }
 
-static vn_status put_folder(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows,
+static vn_status put_folder(vn_saver *s, int64_t first, int64_t n, const vn_drawn_rows *rows,
                             vn_err *err) {
     folder *f = s->self;
     vn_status status = f->begun ? VN_OK : begin(s, err);

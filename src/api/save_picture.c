@@ -104,7 +104,7 @@ static vn_status show_points(const vn_samples *of, vn_show *show, vn_image *imag
     return status;
 }
 
-static vn_status put_picture(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows,
+static vn_status put_picture(vn_saver *s, int64_t first, int64_t n, const vn_drawn_rows *rows,
                              vn_err *err) {
     (void)first;
     (void)n; /* all */

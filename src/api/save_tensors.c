@@ -84,7 +84,8 @@ static double guidance_of(const vn_samples *s, int64_t i) {
     return s->bands[b].guidance;
 }
 
-static vn_status put_npy(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows, vn_err *err) {
+static vn_status put_npy(vn_saver *s, int64_t first, int64_t n, const vn_drawn_rows *rows,
+                         vn_err *err) {
     const size_t size = (size_t)s->of->size;
     return vn_tensor_file_put(s->self, SAMPLES, (size_t)first * size, (size_t)n * size, rows->data,
                               err);
@@ -104,7 +105,7 @@ static vn_status put_labels(vn_saver *s, int64_t first, int64_t n, const int32_t
                   : vn_tensor_file_put(s->self, GUIDANCE, (size_t)first, (size_t)n, guidance, err);
 }
 
-static vn_status put_safetensors(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows,
+static vn_status put_safetensors(vn_saver *s, int64_t first, int64_t n, const vn_drawn_rows *rows,
                                  vn_err *err) {
     const vn_samples *of = s->of;
     const int64_t size = of->size;

@@ -143,16 +143,17 @@ static int64_t finish(stream *s) {
 
 /* ---- drawing --------------------------------------------------------------------------------- */
 
-static void rows_close(vn_rows *rows) {
+static void rows_close(vn_drawn_rows *rows) {
     vn_free(rows->data);
     vn_free(rows->labels);
     vn_free(rows->trace);
 }
 
-static vn_status rows_open(vn_rows *rows, int64_t n, int64_t size, int64_t levels, vn_err *err) {
+static vn_status rows_open(vn_drawn_rows *rows, int64_t n, int64_t size, int64_t levels,
+                           vn_err *err) {
     size_t states = 0;
-    *rows = (vn_rows){.data = vn_alloc((size_t)n, (size_t)size * sizeof(float)),
-                      .labels = vn_alloc((size_t)n, sizeof(int32_t))};
+    *rows = (vn_drawn_rows){.data = vn_alloc((size_t)n, (size_t)size * sizeof(float)),
+                            .labels = vn_alloc((size_t)n, sizeof(int32_t))};
     if (levels && !vn_mul_overflows((size_t)levels, (size_t)n, &states))
         rows->trace = vn_alloc(states, (size_t)size * sizeof(float));
     return rows->data && rows->labels && (!levels || rows->trace) ? VN_OK : vn_no_memory(err);
@@ -169,7 +170,7 @@ static int64_t choose_held(const vn_drawing *d, const stream *s) {
 
 static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, vn_err *err) {
     vn_drawing d;
-    vn_rows rows = {0};
+    vn_drawn_rows rows = {0};
     int64_t held = 0;
     vn_status status = vn_drawing_open(&d, s->m, &s->bands[band], false, err);
     if (!status) held = choose_held(&d, s);
@@ -192,16 +193,16 @@ static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, v
 
 /* All bands into one array, for a picture. */
 static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_err *err) {
-    vn_rows all = {0};
+    vn_drawn_rows all = {0};
     const int64_t size = s->of->size, levels = s->of->levels;
     vn_status status = rows_open(&all, s->of->count, size, levels, err);
     for (size_t b = 0; b < s->count && !status; b++) {
         vn_drawing d;
-        vn_rows rows = {0};
+        vn_drawn_rows rows = {0};
         const int64_t first = s->of->bands[b].first;
         status = vn_drawing_open(&d, s->m, &s->bands[b], false, err);
         if (!status) status = rows_open(&rows, levels ? d.count : 0, size, levels, err);
-        const vn_rows to = {all.data + first * size, all.labels + first, rows.trace};
+        const vn_drawn_rows to = {all.data + first * size, all.labels + first, rows.trace};
         if (!status) status = vn_drawing_rows(&d, 0, d.count, &to, progress, err);
         for (int64_t level = 0; level < levels && !status; level++)
             memcpy(all.trace + (level * s->of->count + first) * size,

@@ -82,18 +82,18 @@ static vn_scratch scratch_at(const vn_head *h, char *memory) {
 /* ---- steps on a panel of queries ------------------------------------------------------------- */
 
 /* Queries of a panel, and the same in whole vectors. */
-typedef struct vn_panel {
+typedef struct vn_key_panel {
     int64_t count, width;
-} vn_panel;
+} vn_key_panel;
 
 /* Panel `first` / VN_PANEL of a block of `count` queries. */
-static vn_panel panel_at(int64_t count, int64_t first) {
+static vn_key_panel panel_at(int64_t count, int64_t first) {
     const int64_t columns = vn_min_i64(count - first, VN_PANEL);
-    return (vn_panel){columns, vn_ceil_div(columns, VN_LANES) * VN_LANES};
+    return (vn_key_panel){columns, vn_ceil_div(columns, VN_LANES) * VN_LANES};
 }
 
 /* to [d, width] = factor x^T, zeros beside it. */
-static void turn_panel(const vn_head *h, const float *x, const vn_panel *panel, float factor,
+static void turn_panel(const vn_head *h, const float *x, const vn_key_panel *panel, float factor,
                        float *to) {
     const int64_t all = h->d * panel->width;
     if (panel->count < panel->width) memset(to, 0, (size_t)all * sizeof(float));
@@ -104,7 +104,7 @@ static void turn_panel(const vn_head *h, const float *x, const vn_panel *panel, 
 
 /* s[i][j] = row i . x_j, for the tk rows and the panel's queries x, turned. */
 static void times_panel(const vn_head *h, const vn_scratch *m, const float *const *rows,
-                        const float *x, const vn_panel *panel, float *s) {
+                        const float *x, const vn_key_panel *panel, float *s) {
     const vn_reach reach = vn_reach_row(h->d);
     for (int64_t i = 0; i < h->tk; i++) m->row[i] = s + i * panel->width;
     vn_gemm_rows(h->tk, panel->width, h->d, &reach, rows, x, NULL, false, m->row);
@@ -112,7 +112,7 @@ static void times_panel(const vn_head *h, const vn_scratch *m, const float *cons
 
 /* out[j] = factor[j] sum_i s[i][j] row i; factor NULL: 1. */
 static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *rows,
-                     const float *s, const vn_panel *panel, const float *factor, float *out) {
+                     const float *s, const vn_key_panel *panel, const float *factor, float *out) {
     const int64_t all = h->d * panel->width;
     memset(m->turned, 0, (size_t)all * sizeof(float));
     vn_gemm_outer_panel(h->d, panel->width, h->tk, rows, s, m->turned);
@@ -139,7 +139,7 @@ VN_INLINE void powers(const int nv, int64_t tk, float *p, float *inverse) {
     for (int j = 0; j < nv; j++) vn_store(inverse + j * VN_LANES, 1.0f / sum[j]);
 }
 
-static void softmax_panel(const vn_head *h, const vn_panel *panel, float *p, float *inverse) {
+static void softmax_panel(const vn_head *h, const vn_key_panel *panel, float *p, float *inverse) {
     if (panel->width == VN_PANEL)
         powers(2, h->tk, p, inverse);
     else
@@ -167,7 +167,7 @@ VN_INLINE void powers_gradient(const int nv, const vn_head *h, const float *p, f
         }
 }
 
-static void softmax_panel_gradient(const vn_head *h, const vn_panel *panel, const float *p,
+static void softmax_panel_gradient(const vn_head *h, const vn_key_panel *panel, const float *p,
                                    float *ds, const float *inverse) {
     if (panel->width == VN_PANEL)
         powers_gradient(2, h, p, ds, inverse);
@@ -177,7 +177,7 @@ static void softmax_panel_gradient(const vn_head *h, const vn_panel *panel, cons
 
 /* Scores to base 2 of one key, for a panel: + the bias, which is the same for all queries if step
  * is 0. */
-static void add_bias_row(const float *bias, int64_t step, const vn_panel *panel, float *p) {
+static void add_bias_row(const float *bias, int64_t step, const vn_key_panel *panel, float *p) {
     for (int64_t j = 0; j < panel->width; j += VN_LANES) {
         const vn_vec b = step ? vn_load(bias + j) : vn_set(*bias);
         vn_store(p + j, vn_fma(vn_vmax(vn_set(VN_MASKED), b), vn_set(VN_LOG2E), vn_load(p + j)));
@@ -186,8 +186,8 @@ static void add_bias_row(const float *bias, int64_t step, const vn_panel *panel,
 
 /* Rows of the bias are turned as many keys at a time as m->turned, which is free here, has room
  * for. */
-static void add_bias(const vn_head *h, const vn_scratch *m, int64_t query, const vn_panel *panel,
-                     float *p) {
+static void add_bias(const vn_head *h, const vn_scratch *m, int64_t query,
+                     const vn_key_panel *panel, float *p) {
     const float *bias = h->bias + query * h->bias_step;
     for (int64_t i = 0; i < h->tk && h->bias_step == 0; i++)
         add_bias_row(bias + i, 0, panel, p + i * panel->width);
@@ -207,14 +207,14 @@ static int64_t keys_seen(const vn_head *h, int64_t query) {
 }
 
 /* What the first queries of a causal panel do not see of the keys that its last one does. */
-static void mask_future(const vn_head *h, int64_t query, const vn_panel *panel, float *p) {
+static void mask_future(const vn_head *h, int64_t query, const vn_key_panel *panel, float *p) {
     for (int64_t j = 0; j < panel->count; j++)
         for (int64_t i = keys_seen(h, query + j); i < h->tk; i++)
             p[i * panel->width + j] = VN_UNSEEN;
 }
 
 /* p and inverse of a panel of queries, the first of which is `query`; h->tk keys of it. */
-static void scores(const vn_head *h, const vn_scratch *s, int64_t query, const vn_panel *panel,
+static void scores(const vn_head *h, const vn_scratch *s, int64_t query, const vn_key_panel *panel,
                    float *p, float *inverse) {
     turn_panel(h, h->q + query * h->step, panel, h->scale * VN_LOG2E, s->q);
     times_panel(h, s, s->k, s->q, panel, p);
@@ -224,7 +224,7 @@ static void scores(const vn_head *h, const vn_scratch *s, int64_t query, const v
 }
 
 /* h with the keys alone that a panel sees. */
-static vn_head of_panel(const vn_head *h, int64_t query, const vn_panel *panel) {
+static vn_head of_panel(const vn_head *h, int64_t query, const vn_key_panel *panel) {
     vn_head part = *h;
     part.tk = keys_seen(h, query + panel->count - 1);
     return part;
@@ -264,7 +264,7 @@ static void add_block(const vn_head *h, const vn_scratch *m, const float *s, con
 
 static void block_forward(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count) {
     for (int64_t i = 0; i < count; i += VN_PANEL) {
-        const vn_panel panel = panel_at(count, i);
+        const vn_key_panel panel = panel_at(count, i);
         const vn_head part = of_panel(h, from + i, &panel);
         scores(&part, s, from + i, &panel, s->p, s->inverse);
         sum_rows(&part, s, s->v, s->p, &panel, s->inverse, h->out + (from + i) * h->step);
@@ -275,7 +275,7 @@ static void block_forward(const vn_head *h, const vn_scratch *s, int64_t from, i
 static void block_gradient(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count,
                            bool first) {
     for (int64_t i = 0; i < count; i += VN_PANEL) {
-        const vn_panel panel = panel_at(count, i);
+        const vn_key_panel panel = panel_at(count, i);
         const vn_head part = of_panel(h, from + i, &panel);
         const int64_t at = (from + i) * h->step, unseen = (h->tk - part.tk) * panel.width;
         float *p = s->p + i * h->tk, *ds = s->ds + i * h->tk, *inverse = s->inverse + i;

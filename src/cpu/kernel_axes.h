@@ -81,14 +81,14 @@ static inline int64_t vn_axes_count(const vn_axes *a, int count) {
 
 /* The array cut into pieces of about VN_BLOCK elements: some rows of the inner axis each, or a part
  * of one. */
-typedef struct vn_pieces {
+typedef struct vn_axes_split {
     int64_t rows, row_step, column_step, columns; /* columns: pieces of a row */
     int64_t count;
-} vn_pieces;
+} vn_axes_split;
 
-static inline vn_pieces vn_axes_pieces(const vn_axes *a) {
+static inline vn_axes_split vn_axes_split_of(const vn_axes *a) {
     int64_t length = vn_max_i64(a->dim[a->rank - 1], 1);
-    vn_pieces p = {.rows = vn_axes_count(a, a->rank - 1)};
+    vn_axes_split p = {.rows = vn_axes_count(a, a->rank - 1)};
     p.row_step = vn_max_i64(VN_BLOCK / length, 1);
     p.column_step = p.row_step > 1 ? length : vn_min_i64(length, VN_BLOCK);
     p.columns = vn_ceil_div(length, p.column_step);
@@ -105,7 +105,7 @@ typedef struct vn_tile {
 
 /* Takes the next tile of piece i from row *row on; false when the piece is done. *row begins as
  * 0. */
-static inline bool vn_piece_tile(const vn_axes *a, const vn_pieces *p, int64_t i, int64_t *row,
+static inline bool vn_piece_tile(const vn_axes *a, const vn_axes_split *p, int64_t i, int64_t *row,
                                  vn_tile *tile) {
     int64_t begin = i / p->columns * p->row_step + *row, column = i % p->columns * p->column_step;
     int64_t end = vn_min_i64((i / p->columns + 1) * p->row_step, p->rows);

@@ -41,7 +41,7 @@ void VN_K(fill)(const vn_kernel_args *a) {
 
 typedef struct gathering {
     const vn_axes *axes;
-    vn_pieces pieces;
+    vn_axes_split pieces;
     const word *x;
     word *y;
 } gathering;
@@ -65,7 +65,7 @@ static void gather_piece(void *context, int64_t piece, int thread) {
 
 /* y, walked in order, from x by the axes' strides; the inner one is 0 or 1. */
 static void gather_rows(const vn_axes *axes, const vn_kernel_args *a) {
-    gathering g = {axes, vn_axes_pieces(axes), a->in[0], a->out};
+    gathering g = {axes, vn_axes_split_of(axes), a->in[0], a->out};
     vn_thread_pool_run(vn_share(a->pool, 2.0 * (double)vn_axes_count(axes, axes->rank)),
                        g.pieces.count, gather_piece, &g);
 }

@@ -78,7 +78,7 @@ VN_INLINE void run_tile(combine f, int a_step, int b_step, const vn_axes *x, con
 
 typedef struct operands {
     vn_axes axes;
-    vn_pieces pieces;
+    vn_axes_split pieces;
     const float *a, *b;
     float *y;
 } operands;
@@ -102,7 +102,7 @@ static void run_binary(vn_task task, const vn_kernel_args *a) {
     vn_axes_broadcast(&o.axes, 0, &n->in[0]->shape);
     vn_axes_broadcast(&o.axes, 1, &n->in[1]->shape);
     vn_axes_merge(&o.axes);
-    o.pieces = vn_axes_pieces(&o.axes);
+    o.pieces = vn_axes_split_of(&o.axes);
     vn_thread_pool_run(vn_share(a->pool, (double)vn_shape_count(&n->shape) * 2), o.pieces.count,
                        task, &o);
 }
@@ -136,7 +136,7 @@ VN_INLINE void mul_add_row(int y_step, const float *x, const float *y, const flo
 
 typedef struct three {
     vn_axes axes; /* operand 0: x, as z and out; 1: y */
-    vn_pieces pieces;
+    vn_axes_split pieces;
     const float *x, *y, *z;
     float *out;
 } three;
@@ -164,7 +164,7 @@ void VN_K(mul_add)(const vn_kernel_args *a) {
     vn_axes_broadcast(&o.axes, 0, &n->shape);
     vn_axes_broadcast(&o.axes, 1, &n->in[1]->shape);
     vn_axes_merge(&o.axes);
-    o.pieces = vn_axes_pieces(&o.axes);
+    o.pieces = vn_axes_split_of(&o.axes);
     vn_thread_pool_run(vn_share(a->pool, (double)vn_shape_count(&n->shape) * 3), o.pieces.count,
                        mul_add_piece, &o);
 }

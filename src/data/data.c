@@ -38,8 +38,8 @@ struct vn_data {
     vn_data_info info;
     vn_source source;
     vn_order order;
-    vn_feed *feed; /* folders */
-    char *list;    /* of a run, kept up to date; or NULL */
+    vn_prefetch *feed; /* folders */
+    char *list;        /* of a run, kept up to date; or NULL */
     const vn_watch *watch;
     uint64_t seed;
     bool flip;
@@ -187,18 +187,18 @@ static vn_status open_feed(vn_data *d, const vn_data_options *options, vn_err *e
     const size_t share = vn_memory_total() / 4, work = vn_folder_work_bytes(d->source.folder);
     int threads = options->threads > 0 ? options->threads : 1;
     while (threads > 1 && work > share / (size_t)threads) threads--; /* each holds a picture */
-    const vn_feed_options feed = {.folder = d->source.folder,
-                                  .order = &d->order,
-                                  .count = d->source.count,
-                                  .sample_bytes = vn_source_sample_size(&d->source),
-                                  .memory = options->memory > 0  ? options->memory
-                                            : share < MAX_MEMORY ? share
-                                                                 : MAX_MEMORY,
-                                  .threads = threads,
-                                  .skip_bad = options->skip_bad};
-    const vn_status status = vn_feed_open(&feed, &d->feed, err);
+    const vn_prefetch_options feed = {.folder = d->source.folder,
+                                      .order = &d->order,
+                                      .count = d->source.count,
+                                      .sample_bytes = vn_source_sample_size(&d->source),
+                                      .memory = options->memory > 0  ? options->memory
+                                                : share < MAX_MEMORY ? share
+                                                                     : MAX_MEMORY,
+                                      .threads = threads,
+                                      .skip_bad = options->skip_bad};
+    const vn_status status = vn_prefetch_open(&feed, &d->feed, err);
     if (status) return status;
-    d->info.memory = vn_feed_bytes(d->feed) + (size_t)threads * work;
+    d->info.memory = vn_prefetch_bytes(d->feed) + (size_t)threads * work;
     return VN_OK;
 }
 
@@ -298,7 +298,7 @@ vn_status vn_data_open_rows(const vn_train_data *rows, const vn_data_options *op
 void vn_data_close(vn_data **data) {
     vn_data *d = *data;
     if (!d) return;
-    vn_feed_close(&d->feed);
+    vn_prefetch_close(&d->feed);
     vn_order_close(&d->order);
     vn_source_close(&d->source);
     vn_free(d->list);
@@ -364,7 +364,7 @@ static bool flips(const vn_data *d, vn_data_part part, uint64_t position) {
 /* Reports pictures that others were used in place of, and keeps them for the run's list. */
 static vn_status take_spoilt(vn_data *d, vn_err *err) {
     vn_spoilt spoilt;
-    while (vn_feed_spoilt(d->feed, &spoilt)) {
+    while (vn_prefetch_spoilt(d->feed, &spoilt)) {
         vn_log(d->watch, VN_LOG_WARNING, "%s; skipped: another stands in for it", spoilt.err.text);
         vn_folder_mark(d->source.folder, spoilt.index, true);
         d->info.skipped++;
@@ -405,11 +405,11 @@ static void mirror(const vn_data *d, float *x) {
 static vn_status take_picture(vn_data *d, vn_data_part part, uint64_t position, float *x,
                               int64_t *index, vn_err *err) {
     const uint8_t *pixels = NULL;
-    vn_status status = vn_feed_take(d->feed, part, position, &pixels, index, err);
+    vn_status status = vn_prefetch_take(d->feed, part, position, &pixels, index, err);
     if (status) return fail_at(d, *index, err);
     status = take_spoilt(d, err);
     copy_image(d, pixels, flips(d, part, position), x);
-    vn_feed_done(d->feed);
+    vn_prefetch_done(d->feed);
     return status;
 }
 

@@ -184,9 +184,9 @@ int64_t vn_order_next(const vn_order *o, vn_data_part part, int64_t index);
 
 /* ---- pictures decoded ahead ------------------------------------------------------------------ */
 
-typedef struct vn_feed vn_feed;
+typedef struct vn_prefetch vn_prefetch;
 
-typedef struct vn_feed_options {
+typedef struct vn_prefetch_options {
     const vn_folder *folder;
     vn_order *order; /* used by the feed alone while it is open */
     int64_t count;
@@ -195,7 +195,7 @@ typedef struct vn_feed_options {
     int threads;
     /* another stands in for a picture that cannot be read: the next in its part that can */
     bool skip_bad;
-} vn_feed_options;
+} vn_prefetch_options;
 
 /* A picture that could not be read, found on the way. */
 typedef struct vn_spoilt {
@@ -203,16 +203,16 @@ typedef struct vn_spoilt {
     vn_err err;
 } vn_spoilt;
 
-vn_status vn_feed_open(const vn_feed_options *options, vn_feed **out, vn_err *err);
-void vn_feed_close(vn_feed **feed);
-size_t vn_feed_bytes(const vn_feed *feed);
+vn_status vn_prefetch_open(const vn_prefetch_options *options, vn_prefetch **out, vn_err *err);
+void vn_prefetch_close(vn_prefetch **feed);
+size_t vn_prefetch_bytes(const vn_prefetch *feed);
 /* Takes one of those that another picture stands in for, each once; false: there is none that was
  * not taken. */
-bool vn_feed_spoilt(vn_feed *feed, vn_spoilt *out);
+bool vn_prefetch_spoilt(vn_prefetch *feed, vn_spoilt *out);
 /* The picture at a position and its index, also of one that fails. Pixels stay valid until
- * vn_feed_done, which must follow success. */
-vn_status vn_feed_take(vn_feed *feed, vn_data_part part, uint64_t position, const uint8_t **pixels,
-                       int64_t *index, vn_err *err);
-void vn_feed_done(vn_feed *feed);
+ * vn_prefetch_done, which must follow success. */
+vn_status vn_prefetch_take(vn_prefetch *feed, vn_data_part part, uint64_t position,
+                           const uint8_t **pixels, int64_t *index, vn_err *err);
+void vn_prefetch_done(vn_prefetch *feed);
 
 #endif

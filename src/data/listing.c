@@ -207,23 +207,23 @@ vn_status vn_listing_read(vn_listing *l, const char *below, vn_entries *folders,
 /* ---- a tree ---------------------------------------------------------------------------------- */
 
 /* A folder by what it is rather than by its name. */
-typedef struct place {
+typedef struct folder_id {
     dev_t device;
     ino_t node;
-} place;
+} folder_id;
 
-typedef struct places {
-    place *at; /* ascending */
+typedef struct folder_ids {
+    folder_id *at; /* ascending */
     size_t count, capacity;
-} places;
+} folder_ids;
 
-static int compare_places(const place *a, const place *b) {
+static int compare_places(const folder_id *a, const folder_id *b) {
     if (a->device != b->device) return a->device < b->device ? -1 : 1;
     return a->node < b->node ? -1 : a->node > b->node;
 }
 
 /* *met: whether the place was there already; if not, it is now. */
-static vn_status meet_place(place here, places *seen, bool *met, vn_err *err) {
+static vn_status meet_place(folder_id here, folder_ids *seen, bool *met, vn_err *err) {
     size_t low = 0, high = seen->count;
     while (low < high) {
         const size_t middle = (low + high) / 2;
@@ -236,7 +236,7 @@ static vn_status meet_place(place here, places *seen, bool *met, vn_err *err) {
     if (*met) return VN_OK;
     if (seen->count == seen->capacity) {
         const size_t capacity = seen->capacity > 0 ? 2 * seen->capacity : 16;
-        place *grown = vn_realloc(seen->at, capacity, sizeof *grown);
+        folder_id *grown = vn_realloc(seen->at, capacity, sizeof *grown);
         if (!grown) return vn_no_memory(err);
         seen->at = grown;
         seen->capacity = capacity;
@@ -247,26 +247,26 @@ static vn_status meet_place(place here, places *seen, bool *met, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status meet(const vn_listing *l, const char *below, places *seen, bool *met,
+static vn_status meet(const vn_listing *l, const char *below, folder_ids *seen, bool *met,
                       vn_err *err) {
     struct stat info;
     char *full = vn_path_join(l->root, below);
     if (!full) return vn_no_memory(err);
     const vn_status status = stat(full, &info) == 0 ? VN_OK : vn_fail_errno(err, "%s", full);
     vn_free(full);
-    return !status ? meet_place((place){info.st_dev, info.st_ino}, seen, met, err) : status;
+    return !status ? meet_place((folder_id){info.st_dev, info.st_ino}, seen, met, err) : status;
 }
 
 /* The folders that the root lies in count as met, and with `itself` the root does: links to them
  * would lead in a circle. */
-static vn_status meet_ancestors(const vn_listing *l, bool itself, places *seen, vn_err *err) {
+static vn_status meet_ancestors(const vn_listing *l, bool itself, folder_ids *seen, vn_err *err) {
     struct stat info;
     bool met = false;
     vn_status status = VN_OK;
     char *at = vn_strdup(l->root);
     for (int i = 0; !status && at && !met && stat(at, &info) == 0; i++) {
         if (i > 0 || itself)
-            status = meet_place((place){info.st_dev, info.st_ino}, seen, &met, err);
+            status = meet_place((folder_id){info.st_dev, info.st_ino}, seen, &met, err);
         char *up = vn_path_join(at, "..");
         vn_free(at);
         at = up;
@@ -276,8 +276,8 @@ static vn_status meet_ancestors(const vn_listing *l, bool itself, places *seen, 
     return status;
 }
 
-static vn_status walk(vn_listing *l, const char *below, int depth, places *seen, vn_entries *files,
-                      vn_err *err) {
+static vn_status walk(vn_listing *l, const char *below, int depth, folder_ids *seen,
+                      vn_entries *files, vn_err *err) {
     vn_entries folders = {0};
     bool met = false;
     vn_status status = meet(l, below, seen, &met, err);
@@ -293,7 +293,7 @@ static vn_status walk(vn_listing *l, const char *below, int depth, places *seen,
 
 vn_status vn_listing_walk(vn_listing *l, const char *below, vn_entries *files, vn_err *err) {
     vn_entries found = {0};
-    places seen = {0};
+    folder_ids seen = {0};
     vn_status status = meet_ancestors(l, below[0] != '\0', &seen, err);
     if (!status) status = walk(l, below, 0, &seen, &found, err);
     vn_entries_sort(&found);

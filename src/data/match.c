@@ -1,7 +1,7 @@
 /* match.c - a folder held against the list of files that a run began with (record.h). Every file
  * keeps its place in the order whatever has become of it: one that could not be read may have been
  * repaired, which puts it back, or removed, which leaves a hole that another stands in for
- * (feed.c). Files that were never named have to be as they were. */
+ * (prefetch.c). Files that were never named have to be as they were. */
 #include "data/folder.h"
 #include "data/record.h"
 

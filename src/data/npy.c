@@ -89,7 +89,7 @@ static vn_status read_shape(cursor *c, vn_npy *a, vn_err *err) {
     return VN_OK;
 }
 
-typedef enum key { KEY_DESCR = 1, KEY_ORDER = 2, KEY_SHAPE = 4, KEY_ALL = 7 } key;
+typedef enum npy_key { KEY_DESCR = 1, KEY_ORDER = 2, KEY_SHAPE = 4, KEY_ALL = 7 } npy_key;
 
 static vn_status read_entry(cursor *c, vn_npy *a, bool *fortran, unsigned *seen, vn_err *err) {
     char name[16];

@@ -24,18 +24,18 @@ static const vn_ink dark = {34, 38, 46};
 static const double pleasant = 1.5; /* width : height */
 
 /* The samples of one class: `rows` rows in every band. */
-typedef struct group {
+typedef struct grid_class {
     int32_t label;
     int64_t most;      /* samples in the band that has most */
     int64_t rows, top; /* top: y of its first row from the band's first row, in pixels */
-} group;
+} grid_class;
 
 typedef struct layout {
     const vn_show *show;
     const vn_band *bands;
     size_t band_count;
     vn_band whole; /* stands in when no bands are given */
-    group *groups;
+    grid_class *groups;
     size_t group_count;
     int64_t *next; /* [groups] samples of each class placed so far in the band being drawn */
     int64_t columns, scale;
@@ -88,7 +88,7 @@ static vn_status find_groups(layout *l, vn_err *err) {
     for (size_t slot = 0; ok && slot < slots; slot++)
         if (most[slot] > 0)
             l->groups[l->group_count++] =
-                (group){.label = slot == slots - 1 ? -1 : (int32_t)slot, .most = most[slot]};
+                (grid_class){.label = slot == slots - 1 ? -1 : (int32_t)slot, .most = most[slot]};
     vn_free(most);
     vn_free(here);
     return ok ? VN_OK : vn_no_memory(err);
@@ -113,7 +113,7 @@ static int64_t choose_scale(const vn_show *show) {
     return side >= AUTO_SIDE ? 1 : (AUTO_SIDE + side - 1) / side;
 }
 
-static const char *group_name(const layout *l, const group *g, char number[16]) {
+static const char *group_name(const layout *l, const grid_class *g, char number[16]) {
     if (g->label < 0) return "no class";
     return vn_show_name(l->show, g->label, number);
 }

@@ -14,13 +14,13 @@ enum { WEIGHT_BITS = 14, BETWEEN_BITS = 8 };
 
 /* For each output position the inputs it averages and their weights, which add up to 1 <<
  * WEIGHT_BITS. */
-typedef struct axis {
+typedef struct resize_taps {
     int taps;         /* room for each output position */
     int *first, *end; /* [out] */
     uint16_t *weight; /* [out, taps] */
-} axis;
+} resize_taps;
 
-static void axis_close(axis *a) {
+static void taps_close(resize_taps *a) {
     vn_free(a->first);
     vn_free(a->end);
     vn_free(a->weight);
@@ -44,7 +44,7 @@ static void fill_evenly(uint16_t *weight, int64_t in, int64_t out, int64_t o, in
     }
 }
 
-static void axis_fill(axis *a, int in, int out, int o) {
+static void taps_fill(resize_taps *a, int in, int out, int o) {
     const int64_t reach = in > out ? in : out;
     int64_t first = ((2 * (int64_t)o + 1) * in - 2 * reach) / (2 * (int64_t)out) - 1;
     if (first < 0) first = 0;
@@ -68,18 +68,19 @@ static void axis_fill(axis *a, int in, int out, int o) {
     a->end[o] = (int)end;
 }
 
-static vn_status axis_open(axis *a, int in, int out, vn_err *err) {
+static vn_status taps_open(resize_taps *a, int in, int out, vn_err *err) {
     a->taps = in > out ? 2 * (in / out) + 4 : 4;
     a->first = vn_alloc((size_t)out, sizeof *a->first);
     a->end = vn_alloc((size_t)out, sizeof *a->end);
     a->weight = vn_alloc((size_t)out * (size_t)a->taps, sizeof *a->weight);
     if (!a->first || !a->end || !a->weight) return vn_no_memory(err);
-    for (int o = 0; o < out; o++) axis_fill(a, in, out, o);
+    for (int o = 0; o < out; o++) taps_fill(a, in, out, o);
     return VN_OK;
 }
 
 /* row [in, c] -> between [out, c] with BETWEEN_BITS of fraction */
-static void pass_row(const axis *a, const uint8_t *row, int out, size_t c, uint16_t *between) {
+static void pass_row(const resize_taps *a, const uint8_t *row, int out, size_t c,
+                     uint16_t *between) {
     const uint32_t half = 1u << (WEIGHT_BITS - BETWEEN_BITS - 1);
     for (int o = 0; o < out; o++) {
         const uint16_t *weight = a->weight + (size_t)o * (size_t)a->taps;
@@ -93,7 +94,8 @@ static void pass_row(const axis *a, const uint8_t *row, int out, size_t c, uint1
 }
 
 /* between [in, n] -> one output row [n] */
-static void pass_column(const axis *a, int o, const uint16_t *between, size_t n, uint8_t *row) {
+static void pass_column(const resize_taps *a, int o, const uint16_t *between, size_t n,
+                        uint8_t *row) {
     const uint16_t *weight = a->weight + (size_t)o * (size_t)a->taps;
     for (size_t k = 0; k < n; k++) {
         uint32_t sum = 1u << (WEIGHT_BITS + BETWEEN_BITS - 1);
@@ -106,12 +108,12 @@ static void pass_column(const axis *a, int o, const uint16_t *between, size_t n,
 /* The part [height, width] of `image` from (left, top), resampled into all of `out`. */
 static vn_status resample(const vn_image *image, int left, int top, int width, int height,
                           vn_image *out, vn_err *err) {
-    axis across = {0}, down = {0};
+    resize_taps across = {0}, down = {0};
     const size_t c = (size_t)image->channels, n = (size_t)out->width * c;
     uint16_t *between = vn_alloc((size_t)height * n, sizeof *between);
     if (!between) return vn_no_memory(err);
-    vn_status status = axis_open(&across, width, out->width, err);
-    if (!status) status = axis_open(&down, height, out->height, err);
+    vn_status status = taps_open(&across, width, out->width, err);
+    if (!status) status = taps_open(&down, height, out->height, err);
     if (!status) {
         for (int y = 0; y < height; y++) {
             const uint8_t *row =
@@ -121,8 +123,8 @@ static vn_status resample(const vn_image *image, int left, int top, int width, i
         for (int y = 0; y < out->height; y++)
             pass_column(&down, y, between, n, out->pixels + (size_t)y * n);
     }
-    axis_close(&across);
-    axis_close(&down);
+    taps_close(&across);
+    taps_close(&down);
     vn_free(between);
     return status;
 }

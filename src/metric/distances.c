@@ -33,15 +33,15 @@ double vn_inner_product(const float *a, const float *b, int64_t d) {
     return total(lane);
 }
 
-/* A piece of a loop of tasks. */
-typedef struct piece {
+/* A range of a loop of tasks. */
+typedef struct task_range {
     vn_task task;
     void *context;
     int64_t first;
-} piece;
+} task_range;
 
-static void run_piece(void *context, int64_t index, int thread) {
-    const piece *p = context;
+static void run_range(void *context, int64_t index, int thread) {
+    const task_range *p = context;
     p->task(p->context, p->first + index, thread);
 }
 
@@ -50,9 +50,9 @@ vn_status vn_metric_run(const vn_measuring *m, int64_t count, vn_task task, void
     enum { PIECE = 16 };
     vn_status status = vn_metric_report(m, 0, count, err);
     for (int64_t first = 0; first < count && !status; first += PIECE) {
-        piece p = {task, context, first};
+        task_range p = {task, context, first};
         const int64_t n = count - first < PIECE ? count - first : PIECE;
-        vn_thread_pool_run(m->o->pool, n, run_piece, &p);
+        vn_thread_pool_run(m->o->pool, n, run_range, &p);
         status = vn_metric_report(m, first + n, count, err);
     }
     return status;

@@ -8,17 +8,17 @@
 
 enum { MAX_ROWS = 256 }; /* of a pass */
 
-typedef struct network {
+typedef struct feature_network {
     vn_net *net;
     vn_values *values;
     vn_runner *runner;
     bool takes_time;
     float clean;  /* the time of samples without noise */
     int64_t rows; /* of a pass, at most */
-} network;
+} feature_network;
 
 static void close_network(vn_extractor *e) {
-    network *n = e->self;
+    feature_network *n = e->self;
     if (!n) return;
     vn_runner_close(&n->runner);
     vn_values_close(&n->values);
@@ -28,7 +28,7 @@ static void close_network(vn_extractor *e) {
 }
 
 /* What is asked of the network fits the samples. */
-static vn_status check_shape(const vn_extractor *e, const network *n, vn_err *err) {
+static vn_status check_shape(const vn_extractor *e, const feature_network *n, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(n->net);
     vn_shape takes = vn_net_sample(io);
     char one[128], other[128];
@@ -41,7 +41,8 @@ static vn_status check_shape(const vn_extractor *e, const network *n, vn_err *er
 }
 
 /* Sizes of the outputs, and the runner. */
-static vn_status prepare(vn_extractor *e, network *n, const vn_engine *engine, vn_err *err) {
+static vn_status prepare(vn_extractor *e, feature_network *n, const vn_engine *engine,
+                         vn_err *err) {
     const vn_net_io *io = vn_net_get_io(n->net);
     const vn_port *features = vn_net_output(io, "features"), *logits = vn_net_output(io, "logits");
     vn_status status = check_shape(e, n, err);
@@ -59,7 +60,7 @@ static vn_status prepare(vn_extractor *e, network *n, const vn_engine *engine, v
 
 static vn_status run_rows(const vn_extractor *e, int64_t rows, const float *x, float *features,
                           float *logits, vn_err *err) {
-    const network *n = e->self;
+    const feature_network *n = e->self;
     const vn_net_spec spec = {.extent = vn_extent_of(rows, &e->sample)};
     vn_feed in[2] = {{.array = {.name = "sample", .dtype = VN_F32, .data = x}},
                      {.array = {.name = "timestep",
@@ -74,7 +75,7 @@ static vn_status run_rows(const vn_extractor *e, int64_t rows, const float *x, f
 
 static vn_status extract(vn_extractor *e, int64_t rows, const float *x, float *features,
                          float *logits, vn_err *err) {
-    const network *n = e->self;
+    const feature_network *n = e->self;
     vn_status status = VN_OK;
     for (int64_t i = 0; i < rows && !status; i += n->rows) {
         const int64_t some = rows - i < n->rows ? rows - i : n->rows;
@@ -121,7 +122,7 @@ static vn_status open_random(vn_extractor *e, const vn_choice *choice, const vn_
     if (!vn_shape_is_image(&e->sample))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "features random are of images; points are compared raw");
-    network *n = e->self = vn_calloc(1, sizeof *n);
+    feature_network *n = e->self = vn_calloc(1, sizeof *n);
     json_t *config = random_config(e, choice);
     vn_status status = n && config ? vn_net_open(config, &n->net, err) : vn_no_memory(err);
     json_decref(config);
@@ -152,7 +153,7 @@ const vn_feature_row vn_random_features = {
 /* ---- a model directory ----------------------------------------------------------------------- */
 
 /* "classifier-0123456789abcdef": the network's kind and a number made of its weights (FNV-1a). */
-static vn_status name_it(vn_extractor *e, const network *n, vn_err *err) {
+static vn_status name_it(vn_extractor *e, const feature_network *n, vn_err *err) {
     const vn_weights *w = vn_net_weights(n->net);
     uint64_t hash = 0xcbf29ce484222325u;
     for (size_t i = 0; i < vn_weights_count(w); i++) {
@@ -172,7 +173,7 @@ static vn_status name_it(vn_extractor *e, const network *n, vn_err *err) {
 }
 
 /* What the path of its training calls the least noise; 0 where no path is known. */
-static vn_status set_clean_time(network *n, const vn_model_dir *dir, vn_err *err) {
+static vn_status set_clean_time(feature_network *n, const vn_model_dir *dir, vn_err *err) {
     const char *text = json_string_value(json_object_get(dir->vane, "path"));
     vn_path *path = NULL;
     if (!text || !n->takes_time) return VN_OK;
@@ -193,7 +194,7 @@ vn_status vn_features_of_directory(vn_extractor *e, const char *path, const vn_e
                                    vn_err *err) {
     vn_model_dir dir = {0};
     e->row = &vn_directory_features;
-    network *n = e->self = vn_calloc(1, sizeof *n);
+    feature_network *n = e->self = vn_calloc(1, sizeof *n);
     if (!n) return vn_no_memory(err);
     vn_status status = vn_model_dir_open(path, &dir, err);
     if (!status) status = vn_net_open(dir.config, &n->net, err);

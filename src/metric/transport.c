@@ -181,13 +181,13 @@ static vn_status measure_w2(vn_measuring *m, const vn_choice *choice, vn_err *er
 /* ---- sliced ---------------------------------------------------------------------------------- */
 
 /* A point on a line, and which one it is. */
-typedef struct place {
+typedef struct projected {
     double at;
     int64_t index;
-} place;
+} projected;
 
-static int by_place(const void *a, const void *b) {
-    const place *x = a, *y = b;
+static int by_projection(const void *a, const void *b) {
+    const projected *x = a, *y = b;
     if (x->at != y->at) return x->at < y->at ? -1 : 1;
     return x->index < y->index ? -1 : x->index > y->index;
 }
@@ -197,14 +197,14 @@ typedef struct slices {
     uint64_t seed;
     int64_t weights;   /* one, and one of each resample */
     int32_t *count[2]; /* [weights, n] */
-    place *places;     /* [threads, n of both] */
+    projected *places; /* [threads, n of both] */
     double *direction; /* [threads, d] */
     double *out;       /* [directions, weights] W2^2 */
 } slices;
 
 /* W2^2 of weighted points on a line, by their quantiles: a point of one set has the mass of its
  * count times the other set's size, so that masses are whole. */
-static double carry(const place *x, const int32_t *of_x, int64_t n, const place *y,
+static double carry(const projected *x, const int32_t *of_x, int64_t n, const projected *y,
                     const int32_t *of_y, int64_t m) {
     int64_t i = 0, j = 0, left_x = of_x[x[0].index] * m, left_y = of_y[y[0].index] * n;
     double sum = 0;
@@ -235,15 +235,15 @@ static void slice(void *context, int64_t number, int thread) {
     const slices *s = context;
     const int64_t d = s->set[0]->d, n = s->set[0]->n, m = s->set[1]->n;
     double *direction = s->direction + thread * d;
-    place *places[2] = {s->places + thread * (n + m), s->places + thread * (n + m) + n};
+    projected *places[2] = {s->places + thread * (n + m), s->places + thread * (n + m) + n};
     draw_direction(s, number, direction, d);
     for (int k = 0; k < 2; k++) {
         for (int64_t i = 0; i < s->set[k]->n; i++) {
             double at = 0;
             for (int64_t j = 0; j < d; j++) at += direction[j] * (double)s->set[k]->x[i * d + j];
-            places[k][i] = (place){at, i};
+            places[k][i] = (projected){at, i};
         }
-        qsort(places[k], (size_t)s->set[k]->n, sizeof(place), by_place);
+        qsort(places[k], (size_t)s->set[k]->n, sizeof(projected), by_projection);
     }
     for (int64_t w = 0; w < s->weights; w++)
         s->out[number * s->weights + w] =
@@ -295,7 +295,7 @@ static vn_status measure_sliced(vn_measuring *m, const vn_choice *choice, vn_err
         return vn_fail(err, VN_BAD_ARGUMENT, "sliced-w2: a set is empty");
     for (int k = 0; k < 2; k++)
         s.count[k] = vn_alloc((size_t)s.set[k]->n, (size_t)s.weights * sizeof(int32_t));
-    s.places = vn_alloc(threads, (size_t)both * sizeof(place));
+    s.places = vn_alloc(threads, (size_t)both * sizeof(projected));
     s.direction = vn_alloc(threads, (size_t)m->samples.d * sizeof(double));
     s.out = vn_alloc((size_t)directions, (size_t)s.weights * sizeof(double));
     vn_status status =

@@ -10,23 +10,23 @@
 static const char net_name[] = "clip-text", projected_name[] = "clip-text-projected";
 
 /* By the names of the config's keys. */
-typedef struct keys {
+typedef struct clip_keys {
     int64_t vocab_size, hidden_size, intermediate_size, projection_dim, num_hidden_layers,
         num_attention_heads, max_position_embeddings, hidden_act;
     double layer_norm_eps, attention_dropout;
-} keys;
+} clip_keys;
 
-static const keys defaults = {.vocab_size = 49408,
-                              .hidden_size = 512,
-                              .intermediate_size = 2048,
-                              .projection_dim = 512,
-                              .num_hidden_layers = 12,
-                              .num_attention_heads = 8,
-                              .max_position_embeddings = 77,
-                              .hidden_act = VN_ACTIVATION_QUICK_GELU,
-                              .layer_norm_eps = 1e-5};
+static const clip_keys defaults = {.vocab_size = 49408,
+                                   .hidden_size = 512,
+                                   .intermediate_size = 2048,
+                                   .projection_dim = 512,
+                                   .num_hidden_layers = 12,
+                                   .num_attention_heads = 8,
+                                   .max_position_embeddings = 77,
+                                   .hidden_act = VN_ACTIVATION_QUICK_GELU,
+                                   .layer_norm_eps = 1e-5};
 
-#define KEY(kind, member) VN_CONFIG_KEY(keys, kind, member)
+#define KEY(kind, member) VN_CONFIG_KEY(clip_keys, kind, member)
 /* clang-format off */
 static const vn_field fields[] = {
     /* kind, key                        null   min max    choices              null is */
@@ -44,7 +44,7 @@ static const vn_field fields[] = {
 /* clang-format on */
 
 typedef struct clip {
-    keys config;
+    clip_keys config;
     bool projection;
     int64_t end; /* the end token; 2: the largest id, which configs of old versions stand for */
 } clip;
@@ -66,7 +66,7 @@ static vn_status read_end(const json_t *config, clip *c, vn_err *err) {
 }
 
 static vn_status check(const clip *c, vn_err *err) {
-    const keys *k = &c->config;
+    const clip_keys *k = &c->config;
     if (k->hidden_size % k->num_attention_heads == 0) return VN_OK;
     return vn_fail(err, VN_BAD_FILE, "%s: hidden_size %lld does not divide into %lld heads",
                    name_of(c->projection), (long long)k->hidden_size,
@@ -74,7 +74,7 @@ static vn_status check(const clip *c, vn_err *err) {
 }
 
 static void set_io(const clip *c, vn_net_io *io) {
-    const keys *k = &c->config;
+    const clip_keys *k = &c->config;
     const vn_shape tokens = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, k->hidden_size),
                    text = VN_SHAPE(VN_DIM_BATCH, k->hidden_size),
                    embeds = VN_SHAPE(VN_DIM_BATCH, k->projection_dim);
@@ -180,12 +180,12 @@ static vn_node *pool(const vn_scope *s, const clip *c, vn_node *ids, vn_node *h)
 /* ---- the network ----------------------------------------------------------------------------- */
 
 static vn_node *embed(const vn_scope *s, const clip *c, vn_node *ids) {
-    const keys *k = &c->config;
+    const clip_keys *k = &c->config;
     vn_node *x = vn_layer_embedding(s, "token_embedding", ids, k->vocab_size, k->hidden_size);
     return vn_add_positions(s, "position_embedding", x, k->max_position_embeddings);
 }
 
-static vn_node *attention(const vn_scope *s, const keys *k, vn_node *x) {
+static vn_node *attention(const vn_scope *s, const clip_keys *k, vn_node *x) {
     const int64_t width = k->hidden_size, head = width / k->num_attention_heads;
     vn_node *q = vn_layer_linear(s, "q_proj", x, width, width);
     vn_node *key = vn_layer_linear(s, "k_proj", x, width, width);
@@ -195,13 +195,13 @@ static vn_node *attention(const vn_scope *s, const keys *k, vn_node *x) {
     return vn_layer_linear(s, "out_proj", vn_attention_of(s->g, q, key, v, &how), width, width);
 }
 
-static vn_node *feed_forward(const vn_scope *s, const keys *k, vn_node *x) {
+static vn_node *feed_forward(const vn_scope *s, const clip_keys *k, vn_node *x) {
     vn_node *h = vn_layer_linear(s, "fc1", x, k->hidden_size, k->intermediate_size);
     return vn_layer_linear(s, "fc2", vn_activation(s, h, k->hidden_act), k->intermediate_size,
                            k->hidden_size);
 }
 
-static vn_node *block(const vn_scope *s, const keys *k, vn_node *x) {
+static vn_node *block(const vn_scope *s, const clip_keys *k, vn_node *x) {
     const vn_scope attend = vn_scope_in(s, "self_attn"), feed = vn_scope_in(s, "mlp");
     const double eps = k->layer_norm_eps;
     x = vn_add(
@@ -214,7 +214,7 @@ static vn_node *block(const vn_scope *s, const keys *k, vn_node *x) {
 
 static void build(const void *self, const vn_scope *root) {
     const clip *c = self;
-    const keys *k = &c->config;
+    const clip_keys *k = &c->config;
     vn_scope s = c->projection ? vn_scope_in(root, "text_model") : *root, top = *root;
     s.init = top.init = VN_LAYER_INIT_SMALL;
     const vn_scope at = vn_scope_in(&s, "embeddings");

@@ -10,14 +10,14 @@
 #define MAX_KEPT 16
 
 /* What a program is kept for. */
-typedef struct key {
+typedef struct program_key {
     vn_net_spec spec; /* batch 0: none */
     vn_want want;
     int output; /* that is differentiated */
-} key;
+} program_key;
 
 typedef struct kept {
-    key key;
+    program_key key;
     uint64_t used; /* the number of the run that used it last */
     vn_graph *graph;
     vn_program *program;
@@ -65,7 +65,7 @@ void vn_runner_close(vn_runner **r) {
 
 /* ---- programs -------------------------------------------------------------------------------- */
 
-static vn_status differentiate(const vn_runner *r, const key *p, kept *k, vn_err *err) {
+static vn_status differentiate(const vn_runner *r, const program_key *p, kept *k, vn_err *err) {
     vn_node *x = vn_net_in(r->net, &k->nodes, "sample"), *y = k->nodes.out[p->output];
     k->direction = vn_input(k->graph, VN_F32, p->want == VN_VJP ? y->shape : x->shape);
     vn_status status = vn_graph_status(k->graph, err);
@@ -77,7 +77,7 @@ static vn_status differentiate(const vn_runner *r, const key *p, kept *k, vn_err
     return status;
 }
 
-static vn_status prepare(vn_runner *r, const key *p, kept *k, vn_err *err) {
+static vn_status prepare(vn_runner *r, const program_key *p, kept *k, vn_err *err) {
     vn_status status = vn_graph_open(&k->graph, err);
     if (!status) status = vn_net_build(r->net, k->graph, &p->spec, &k->nodes, err);
     if (!status && p->want) status = differentiate(r, p, k, err);
@@ -95,7 +95,7 @@ static vn_status prepare(vn_runner *r, const key *p, kept *k, vn_err *err) {
     return status;
 }
 
-static bool same_key(const key *a, const key *b) {
+static bool same_key(const program_key *a, const program_key *b) {
     const vn_extent *x = &a->spec.extent, *y = &b->spec.extent;
     bool same = x->batch == y->batch && x->height == y->height && x->width == y->width &&
                 x->tokens == y->tokens && a->spec.train == b->spec.train && a->want == b->want &&
@@ -106,7 +106,7 @@ static bool same_key(const key *a, const key *b) {
 }
 
 /* The program for a key, made if there is none. */
-static vn_status find(vn_runner *r, const key *p, kept **out, vn_err *err) {
+static vn_status find(vn_runner *r, const program_key *p, kept **out, vn_err *err) {
     *out = r->kept;
     for (kept *k = r->kept; k < r->kept + MAX_KEPT; k++) {
         if (same_key(&k->key, p)) {
@@ -120,7 +120,8 @@ static vn_status find(vn_runner *r, const key *p, kept **out, vn_err *err) {
 }
 
 /* The program for a key, its inputs filled. */
-static vn_status begin(vn_runner *r, key *p, int n_in, const vn_feed *in, kept **k, vn_err *err) {
+static vn_status begin(vn_runner *r, program_key *p, int n_in, const vn_feed *in, kept **k,
+                       vn_err *err) {
     vn_net_complete(r->net, &p->spec.extent);
     vn_status status = vn_net_match(r->net, &p->spec.extent, n_in, in, err);
     if (!status) status = find(r, p, k, err);
@@ -142,7 +143,7 @@ vn_status vn_runner_run(vn_runner *r, const vn_net_spec *spec, int n_in, const v
     for (int i = 0; i < n_out; i++)
         if (vn_net_find_output(r->net, out[i].name, err) < 0) return VN_BAD_ARGUMENT;
     if (spec->extent.batch == 0) return VN_OK;
-    key p = {.spec = *spec};
+    program_key p = {.spec = *spec};
     kept *k = NULL;
     vn_status status = begin(r, &p, n_in, in, &k, err);
     if (!status) status = go(r, k, err);
@@ -162,7 +163,8 @@ static const float *scale_of(int n_in, const vn_feed *in) {
 vn_status vn_runner_derive(vn_runner *r, const vn_net_spec *spec, vn_want want, const char *output,
                            int n_in, const vn_feed *in, const float *direction, float *out,
                            vn_err *err) {
-    key p = {.spec = *spec, .want = want, .output = vn_net_find_output(r->net, output, err)};
+    program_key p = {
+        .spec = *spec, .want = want, .output = vn_net_find_output(r->net, output, err)};
     if (p.output < 0) return VN_BAD_ARGUMENT;
     if (spec->extent.batch == 0) return VN_OK;
     kept *k = NULL;

@@ -10,24 +10,24 @@
 static const char net_name[] = "t5-encoder";
 
 /* By the names of the config's keys. */
-typedef struct keys {
+typedef struct t5_keys {
     int64_t vocab_size, d_model, d_kv, d_ff, num_layers, num_heads, relative_attention_num_buckets,
         relative_attention_max_distance;
     double dropout_rate, layer_norm_epsilon;
-} keys;
+} t5_keys;
 
-static const keys defaults = {.vocab_size = 32128,
-                              .d_model = 512,
-                              .d_kv = 64,
-                              .d_ff = 2048,
-                              .num_layers = 6,
-                              .num_heads = 8,
-                              .relative_attention_num_buckets = 32,
-                              .relative_attention_max_distance = 128,
-                              .dropout_rate = 0.1,
-                              .layer_norm_epsilon = 1e-6};
+static const t5_keys defaults = {.vocab_size = 32128,
+                                 .d_model = 512,
+                                 .d_kv = 64,
+                                 .d_ff = 2048,
+                                 .num_layers = 6,
+                                 .num_heads = 8,
+                                 .relative_attention_num_buckets = 32,
+                                 .relative_attention_max_distance = 128,
+                                 .dropout_rate = 0.1,
+                                 .layer_norm_epsilon = 1e-6};
 
-#define KEY(kind, member) VN_CONFIG_KEY(keys, kind, member)
+#define KEY(kind, member) VN_CONFIG_KEY(t5_keys, kind, member)
 /* clang-format off */
 static const vn_field fields[] = {
     /* kind, key                                null   min max    choices null is */
@@ -45,7 +45,7 @@ static const vn_field fields[] = {
 /* clang-format on */
 
 typedef struct t5 {
-    keys config;
+    t5_keys config;
     bool gated;
     int64_t act;
 } t5;
@@ -87,7 +87,7 @@ static vn_status read_feed_forward(const json_t *config, t5 *t, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status check(const keys *k, vn_err *err) {
+static vn_status check(const t5_keys *k, vn_err *err) {
     const int64_t exact = k->relative_attention_num_buckets / 2 / 2;
     if (k->relative_attention_max_distance <= exact)
         return vn_fail(err, VN_BAD_FILE,
@@ -135,7 +135,7 @@ static vn_status open_t5(const json_t *config, void **self, vn_net_io *io, vn_er
 /* The bucket of a distance: half of them for keys behind the query, half for those before it; of
  * each the first half for one distance each, the others wider and wider up to the largest. In
  * floats and in this order, as in PyTorch: a rounding decides on which side of an edge one is. */
-static int32_t bucket_of(const keys *k, int64_t distance) {
+static int32_t bucket_of(const t5_keys *k, int64_t distance) {
     const int64_t half = k->relative_attention_num_buckets / 2, exact = half / 2,
                   far = distance < 0 ? -distance : distance;
     int64_t bucket = far;
@@ -150,7 +150,7 @@ static int32_t bucket_of(const keys *k, int64_t distance) {
 }
 
 /* [1,heads,T,T] */
-static vn_node *distance_bias(const vn_scope *s, const keys *k, int64_t tokens) {
+static vn_node *distance_bias(const vn_scope *s, const t5_keys *k, int64_t tokens) {
     if (tokens > MAX_TOKENS)
         return vn_scope_fail(s, "texts of %lld tokens; it takes up to %d", (long long)tokens,
                              MAX_TOKENS);
@@ -168,7 +168,7 @@ static vn_node *distance_bias(const vn_scope *s, const keys *k, int64_t tokens) 
 
 /* ---- the network ----------------------------------------------------------------------------- */
 
-static vn_node *attention(const vn_scope *s, const keys *k, vn_node *x, vn_node *bias) {
+static vn_node *attention(const vn_scope *s, const t5_keys *k, vn_node *x, vn_node *bias) {
     const int64_t inner = k->num_heads * k->d_kv;
     vn_node *q = vn_layer_linear_if(s, "q", x, k->d_model, inner, false);
     vn_node *key = vn_layer_linear_if(s, "k", x, k->d_model, inner, false);
@@ -180,7 +180,7 @@ static vn_node *attention(const vn_scope *s, const keys *k, vn_node *x, vn_node 
 }
 
 static vn_node *feed_forward(const vn_scope *s, const t5 *t, vn_node *x) {
-    const keys *k = &t->config;
+    const t5_keys *k = &t->config;
     vn_node *h = vn_layer_linear_if(s, t->gated ? "wi_0" : "wi", x, k->d_model, k->d_ff, false);
     h = vn_activation(s, h, t->act);
     if (t->gated) h = vn_mul(s->g, h, vn_layer_linear_if(s, "wi_1", x, k->d_model, k->d_ff, false));
@@ -190,7 +190,7 @@ static vn_node *feed_forward(const vn_scope *s, const t5 *t, vn_node *x) {
 static void build(const void *self, const vn_scope *root) {
     static const float seen[2] = {0, 1};
     const t5 *t = self;
-    const keys *k = &t->config;
+    const t5_keys *k = &t->config;
     vn_scope top = *root;
     top.init = VN_LAYER_INIT_SMALL;
     vn_node *ids = vn_scope_input(root, "input_ids");

@@ -10,22 +10,22 @@
 static const char net_name[] = "text";
 
 /* By the names of the config's keys. */
-typedef struct keys {
+typedef struct text_encoder_keys {
     int64_t vocab_size, width, layers, heads, max_length, pad_token_id;
     double dropout;
-} keys;
+} text_encoder_keys;
 
-static const keys defaults = {.vocab_size = 259,
-                              .width = 128,
-                              .layers = 4,
-                              .heads = 4,
-                              .max_length = 64,
-                              .pad_token_id = 256};
+static const text_encoder_keys defaults = {.vocab_size = 259,
+                                           .width = 128,
+                                           .layers = 4,
+                                           .heads = 4,
+                                           .max_length = 64,
+                                           .pad_token_id = 256};
 
 #define NORM_EPS 1e-5
 #define HIDDEN   4 /* width of the hidden layer over that of a token */
 
-#define KEY(kind, member) VN_CONFIG_KEY(keys, kind, member)
+#define KEY(kind, member) VN_CONFIG_KEY(text_encoder_keys, kind, member)
 /* clang-format off */
 static const vn_field fields[] = {
     /* kind, key             null   min max    choices null is */
@@ -39,7 +39,7 @@ static const vn_field fields[] = {
 };
 /* clang-format on */
 
-static vn_status check(const keys *k, vn_err *err) {
+static vn_status check(const text_encoder_keys *k, vn_err *err) {
     if (k->width % k->heads)
         return vn_fail(err, VN_BAD_FILE, "%s: width %lld does not divide into %lld heads", net_name,
                        (long long)k->width, (long long)k->heads);
@@ -50,7 +50,7 @@ static vn_status check(const keys *k, vn_err *err) {
 }
 
 static vn_status open_text(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
-    keys *k = vn_calloc(1, sizeof *k);
+    text_encoder_keys *k = vn_calloc(1, sizeof *k);
     if (!k) return vn_no_memory(err);
     *k = defaults;
     vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), k, err);
@@ -73,7 +73,7 @@ static vn_status open_text(const json_t *config, void **self, vn_net_io *io, vn_
 }
 
 /* [N,T]: 0 where a token fills up, else 1. */
-static vn_node *seen_of(const vn_scope *s, const keys *k, vn_node *ids) {
+static vn_node *seen_of(const vn_scope *s, const text_encoder_keys *k, vn_node *ids) {
     float *table = vn_alloc((size_t)k->vocab_size, sizeof *table);
     if (!table) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
     for (int64_t i = 0; i < k->vocab_size; i++) table[i] = (float)(i != k->pad_token_id);
@@ -82,7 +82,7 @@ static vn_node *seen_of(const vn_scope *s, const keys *k, vn_node *ids) {
     return seen;
 }
 
-static vn_node *block(const vn_scope *s, const keys *k, vn_node *x, vn_node *bias) {
+static vn_node *block(const vn_scope *s, const text_encoder_keys *k, vn_node *x, vn_node *bias) {
     const int64_t head = k->width / k->heads;
     const vn_attention_options how = {
         .heads = (int)k->heads, .scale = 1 / sqrt((double)head), .has_bias = true, .bias = bias};
@@ -110,7 +110,7 @@ static vn_node *mean_of(const vn_scope *s, vn_node *x, vn_node *seen) {
 }
 
 static void build(const void *self, const vn_scope *root) {
-    const keys *k = self;
+    const text_encoder_keys *k = self;
     vn_scope s = *root;
     s.init = VN_LAYER_INIT_SMALL;
     vn_node *ids = vn_scope_input(&s, "input_ids"), *seen = seen_of(&s, k, ids);

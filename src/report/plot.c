@@ -10,28 +10,28 @@ enum { WIDE = 400, HIGH = 280, LEFT = 52, RIGHT = 14, TOP = 10, BOTTOM = 44, MAX
 /* beyond this ratio an axis of positive numbers is logarithmic */
 static const double far_apart = 30;
 
-typedef struct axis {
+typedef struct plot_axis {
     double low, high; /* of the value, or of its logarithm */
     bool logarithmic;
     double from, to; /* of the drawing */
     double tick[MAX_TICKS];
     size_t ticks;
-} axis;
+} plot_axis;
 
-static double place(const axis *a, double value) {
+static double place(const plot_axis *a, double value) {
     const double at = a->logarithmic ? log(value) : value;
     return a->from + (at - a->low) / (a->high - a->low) * (a->to - a->from);
 }
 
 /* ---- axes ------------------------------------------------------------------------------------ */
 
-static void add_tick(axis *a, double value) {
+static void add_tick(plot_axis *a, double value) {
     const double at = a->logarithmic ? log(value) : value, slack = 1e-9 * (a->high - a->low);
     if (a->ticks < MAX_TICKS && at >= a->low - slack && at <= a->high + slack)
         a->tick[a->ticks++] = value;
 }
 
-static void add_ticks(axis *a, int wanted) {
+static void add_ticks(plot_axis *a, int wanted) {
     if (a->logarithmic) {
         static const double digits[] = {1, 2, 5};
         const bool few = a->high - a->low > 3 * log(10.0);
@@ -58,8 +58,8 @@ static void widen(double value, double *low, double *high) {
 }
 
 /* From the least number to the largest, and a little more. */
-static axis make_axis(double low, double high, double from, double to, int wanted, bool far) {
-    axis a = {.from = from, .to = to, .logarithmic = far && low > 0 && high > far_apart * low};
+static plot_axis make_axis(double low, double high, double from, double to, int wanted, bool far) {
+    plot_axis a = {.from = from, .to = to, .logarithmic = far && low > 0 && high > far_apart * low};
     if (low > high) low = 0, high = 1;
     a.low = a.logarithmic ? log(low) : low;
     a.high = a.logarithmic ? log(high) : high;
@@ -80,7 +80,7 @@ static bool is_point(const vn_series *s, size_t i) {
     return isfinite(s->x[i]) && isfinite(s->y[i]);
 }
 
-static void find_axes(const vn_plot *p, axis *x, axis *y) {
+static void find_axes(const vn_plot *p, plot_axis *x, plot_axis *y) {
     double left = HUGE_VAL, right = -HUGE_VAL, low = HUGE_VAL, high = -HUGE_VAL;
     for (size_t k = 0; k < p->count; k++) {
         const vn_series *s = &p->series[k];
@@ -96,7 +96,7 @@ static void find_axes(const vn_plot *p, axis *x, axis *y) {
     *y = make_axis(low, high, HIGH - BOTTOM, TOP, 5, true);
 }
 
-static void write_axes(FILE *to, const vn_plot *p, const axis *x, const axis *y) {
+static void write_axes(FILE *to, const vn_plot *p, const plot_axis *x, const plot_axis *y) {
     char text[32];
     for (size_t i = 0; i < y->ticks; i++) {
         const double at = place(y, y->tick[i]);
@@ -139,7 +139,7 @@ static void write_mark(FILE *to, size_t shape, double x, double y) {
     }
 }
 
-static void write_curve(FILE *to, const vn_series *s, const axis *x, const axis *y) {
+static void write_curve(FILE *to, const vn_series *s, const plot_axis *x, const plot_axis *y) {
     size_t drawn = 0;
     fputs("<path class=\"curve\" d=\"", to);
     for (size_t i = 0; i < s->count; i++)
@@ -149,8 +149,8 @@ static void write_curve(FILE *to, const vn_series *s, const axis *x, const axis 
     fputs(drawn ? "\"/>\n" : "M0 0\"/>\n", to);
 }
 
-static void write_point(FILE *to, const vn_plot *p, size_t k, size_t i, const axis *x,
-                        const axis *y) {
+static void write_point(FILE *to, const vn_plot *p, size_t k, size_t i, const plot_axis *x,
+                        const plot_axis *y) {
     const vn_series *s = &p->series[k];
     const double at_x = place(x, s->x[i]), at_y = place(y, s->y[i]);
     char value[3][32];
@@ -182,7 +182,8 @@ static void write_point(FILE *to, const vn_plot *p, size_t k, size_t i, const ax
     fputs("</text>\n", to);
 }
 
-static void write_series(FILE *to, const vn_plot *p, size_t k, const axis *x, const axis *y) {
+static void write_series(FILE *to, const vn_plot *p, size_t k, const plot_axis *x,
+                         const plot_axis *y) {
     const vn_series *s = &p->series[k];
     fprintf(to, "<g class=\"s%zu\">\n", k);
     if (!p->dots) write_curve(to, s, x, y);
@@ -191,7 +192,7 @@ static void write_series(FILE *to, const vn_plot *p, size_t k, const axis *x, co
     fputs("</g>\n", to);
 }
 
-static void write_front(FILE *to, const vn_plot *p, const axis *x, const axis *y) {
+static void write_front(FILE *to, const vn_plot *p, const plot_axis *x, const plot_axis *y) {
     if (p->front < 2) return;
     fputs("<path class=\"front\" d=\"", to);
     for (size_t i = 0; i < p->front; i++)
@@ -223,7 +224,7 @@ static void write_legend(FILE *to, const vn_plot *p) {
 
 void vn_plot_write(FILE *to, const vn_plot *given) {
     vn_plot p = *given;
-    axis x, y;
+    plot_axis x, y;
     if (p.count > VN_PLOT_SERIES) p.count = VN_PLOT_SERIES;
     find_axes(&p, &x, &y);
     fputs("<figure class=\"plot\"><figcaption>", to);

@@ -213,13 +213,13 @@ static vn_status put_pictures(FILE *to, const vn_sweep_page *page, vn_err *err) 
 /* ---- the table ------------------------------------------------------------------------------- */
 
 /* A row's place: more samples first, then the better. */
-typedef struct ranked {
+typedef struct table_line {
     const vn_point_result *result;
     double value;
-} ranked;
+} table_line;
 
 static int compare(const void *a, const void *b) {
-    const ranked *x = a, *y = b;
+    const table_line *x = a, *y = b;
     if (x->result->count != y->result->count) return x->result->count > y->result->count ? -1 : 1;
     if (x->value != y->value) return x->value < y->value ? -1 : 1;
     return x->result < y->result ? -1 : x->result > y->result;
@@ -260,10 +260,10 @@ static void put_row(FILE *to, const vn_sweep_view *v, const vn_point_result *r) 
 
 static vn_status put_table(FILE *to, vn_sweep_view *v, vn_err *err) {
     const vn_sweep_folder *s = v->page->sweep;
-    ranked *rows = vn_arena_alloc(&v->arena, (s->count + 1) * sizeof *rows);
+    table_line *rows = vn_arena_alloc(&v->arena, (s->count + 1) * sizeof *rows);
     if (!rows) return vn_no_memory(err);
     for (size_t i = 0; i < s->count; i++)
-        rows[i] = (ranked){&s->result[i], rank_value(&s->result[i], v->page->objective)};
+        rows[i] = (table_line){&s->result[i], rank_value(&s->result[i], v->page->objective)};
     qsort(rows, s->count, sizeof *rows, compare);
     fputs("<h2>All points</h2>\n<div class=\"wide\"><table>\n<tr><th>point</th><th>samples</th>",
           to);

@@ -112,11 +112,11 @@ static double part_value(const vn_point *p, int part) {
 /* ---- series ---------------------------------------------------------------------------------- */
 
 /* One combination of all but the axis. */
-typedef struct group {
+typedef struct series_points {
     const vn_point_result **point;
     size_t count;
     double best; /* of the objective, less being better */
-} group;
+} series_points;
 
 static bool same_group(const vn_point *a, const vn_point *b, int axis) {
     for (int part = GUIDE; part <= GUIDANCE; part++)
@@ -137,7 +137,7 @@ static int by_axis_guidance(const void *a, const void *b) {
 }
 
 static int by_best(const void *a, const void *b) {
-    const group *x = a, *y = b;
+    const series_points *x = a, *y = b;
     return (x->best > y->best) - (x->best < y->best);
 }
 
@@ -149,8 +149,8 @@ static double turned(const vn_sweep_view *v, const vn_point_result *r) {
 }
 
 /* The groups, the best first where there are more than a plot shows; NULL: memory. */
-static group *find_groups(vn_sweep_view *v, int axis, size_t *count) {
-    group *all = vn_arena_alloc(&v->arena, (v->points + 1) * sizeof *all);
+static series_points *find_groups(vn_sweep_view *v, int axis, size_t *count) {
+    series_points *all = vn_arena_alloc(&v->arena, (v->points + 1) * sizeof *all);
     *count = 0;
     for (size_t i = 0; all && i < v->points; i++) {
         size_t k = 0;
@@ -196,8 +196,8 @@ static const char *group_name(vn_sweep_view *v, const vn_point *p, int axis) {
 }
 
 /* x_key NULL: the axis. */
-static bool fill(vn_sweep_view *v, const group *g, int axis, const char *x_key, const char *y_key,
-                 bool labels, vn_series *out) {
+static bool fill(vn_sweep_view *v, const series_points *g, int axis, const char *x_key,
+                 const char *y_key, bool labels, vn_series *out) {
     double *x = vn_arena_alloc(&v->arena, 4 * g->count * sizeof *x), *y = x ? x + g->count : NULL;
     const char **label = vn_arena_alloc(&v->arena, g->count * sizeof *label);
     double ignored;
@@ -226,7 +226,7 @@ static bool fill(vn_sweep_view *v, const group *g, int axis, const char *x_key, 
 static bool fill_plot(vn_sweep_view *v, const char *x_key, const char *y_key, vn_plot *out) {
     const int axis = axis_part(v);
     size_t groups;
-    const group *g = find_groups(v, axis, &groups);
+    const series_points *g = find_groups(v, axis, &groups);
     const size_t shown = groups < VN_PLOT_SERIES ? groups : VN_PLOT_SERIES;
     vn_series *series = g ? vn_arena_alloc(&v->arena, (shown + 1) * sizeof *series) : NULL;
     char *note = vn_arena_alloc(&v->arena, MAX_NAME);

@@ -154,19 +154,19 @@ vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *va
 /* ---- writing --------------------------------------------------------------------------------- */
 
 /* A tensor: a weight of an array. They are made in `scratch` one at a time. */
-typedef struct piece {
+typedef struct stored_weight {
     const vn_weight_array *array;
     const vn_weight *weight;
-} piece;
+} stored_weight;
 
 typedef struct repacker {
-    piece *piece; /* [tensors] */
+    stored_weight *tensor; /* [tensors] */
     float *scratch;
 } repacker;
 
 static const void *repack(void *user, size_t i) {
     const repacker *r = user;
-    const piece *p = &r->piece[i];
+    const stored_weight *p = &r->tensor[i];
     vn_weight_to_file(p->weight, p->array->values + p->weight->offset, r->scratch);
     return r->scratch;
 }
@@ -183,7 +183,7 @@ static vn_status describe(const repacker *r, const vn_weight_array *arrays, size
             if (!name) return vn_no_memory(err);
             snprintf(name, size, "%s%s", arrays[k].prefix, weight->name);
             tensors[n] = (vn_array){.name = name, .dtype = VN_F32, .shape = weight->file};
-            r->piece[n] = (piece){&arrays[k], weight};
+            r->tensor[n] = (stored_weight){&arrays[k], weight};
         }
     return VN_OK;
 }
@@ -193,16 +193,16 @@ vn_status vn_store_save_arrays(const char *path, const vn_weight_array *arrays, 
     size_t total = 0;
     for (size_t i = 0; i < array_count; i++) total += vn_weights_count(arrays[i].weights);
     vn_arena names = {0};
-    repacker r = {vn_alloc(total, sizeof *r.piece),
+    repacker r = {vn_alloc(total, sizeof *r.tensor),
                   vn_alloc(largest_of(arrays, array_count), sizeof(float))};
     vn_array *tensors = vn_alloc(total, sizeof *tensors);
-    vn_status status = r.piece && r.scratch && tensors
+    vn_status status = r.tensor && r.scratch && tensors
                            ? describe(&r, arrays, array_count, tensors, &names, err)
                            : vn_no_memory(err);
     if (!status) status = vn_safetensors_stream(path, tensors, total, metadata, repack, &r, err);
     vn_arena_free(&names);
     vn_free(tensors);
-    vn_free(r.piece);
+    vn_free(r.tensor);
     vn_free(r.scratch);
     return status;
 }

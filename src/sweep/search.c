@@ -98,13 +98,13 @@ static vn_status measure(vn_sweep_folder *s, const vn_sweep_search *how, const v
 /* ---- the search ------------------------------------------------------------------------------ */
 
 /* A point of the rung and its objective, less being better. */
-typedef struct ranked {
+typedef struct rung_point {
     size_t point;
     double value;
-} ranked;
+} rung_point;
 
 static int compare(const void *a, const void *b) {
-    const ranked *x = a, *y = b;
+    const rung_point *x = a, *y = b;
     if (x->value != y->value) return x->value < y->value ? -1 : 1;
     return x->point < y->point ? -1 : x->point > y->point;
 }
@@ -117,7 +117,7 @@ static double rank_value(const vn_point_result *r, const char *objective) {
 
 /* What is left to be done after this rung is estimated from the points that are in it. */
 static void count_work(const vn_sweep_folder *s, const vn_sweep_search *how, const rungs *r,
-                       size_t rung, const ranked *points, vn_sweep_state *state) {
+                       size_t rung, const rung_point *points, vn_sweep_state *state) {
     double one = 0;
     for (size_t i = 0; i < r->points[rung]; i++) {
         const vn_point p = vn_grid_point(&how->grid, points[i].point);
@@ -130,7 +130,7 @@ static void count_work(const vn_sweep_folder *s, const vn_sweep_search *how, con
 }
 
 static vn_status run_rung(vn_sweep_folder *s, const vn_sweep_search *how, const rungs *r,
-                          size_t rung, ranked *points, vn_sweep_state *state, vn_err *err) {
+                          size_t rung, rung_point *points, vn_sweep_state *state, vn_err *err) {
     const int64_t samples = r->samples[rung];
     state->work_all = state->work_done;
     count_work(s, how, r, rung, points, state);
@@ -150,11 +150,11 @@ static vn_status run_rung(vn_sweep_folder *s, const vn_sweep_search *how, const 
 vn_status vn_sweep_run(vn_sweep_folder *s, const vn_sweep_search *how, vn_err *err) {
     const rungs r = find_rungs(how);
     const size_t count = vn_grid_points(&how->grid);
-    ranked *points = vn_alloc(count, sizeof *points);
+    rung_point *points = vn_alloc(count, sizeof *points);
     if (!points) return vn_no_memory(err);
     vn_sweep_state state = {0};
     vn_status status = VN_OK;
-    for (size_t i = 0; i < count; i++) points[i] = (ranked){i, 0};
+    for (size_t i = 0; i < count; i++) points[i] = (rung_point){i, 0};
     for (size_t i = 0; i < r.count; i++) state.total += r.points[i];
     for (size_t i = 0; !status && i < r.count; i++)
         status = run_rung(s, how, &r, i, points, &state, err);

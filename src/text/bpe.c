@@ -123,7 +123,7 @@ static vn_status read_vocabulary(vn_text *t, const json_t *vocab, vn_err *err) {
     json_object_foreach((json_t *)vocab, text, id) {
         const json_int_t n = json_is_integer(id) ? json_integer_value(id) : -1;
         t->vocabulary.sorted[i++] =
-            (vn_entry){text, strlen(text), n < 0 || n > INT32_MAX ? -1 : (int32_t)n};
+            (vn_vocabulary_entry){text, strlen(text), n < 0 || n > INT32_MAX ? -1 : (int32_t)n};
     }
     return vn_vocabulary_close_list(&t->vocabulary, err);
 }

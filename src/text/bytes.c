@@ -18,7 +18,7 @@ static vn_status name_tokens(vn_text *t, vn_err *err) {
         char *name = names + 8 * (i & 255);
         const char *text = i < 256 ? name : special[i - 256];
         if (i < 256) snprintf(name, 8, i > 0x20 && i < 0x7F ? "%c" : "<%02X>", (int)i);
-        t->vocabulary.sorted[i] = (vn_entry){text, strlen(text), i};
+        t->vocabulary.sorted[i] = (vn_vocabulary_entry){text, strlen(text), i};
     }
     return vn_vocabulary_close_list(&t->vocabulary, err);
 }

@@ -127,14 +127,14 @@ void vn_text_steps_close(vn_text_steps *steps);
 
 #define VN_TEXT_MAX_TOKENS (1 << 22) /* ids are below */
 
-typedef struct vn_entry {
+typedef struct vn_vocabulary_entry {
     const char *text; /* owned by the JSON */
     size_t size;
     int32_t id;
-} vn_entry;
+} vn_vocabulary_entry;
 
 typedef struct vn_vocabulary {
-    vn_entry *sorted; /* [count] by their bytes, then by id */
+    vn_vocabulary_entry *sorted; /* [count] by their bytes, then by id */
     size_t count, longest;
     const char **by_id; /* [size]; NULL in gaps */
     int32_t size;

@@ -26,7 +26,7 @@ static vn_status take_piece(vn_text *t, const json_t *json, size_t i, vn_err *er
     if (!text || json_array_size(json) != 2 ||
         !vn_json_number(json_array_get(json, 1), &u->score[i]) || isnan(u->score[i]))
         return vn_fail(err, VN_BAD_FILE, "entry %zu of vocab is not a token and its score", i);
-    t->vocabulary.sorted[i] = (vn_entry){text, strlen(text), (int32_t)i};
+    t->vocabulary.sorted[i] = (vn_vocabulary_entry){text, strlen(text), (int32_t)i};
     return VN_OK;
 }
 
@@ -71,22 +71,22 @@ static void close_unigram(vn_text *t) {
 /* ---- the best path --------------------------------------------------------------------------- */
 
 /* The best way to the bytes before a place. */
-typedef struct place {
+typedef struct best_path {
     double score;
     int64_t from; /* where its last token begins; -1: no way yet */
     size_t next;  /* on the best path of all: where the next token ends */
     int32_t id;   /* of the last token */
-} place;
+} best_path;
 
-static void offer(place *p, double score, size_t from, int32_t id) {
+static void offer(best_path *p, double score, size_t from, int32_t id) {
     if (p->from >= 0 && score <= p->score) return;
-    *p = (place){score, (int64_t)from, 0, id};
+    *p = (best_path){score, (int64_t)from, 0, id};
 }
 
 /* way [size + 1]; false: a character is unknown, and there is no token for that. */
-static bool find_best(const vn_text *t, const char *text, size_t size, place *way) {
+static bool find_best(const vn_text *t, const char *text, size_t size, best_path *way) {
     const unigram *u = t->self;
-    for (size_t i = 0; i <= size; i++) way[i] = (place){.from = -1};
+    for (size_t i = 0; i <= size; i++) way[i] = (best_path){.from = -1};
     for (const char *at = text, *from = at; at < text + size; from = at) {
         const size_t begin = (size_t)(from - text);
         vn_utf8_next(&at);
@@ -125,7 +125,7 @@ static void add_unknown(const vn_text *t, const char *text, size_t size, vn_ids 
     vn_ids_add(out, known >= 0 ? known : u->unknown);
 }
 
-static void add_path(const vn_text *t, const char *text, size_t size, place *way, vn_ids *out) {
+static void add_path(const vn_text *t, const char *text, size_t size, best_path *way, vn_ids *out) {
     const unigram *u = t->self;
     for (size_t at = size, from; at > 0; at = from) {
         from = (size_t)way[at].from;
@@ -143,7 +143,7 @@ static void add_path(const vn_text *t, const char *text, size_t size, place *way
 }
 
 static vn_status run_unigram(vn_text *t, const char *text, size_t size, vn_ids *out, vn_err *err) {
-    place *way = vn_alloc(size + 1, sizeof *way);
+    best_path *way = vn_alloc(size + 1, sizeof *way);
     if (!way) return vn_no_memory(err);
     const bool known = find_best(t, text, size, way);
     if (known) add_path(t, text, size, way, out);

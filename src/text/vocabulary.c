@@ -20,14 +20,14 @@ static int compare_bytes(const char *a, size_t a_size, const char *b, size_t b_s
 }
 
 static int compare(const void *a, const void *b) {
-    const vn_entry *x = a, *y = b;
+    const vn_vocabulary_entry *x = a, *y = b;
     const int order = compare_bytes(x->text, x->size, y->text, y->size);
     return order ? order : (x->id > y->id) - (x->id < y->id);
 }
 
 vn_status vn_vocabulary_close_list(vn_vocabulary *v, vn_err *err) {
     for (size_t i = 0; i < v->count; i++) {
-        const vn_entry *e = &v->sorted[i];
+        const vn_vocabulary_entry *e = &v->sorted[i];
         if (e->id < 0 || e->id >= VN_TEXT_MAX_TOKENS)
             return vn_fail(err, VN_BAD_FILE, "the token '%.40s' has an id outside of [0, %d]",
                            e->text, VN_TEXT_MAX_TOKENS - 1);
@@ -37,7 +37,7 @@ vn_status vn_vocabulary_close_list(vn_vocabulary *v, vn_err *err) {
     v->by_id = vn_calloc((size_t)v->size, sizeof *v->by_id);
     if (!v->by_id) return vn_no_memory(err);
     for (size_t i = 0; i < v->count; i++) {
-        const vn_entry *e = &v->sorted[i];
+        const vn_vocabulary_entry *e = &v->sorted[i];
         if (v->by_id[e->id])
             return vn_fail(err, VN_BAD_FILE, "the tokens '%.40s' and '%.40s' have one id, %d",
                            v->by_id[e->id], e->text, (int)e->id);
@@ -57,19 +57,19 @@ int32_t vn_vocabulary_find(const vn_vocabulary *v, const char *text, size_t size
     size_t low = 0, high = v->count; /* the first one behind these letters is in [low, high] */
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
-        const vn_entry *e = &v->sorted[middle];
+        const vn_vocabulary_entry *e = &v->sorted[middle];
         if (compare_bytes(e->text, e->size, text, size) <= 0)
             low = middle + 1;
         else
             high = middle;
     }
     if (low == 0) return -1;
-    const vn_entry *e = &v->sorted[low - 1];
+    const vn_vocabulary_entry *e = &v->sorted[low - 1];
     return e->size == size && !memcmp(e->text, text, size) ? e->id : -1;
 }
 
 /* The byte at a depth; -1 behind the end, which comes before all bytes. */
-static int byte_at(const vn_entry *e, size_t depth) {
+static int byte_at(const vn_vocabulary_entry *e, size_t depth) {
     return depth < e->size ? (unsigned char)e->text[depth] : -1;
 }
 

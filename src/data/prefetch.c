@@ -1,4 +1,4 @@
-/* feed.c - pictures decoded ahead by background threads.
+/* prefetch.c - pictures decoded ahead by background threads.
  *
  * A ring of slots holds the pictures at positions [tail, tail + slots). Workers claim positions in
  * order at `head`, the caller takes them in order at `tail`. Asking for any other position empties
@@ -24,8 +24,8 @@ typedef struct slot {
     vn_err err;
 } slot;
 
-struct vn_feed {
-    vn_feed_options options;
+struct vn_prefetch {
+    vn_prefetch_options options;
     pthread_mutex_t lock;
     pthread_cond_t work;  /* a slot became free, or stop */
     pthread_cond_t ready; /* a slot became ready or failed, or a worker became idle */
@@ -48,14 +48,14 @@ struct vn_feed {
 
 /* ---- workers --------------------------------------------------------------------------------- */
 
-static bool cache_get(const vn_feed *f, int64_t index, uint8_t *pixels) {
+static bool cache_get(const vn_prefetch *f, int64_t index, uint8_t *pixels) {
     const size_t size = f->options.sample_bytes;
     if (!f->cache || !f->cached[index]) return false;
     memcpy(pixels, f->cache + (size_t)index * size, size);
     return true;
 }
 
-static void cache_put(vn_feed *f, int64_t index, const uint8_t *pixels) {
+static void cache_put(vn_prefetch *f, int64_t index, const uint8_t *pixels) {
     const size_t size = f->options.sample_bytes;
     if (!f->cache || f->cached[index]) return;
     memcpy(f->cache + (size_t)index * size, pixels, size);
@@ -63,7 +63,7 @@ static void cache_put(vn_feed *f, int64_t index, const uint8_t *pixels) {
 }
 
 /* The picture s->index into the slot. The lock is held on entry and return, not while decoding. */
-static vn_status fill(vn_feed *f, slot *s) {
+static vn_status fill(vn_prefetch *f, slot *s) {
     if (cache_get(f, s->index, s->pixels)) return VN_OK;
     pthread_mutex_unlock(&f->lock);
     const vn_status status = vn_folder_decode(f->options.folder, s->index, s->pixels, &s->err);
@@ -74,12 +74,12 @@ static vn_status fill(vn_feed *f, slot *s) {
 
 /* Whether another may stand in for the picture that failed with this status: it is its own fault,
  * and not the whole folder's, which may have been taken away. */
-static bool may_skip(const vn_feed *f, vn_status status) {
+static bool may_skip(const vn_prefetch *f, vn_status status) {
     return f->options.skip_bad && vn_is_files_fault(status) &&
            vn_folder_is_there(f->options.folder);
 }
 
-static vn_status add_report(vn_feed *f, const slot *s) {
+static vn_status add_report(vn_prefetch *f, const slot *s) {
     if (f->reported_count == f->reported_capacity) {
         const size_t capacity = f->reported_capacity > 0 ? 2 * f->reported_capacity : 8;
         vn_spoilt *grown = vn_realloc(f->reported, capacity, sizeof *grown);
@@ -94,7 +94,7 @@ static vn_status add_report(vn_feed *f, const slot *s) {
 
 /* The picture s->index or, where that cannot be read and may be skipped, the first after it in its
  * part that can. Which one that is depends on the files alone, not on what has been read before. */
-static vn_status fill_or_stand_in(vn_feed *f, slot *s) {
+static vn_status fill_or_stand_in(vn_prefetch *f, slot *s) {
     const int64_t first = s->index;
     const vn_data_part part = f->part;
     for (;;) {
@@ -114,7 +114,7 @@ static vn_status fill_or_stand_in(vn_feed *f, slot *s) {
 
 /* Makes the picture at the next position. The lock is held on entry and return, not while
  * decoding. */
-static void work_once(vn_feed *f) {
+static void work_once(vn_prefetch *f) {
     const uint64_t position = f->head++;
     slot *s = &f->slots[position % f->slot_count];
     s->state = SLOT_BUSY;
@@ -126,7 +126,7 @@ static void work_once(vn_feed *f) {
 }
 
 static void *worker(void *argument) {
-    vn_feed *f = argument;
+    vn_prefetch *f = argument;
     pthread_mutex_lock(&f->lock);
     while (!f->stop) {
         if (f->paused || f->head - f->tail >= f->slot_count)
@@ -141,7 +141,7 @@ static void *worker(void *argument) {
 /* ---- opening and closing --------------------------------------------------------------------- */
 
 /* Signals are the program's business: its own thread gets them. */
-static vn_status start_threads(vn_feed *f, vn_err *err) {
+static vn_status start_threads(vn_prefetch *f, vn_err *err) {
     const int wanted = f->options.threads < MAX_THREADS ? f->options.threads : MAX_THREADS;
     sigset_t all, old;
     sigfillset(&all);
@@ -156,7 +156,7 @@ static vn_status start_threads(vn_feed *f, vn_err *err) {
         "no thread can be started to decode pictures: out of memory, or too many threads");
 }
 
-static vn_status make_ring(vn_feed *f, vn_err *err) {
+static vn_status make_ring(vn_prefetch *f, vn_err *err) {
     const size_t size = f->options.sample_bytes, fit = f->options.memory / size,
                  count = (size_t)f->options.count;
     const size_t least = (size_t)f->options.threads + 1;
@@ -182,15 +182,15 @@ static vn_status make_ring(vn_feed *f, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status make_locks(vn_feed *f, vn_err *err) {
+static vn_status make_locks(vn_prefetch *f, vn_err *err) {
     f->have_lock = pthread_mutex_init(&f->lock, NULL) == 0;
     f->have_work = pthread_cond_init(&f->work, NULL) == 0;
     f->have_ready = pthread_cond_init(&f->ready, NULL) == 0;
     return f->have_lock && f->have_work && f->have_ready ? VN_OK : vn_no_memory(err);
 }
 
-vn_status vn_feed_open(const vn_feed_options *options, vn_feed **out, vn_err *err) {
-    vn_feed *f = vn_calloc(1, sizeof *f);
+vn_status vn_prefetch_open(const vn_prefetch_options *options, vn_prefetch **out, vn_err *err) {
+    vn_prefetch *f = vn_calloc(1, sizeof *f);
     *out = NULL;
     if (!f) return vn_no_memory(err);
     f->options = *options;
@@ -198,13 +198,13 @@ vn_status vn_feed_open(const vn_feed_options *options, vn_feed **out, vn_err *er
     vn_status status = make_locks(f, err);
     if (!status) status = make_ring(f, err);
     if (!status) status = start_threads(f, err);
-    if (status) vn_feed_close(&f);
+    if (status) vn_prefetch_close(&f);
     *out = f;
     return status;
 }
 
-void vn_feed_close(vn_feed **feed) {
-    vn_feed *f = *feed;
+void vn_prefetch_close(vn_prefetch **feed) {
+    vn_prefetch *f = *feed;
     if (!f) return;
     if (f->thread_count > 0) {
         pthread_mutex_lock(&f->lock);
@@ -226,7 +226,7 @@ void vn_feed_close(vn_feed **feed) {
     *feed = NULL;
 }
 
-size_t vn_feed_bytes(const vn_feed *feed) {
+size_t vn_prefetch_bytes(const vn_prefetch *feed) {
     const size_t kept = feed->cache ? (size_t)feed->options.count : 0;
     return (feed->slot_count + kept) * feed->options.sample_bytes;
 }
@@ -235,7 +235,7 @@ size_t vn_feed_bytes(const vn_feed *feed) {
 
 /* Empties the ring and starts at a position; waits for pictures that are being decoded into it. The
  * lock is held. */
-static void seek(vn_feed *f, vn_data_part part, uint64_t position) {
+static void seek(vn_prefetch *f, vn_data_part part, uint64_t position) {
     f->paused = true;
     while (f->busy > 0) pthread_cond_wait(&f->ready, &f->lock);
     for (size_t i = 0; i < f->slot_count; i++) f->slots[i].state = SLOT_EMPTY;
@@ -245,7 +245,7 @@ static void seek(vn_feed *f, vn_data_part part, uint64_t position) {
     pthread_cond_broadcast(&f->work);
 }
 
-bool vn_feed_spoilt(vn_feed *feed, vn_spoilt *out) {
+bool vn_prefetch_spoilt(vn_prefetch *feed, vn_spoilt *out) {
     pthread_mutex_lock(&feed->lock);
     const bool any = feed->reported_count > 0;
     if (any) *out = feed->reported[--feed->reported_count];
@@ -253,8 +253,8 @@ bool vn_feed_spoilt(vn_feed *feed, vn_spoilt *out) {
     return any;
 }
 
-vn_status vn_feed_take(vn_feed *feed, vn_data_part part, uint64_t position, const uint8_t **pixels,
-                       int64_t *index, vn_err *err) {
+vn_status vn_prefetch_take(vn_prefetch *feed, vn_data_part part, uint64_t position,
+                           const uint8_t **pixels, int64_t *index, vn_err *err) {
     pthread_mutex_lock(&feed->lock);
     if (feed->paused || feed->part != part || feed->tail != position) seek(feed, part, position);
     slot *s = &feed->slots[position % feed->slot_count];
@@ -268,7 +268,7 @@ vn_status vn_feed_take(vn_feed *feed, vn_data_part part, uint64_t position, cons
     return status;
 }
 
-void vn_feed_done(vn_feed *feed) {
+void vn_prefetch_done(vn_prefetch *feed) {
     pthread_mutex_lock(&feed->lock);
     feed->slots[feed->tail % feed->slot_count].state = SLOT_EMPTY;
     feed->tail++;
