@@ -3,9 +3,9 @@
  *
  * Opening lists all files and reads every header, so that a wrong size or a file that is no picture
  * is told at once and not an hour into training; pixels are decoded when they are needed, by
- * prefetch.c's threads. Classes are the sorted names of the folders. What else lies there is counted by
- * kind and told (listing.h). Pictures of many sizes become squares of CHOSEN_SIDE unless a size is
- * asked for. */
+ * prefetch.c's threads. Classes are the sorted names of the folders. What else lies there is
+ * counted by kind and told (listing.h). Pictures of many sizes become squares of CHOSEN_SIDE unless
+ * a size is asked for. */
 #include "data/folder.h"
 
 #include <string.h>
