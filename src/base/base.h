@@ -111,7 +111,8 @@ typedef enum vn_stream {
     VN_STREAM_PROBE,     /* random vectors of trace estimates */
     VN_STREAM_DIRECTION, /* random directions: sliced losses and distances, projections */
     VN_STREAM_RESAMPLE,  /* bootstrap and subsets of metrics */
-    VN_STREAM_RESTORE    /* draws of restoration rules */
+    VN_STREAM_RESTORE,   /* draws of restoration rules */
+    VN_STREAM_CAPTION    /* which of a sample's captions */
 } vn_stream;
 
 void vn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);

@@ -36,6 +36,7 @@ const size_t vn_data_row_count = VN_COUNT(vn_data_rows);
 
 struct vn_data {
     vn_data_info info;
+    vn_caption_info captions;
     vn_source source;
     vn_order order;
     vn_prefetch *feed; /* folders */
@@ -99,6 +100,18 @@ static vn_status refuse_unknown(const char *source, vn_err *err) {
                    source);
 }
 
+/* options->captions, which is not "none". */
+static vn_status check_captions(const vn_data_options *o, bool folder, const char *source,
+                                vn_err *err) {
+    vn_choice choice;
+    const vn_status status = vn_choice_parse(o->captions, &vn_caption_table, &choice, err);
+    if (status) return status;
+    if (folder) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "captions=%s has no effect on %s: only folders of pictures have them",
+                   o->captions, source);
+}
+
 /* row NULL: samples of a program's own. */
 static vn_status check_options(const vn_data_options *o, const vn_data_row *row, const char *source,
                                vn_err *err) {
@@ -115,6 +128,10 @@ static vn_status check_options(const vn_data_options *o, const vn_data_row *row,
     if (!folder && o->grey)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "grey has no effect on %s: only folders of pictures are converted", source);
+    if (o->captions && strcmp(o->captions, "none") != 0) {
+        const vn_status status = check_captions(o, folder, source, err);
+        if (status) return status;
+    }
     if (!row && o->skip_bad)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "`skip_bad` has no effect on %s: only files are passed over", source);
@@ -198,7 +215,7 @@ static vn_status open_feed(vn_data *d, const vn_data_options *options, vn_err *e
                                       .skip_bad = options->skip_bad};
     const vn_status status = vn_prefetch_open(&feed, &d->feed, err);
     if (status) return status;
-    d->info.memory = vn_prefetch_bytes(d->feed) + (size_t)threads * work;
+    d->info.memory += vn_prefetch_bytes(d->feed) + (size_t)threads * work;
     return VN_OK;
 }
 
@@ -219,7 +236,8 @@ static vn_status fill_info(vn_data *d, const char *kind, const vn_watch *watch, 
                              .held = d->order.held,
                              .deviation = spread,
                              .brings_noise = s->brings_noise,
-                             .memory = (s->rows ? 0 : numbers) *
+                             .memory = (s->captions ? vn_captions_bytes(s->captions) : 0) +
+                                       (s->rows || s->folder ? 0 : numbers) *
                                            (s->points ? sizeof *s->points : sizeof *s->pixels) +
                                        (s->noise ? numbers : 0) * sizeof *s->noise,
                              .fingerprint = fingerprint};
@@ -236,11 +254,35 @@ static vn_status hold_to_list(vn_data *d, const vn_data_options *options, vn_err
     return vn_folder_save_list(d->source.folder, d->source.labels, options->list, err);
 }
 
+static vn_status tell_captions(vn_data *d, const char *source, const vn_watch *watch, vn_err *err) {
+    const vn_source *s = &d->source;
+    if (!s->captions) return VN_OK;
+    d->captions = vn_captions_info(s->captions);
+    d->captions.from = s->captions_from;
+    const vn_caption_info *c = &d->captions;
+    const int64_t first = vn_captions_first_without(s->captions);
+    const char *name = first >= 0 && s->folder ? vn_folder_path(s->folder, first) : NULL;
+    char *without =
+        c->without == 0
+            ? vn_strdup("")
+            : vn_format("; %lld without (%s%s%s), trained as unconditional", (long long)c->without,
+                        c->without > 1 ? "first " : "", name ? name : "sample ", name ? "" : "0");
+    if (!without) return vn_no_memory(err);
+    vn_log(watch, c->without > 0 ? VN_LOG_WARNING : VN_LOG_INFO,
+           "%s: %lld images with %lld caption%s, %d distinct, the longest of %lld bytes%s", source,
+           (long long)s->count, (long long)c->captions, VN_S(c->captions), (int)c->distinct,
+           (long long)c->longest, without);
+    vn_free(without);
+    if (c->captions > 0) return VN_OK;
+    return vn_fail(err, VN_BAD_FILE, "%s: all captions are empty", source);
+}
+
 /* What follows once the source is read. */
 static vn_status settle(vn_data *d, const char *kind, const char *source,
                         const vn_data_options *options, vn_err *err) {
     vn_status status = check_source(&d->source, options, source, err);
     if (!status) status = vn_source_settle_classes(&d->source, options, source, err);
+    if (!status) status = tell_captions(d, source, options->watch, err);
     if (!status && options->list) status = hold_to_list(d, options, err);
     if (!status)
         status = vn_order_open(&d->order, d->source.count, options->validate, options->seed,
@@ -435,8 +477,8 @@ static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, f
     return status;
 }
 
-vn_status vn_data_pairs(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x,
-                        float *noise, int32_t *labels, vn_err *err) {
+vn_status vn_data_read(vn_data *data, vn_data_part part, uint64_t position, int64_t n,
+                       const vn_data_samples *out, vn_err *err) {
     const vn_source *s = &data->source;
     const size_t size = vn_source_sample_size(s);
     vn_err own = {0};
@@ -445,17 +487,25 @@ vn_status vn_data_pairs(vn_data *data, vn_data_part part, uint64_t position, int
         return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples", (long long)n);
     if (part == VN_DATA_HELD && data->order.held == 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "no samples are held out");
-    if (noise && !s->brings_noise)
+    if (out->noise && !s->brings_noise)
         return vn_fail(err, VN_BAD_ARGUMENT, "the samples bring no noise");
     for (int64_t i = 0; i < n; i++) {
         int64_t index = 0;
         const size_t at = (size_t)i * size;
-        const vn_status status = copy_sample(data, part, position + (uint64_t)i, x + at,
-                                             noise ? noise + at : NULL, &index, err);
+        const vn_status status = copy_sample(data, part, position + (uint64_t)i, out->x + at,
+                                             out->noise ? out->noise + at : NULL, &index, err);
         if (status) return status;
-        if (labels) labels[i] = s->labels ? s->labels[index] : VN_LABEL_NULL;
+        if (out->labels) out->labels[i] = s->labels ? s->labels[index] : VN_LABEL_NULL;
+        if (out->captions)
+            out->captions[i] = vn_data_draw_caption(data, part, position + (uint64_t)i, index);
     }
     return VN_OK;
+}
+
+vn_status vn_data_pairs(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x,
+                        float *noise, int32_t *labels, vn_err *err) {
+    const vn_data_samples out = {.x = x, .noise = noise, .labels = labels};
+    return vn_data_read(data, part, position, n, &out, err);
 }
 
 vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x,
@@ -484,4 +534,21 @@ vn_status vn_data_at(vn_data *data, int64_t i, float *x, int32_t *label, vn_err 
 
 const int32_t *vn_data_labels(const vn_data *data) {
     return data->source.labels;
+}
+
+/* ---- captions -------------------------------------------------------------------------------- */
+
+const vn_caption_info *vn_data_captions(const vn_data *data) {
+    return data->source.captions ? &data->captions : NULL;
+}
+
+const char *vn_data_caption(const vn_data *data, int32_t number) {
+    return data->source.captions ? vn_captions_text(data->source.captions, number) : NULL;
+}
+
+int32_t vn_data_draw_caption(const vn_data *data, vn_data_part part, uint64_t position, int64_t i) {
+    const bool train = part == VN_DATA_TRAIN;
+    if (!data->source.captions) return VN_LABEL_NULL;
+    return vn_captions_draw(data->source.captions, i, data->seed, train ? position : (uint64_t)i,
+                            train ? 0 : 1);
 }

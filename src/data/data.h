@@ -1,7 +1,7 @@
-/* data.h - labelled data in, batches out. A source (a folder of pictures, an IDX pair, an .npz,
- * CIFAR batches, toy points) is opened once; then any batch can be asked for by its position in an
- * endless sequence, so a run that goes on from position p gets exactly what it would have got had
- * it never stopped.
+/* data.h - labelled or captioned data in, batches out. A source (a folder of pictures, an IDX pair,
+ * an .npz, CIFAR batches, toy points) is opened once; then any batch can be asked for by its
+ * position in an endless sequence, so a run that goes on from position p gets exactly what it would
+ * have got had it never stopped.
  *
  *   vn_data *data;
  *   vn_data_open("photos/", &options, &data, err);
@@ -34,6 +34,8 @@ typedef struct vn_data_options {
     /* folders: go on without pictures that cannot be read, each named in the log. Without it such
      * a picture fails the opening or, if it is found out later, the batch that it belongs to */
     bool skip_bad;
+    /* where captions come from: a row of vn_caption_rows, or "none"; NULL: what is found there */
+    const char *captions;
     /* folders: a run's list of files (vn_data_save_list), which the folder must hold. Pictures that
      * the log has named unreadable may have been repaired or removed; the list is kept up to date.
      * NULL: none */
@@ -66,7 +68,7 @@ typedef struct vn_data_info {
     /* most bytes that samples and decoding will hold: for folders the decoded pictures kept or made
      * ahead (within options.memory), and the largest file and picture once for each thread */
     size_t memory;
-    /* changes when samples, labels, names or shape do (folders: file names and sizes) */
+    /* changes when samples, labels, names, captions or shape do (folders: file names and sizes) */
     uint32_t fingerprint;
 } vn_data_info;
 
@@ -130,11 +132,52 @@ vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int
 vn_status vn_data_pairs(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x,
                         float *noise, int32_t *labels, vn_err *err);
 
+/* What is wanted of each of n samples; NULL: it is not. */
+typedef struct vn_data_samples {
+    float *x;          /* [n,H,W,C] or [n,D] */
+    float *noise;      /* in x's layout, where info.brings_noise */
+    int32_t *labels;   /* [n], -1 where K is 0 */
+    int32_t *captions; /* [n] numbers of vn_data_caption, -1: none, the null condition */
+} vn_data_samples;
+/* The same with all that samples have. x must be wanted. */
+vn_status vn_data_read(vn_data *data, vn_data_part part, uint64_t position, int64_t n,
+                       const vn_data_samples *out, vn_err *err);
+
 /* Sample i in the source's own order, as it is: for those who read a few of many. label may be
  * NULL. */
 vn_status vn_data_at(vn_data *data, int64_t i, float *x, int32_t *label, vn_err *err);
 /* [info.count], owned by data; NULL where K is 0 */
 const int32_t *vn_data_labels(const vn_data *data);
+
+/* ---- captions -------------------------------------------------------------------------------- */
+
+/* Where data has captions these are its condition, and it has no classes (K is 0). A sample may
+ * have several, of which each time one is drawn: in VN_DATA_TRAIN by (seed, position), so that
+ * epochs see others, in the other parts by (seed, sample), so that each round is like the last;
+ * batch, threads and what was asked before do not matter. An empty caption is none. A sample
+ * without captions has the number -1: it is trained without a condition, as one whose condition
+ * was dropped. */
+typedef struct vn_caption_info {
+    const char *from;     /* the row of vn_caption_rows */
+    int64_t captions;     /* of all samples together */
+    int32_t distinct;     /* numbers are 0 .. distinct-1 */
+    int64_t longest;      /* bytes, without the 0 at its end */
+    int64_t without;      /* samples that have none */
+    uint32_t fingerprint; /* changes when a caption of a sample does */
+} vn_caption_info;
+
+/* NULL: the data has no captions. Owned by data. */
+const vn_caption_info *vn_data_captions(const vn_data *data);
+/* The text of a distinct caption: UTF-8, never empty; NULL: out of range. Owned by data, the same
+ * until that is closed; any number of threads may ask. */
+const char *vn_data_caption(const vn_data *data, int32_t number);
+/* The number that vn_data_read gives for sample i of the source's own order where it stands at
+ * this position of a part (of VN_DATA_HELD and VN_DATA_ALL the position does not matter); -1:
+ * none. Any number of threads may ask. */
+int32_t vn_data_draw_caption(const vn_data *data, vn_data_part part, uint64_t position, int64_t i);
+
+/* Where captions may come from; begin with their vn_row. */
+extern const vn_table vn_caption_table;
 
 /* ---- .npy files of samples ------------------------------------------------------------------- */
 

@@ -39,6 +39,22 @@ static bool put_left_out(const vn_source *s, json_t *out) {
     return ok;
 }
 
+static bool put_captions(const vn_source *s, json_t *out) {
+    if (!s->captions) return true;
+    const vn_caption_info c = vn_captions_info(s->captions);
+    const int64_t first = vn_captions_first_without(s->captions);
+    json_t *one = json_pack("{s:s, s:I, s:i, s:I, s:I}", "from", s->captions_from, "count",
+                            (json_int_t)c.captions, "distinct", (int)c.distinct, "longest",
+                            (json_int_t)c.longest, "samples_without", (json_int_t)c.without);
+    bool ok = one && put(out, "captions", json_incref(one));
+    if (ok && c.distinct > 0)
+        ok = put(one, "first", vn_json_string(vn_captions_text(s->captions, 0)));
+    if (ok && first >= 0 && s->folder)
+        ok = put(one, "first_without", vn_json_string(vn_folder_path(s->folder, first)));
+    json_decref(one);
+    return ok;
+}
+
 static bool put_shape(const vn_source *s, json_t *out) {
     json_t *list = json_array();
     bool ok = list != NULL && put(out, "shape", json_incref(list));
@@ -54,6 +70,7 @@ vn_status vn_source_describe(const vn_source *s, const char *kind, json_t **out,
               put(*out, "count", json_integer((json_int_t)s->count));
     if (ok) ok = s->folder ? vn_folder_describe(s->folder, *out) : put_shape(s, *out);
     if (ok && s->brings_noise) ok = put(*out, "noise", json_string("each sample brings its own"));
+    if (ok) ok = put_captions(s, *out);
     if (ok) ok = put_classes(s, *out);
     if (ok) ok = put_left_out(s, *out);
     if (ok) return VN_OK;
@@ -114,7 +131,9 @@ static bool put_unreadable(const vn_folder *f, json_t *out) {
     for (size_t i = 0; ok && i < f->skipped.count; i++) {
         const vn_entry *e = &f->skipped.at[i];
         const char *why = e->why ? e->why : "";
-        const size_t name = root + strlen(e->path) + 2; /* "photos/a/17.png: PNG: ..." */
+        /* "photos/a/17.png: PNG: ...", or of its caption, "photos/a/17.txt: ..." */
+        const size_t length = strlen(e->path), named = strlen(why) > root ? root : 0,
+                     name = strncmp(why + named, e->path, length) == 0 ? named + length + 2 : named;
         json_t *file = vn_json_string(e->path),
                *reason = vn_json_string(strlen(why) > name ? why + name : why);
         ok = file != NULL && reason &&

@@ -89,21 +89,12 @@ static vn_status check_no_run(const vn_folder *f, const char *name, vn_err *err)
 
 /* Pictures in the folder itself are without classes; then there may be none in the folders beside
  * them. */
-static vn_status check_flat(vn_folder *f, const vn_entries *folders, vn_err *err) {
-    vn_entries inside = {0};
-    vn_status status = VN_OK;
-    for (size_t k = 0; !status && k < folders->count; k++) {
-        status = vn_listing_walk(&f->listing, folders->at[k].path, &inside, err);
-        if (!status && inside.count > 0)
-            status =
-                vn_fail(err, VN_BAD_FILE,
-                        "%s: holds both pictures (%s) and a folder with pictures (%s): move the "
-                        "pictures into a folder "
-                        "of their class, or the folder away",
-                        f->root, f->files.at[0].path, folders->at[k].path);
-    }
-    vn_free(inside.at);
-    return status;
+static vn_status refuse_inside(const vn_folder *f, const vn_entries *inside, vn_err *err) {
+    const char *first = inside->at[0].path;
+    return vn_fail(err, VN_BAD_FILE,
+                   "%s: holds both pictures (%s) and a folder with pictures (%.*s): move the "
+                   "pictures into a folder of their class, or the folder away",
+                   f->root, f->files.at[0].path, (int)strcspn(first, "/"), first);
 }
 
 static vn_status add_classes(vn_folder *f, const vn_entries *folders, vn_source *out, vn_err *err) {
@@ -167,28 +158,78 @@ static vn_status find_listed(vn_folder *f, bool labelled, const vn_entries *list
     return status;
 }
 
-/* Either pictures in the folder itself, or in the folders that are its classes; not both. */
-static vn_status find_unlisted(vn_folder *f, bool foreign, const vn_watch *watch, vn_source *out,
-                               vn_err *err) {
-    vn_entries folders = {0};
-    vn_status status = check_no_run(f, ".", err);
-    if (!status) status = vn_listing_read(&f->listing, "", &folders, &f->files, err);
-    const bool flat = f->files.count > 0;
-    if (!status && flat) status = check_flat(f, &folders, err);
-    if (!status && !flat && folders.count > 0) status = add_classes(f, &folders, out, err);
-    if (!status && flat)
+/* Pictures with captions: the folders that they lie in mean nothing. */
+static vn_status leave_classes(vn_folder *f, const vn_entries *inside, const vn_watch *watch,
+                               vn_source *out, vn_err *err) {
+    vn_status status = VN_OK;
+    for (size_t i = 0; !status && i < inside->count; i++)
+        status = vn_entries_append(&f->files, inside->at[i], err);
+    for (size_t i = 0; i < f->files.count; i++) f->files.at[i].label = 0;
+    vn_entries_sort(&f->files);
+    if (out->classes > 0)
+        vn_log(watch, VN_LOG_INFO,
+               "%s: pictures have captions, so it has no classes; `captions=none` leaves captions "
+               "aside",
+               f->root);
+    out->classes = 0;
+    out->names = NULL;
+    return status;
+}
+
+/* What is known of pictures without captions: `folders` of the root, pictures `inside` them where
+ * there are others beside them. */
+static vn_status settle_unlisted(const vn_folder *f, const vn_entries *folders,
+                                 const vn_entries *inside, bool flat, bool foreign,
+                                 const vn_watch *watch, vn_err *err) {
+    if (flat && inside->count > 0) return refuse_inside(f, inside, err);
+    if (flat)
         vn_log(watch, VN_LOG_INFO,
                "%s: pictures without classes; a folder for each class would make classes of them",
                f->root);
-    if (!status && !flat && are_numbered(&folders))
-        status = foreign ? refuse_foreign(f, err) : doubt_numbers(f, watch);
-    if (!status && folders.count == 1 && f->files.count > 0 && !flat)
-        doubt_single_class(f, folders.at[0].path, watch);
+    if (!flat && are_numbered(folders))
+        return foreign ? refuse_foreign(f, err) : doubt_numbers(f, watch);
+    if (folders->count == 1 && f->files.count > 0 && !flat)
+        doubt_single_class(f, folders->at[0].path, watch);
+    return VN_OK;
+}
+
+/* Pictures with captions, or either pictures in the folder itself or in the folders that are its
+ * classes; not both. */
+static vn_status find_unlisted(vn_folder *f, bool foreign, const vn_data_options *options,
+                               vn_source *out, vn_err *err) {
+    vn_entries folders = {0}, inside = {0};
+    vn_status status = check_no_run(f, ".", err);
+    if (!status) status = vn_listing_read(&f->listing, "", &folders, &f->files, err);
+    const bool flat = f->files.count > 0;
+    for (size_t k = 0; !status && flat && k < folders.count; k++)
+        status = vn_listing_walk(&f->listing, folders.at[k].path, &inside, err);
+    if (!status && !flat && folders.count > 0) status = add_classes(f, &folders, out, err);
+    if (!status) status = vn_folder_choose_captions(f, &inside, options, err);
+    if (!status)
+        status = f->caption_row
+                     ? leave_classes(f, &inside, options->watch, out, err)
+                     : settle_unlisted(f, &folders, &inside, flat, foreign, options->watch, err);
+    vn_free(inside.at);
     vn_free(folders.at);
     return status;
 }
 
-vn_status vn_folder_find(vn_folder *f, const vn_watch *watch, vn_source *out, vn_err *err) {
+/* The same of a data set with a list of labels. */
+static vn_status find_of_list(vn_folder *f, bool labelled, const vn_entries *list, int32_t classes,
+                              const vn_data_options *options, vn_source *out, vn_err *err) {
+    static const vn_entries none = {0};
+    vn_status status = find_listed(f, labelled, list, classes, out, err);
+    if (!status) status = vn_folder_choose_captions(f, &none, options, err);
+    if (!status && f->caption_row) return leave_classes(f, &none, options->watch, out, err);
+    if (!status)
+        vn_log(options->watch, VN_LOG_INFO, "%s: %s", f->root,
+               labelled ? "classes are the labels in " VN_DATASET_JSON
+                        : "no classes, as labels is null in " VN_DATASET_JSON);
+    return status;
+}
+
+vn_status vn_folder_find(vn_folder *f, const vn_data_options *options, vn_source *out,
+                         vn_err *err) {
     vn_labels_kind kind = VN_LABELS_NONE;
     vn_entries list = {0};
     int32_t classes = 0;
@@ -196,19 +237,34 @@ vn_status vn_folder_find(vn_folder *f, const vn_watch *watch, vn_source *out, vn
     vn_status status = vn_dataset_json_read(&f->listing, &kind, &list, &classes, &foreign, err);
     if (!status)
         status = kind == VN_LABELS_NONE
-                     ? find_unlisted(f, foreign, watch, out, err)
-                     : find_listed(f, kind == VN_LABELS_LIST, &list, classes, out, err);
+                     ? find_unlisted(f, foreign, options, out, err)
+                     : find_of_list(f, kind == VN_LABELS_LIST, &list, classes, options, out, err);
     if (foreign) f->listing.sidecar = VN_DATASET_JSON;
+    if (f->caption_row != &vn_text_captions) vn_listing_pass_texts(&f->listing);
     if (!status && f->files.count == 0) status = refuse_empty(f, err);
-    if (!status && kind != VN_LABELS_NONE)
-        vn_log(watch, VN_LOG_INFO, "%s: %s", f->root,
-               kind == VN_LABELS_LIST ? "classes are the labels in " VN_DATASET_JSON
-                                      : "no classes, as labels is null in " VN_DATASET_JSON);
     vn_free(list.at);
     return status;
 }
 
-vn_status vn_folder_tell_passed(const vn_folder *f, const vn_watch *watch, vn_err *err) {
+/* Texts that are of no picture may be captions of files that were renamed or lost. */
+static void tell_strays(vn_folder *f, const vn_watch *watch) {
+    const char *first = NULL;
+    long long strays = 0;
+    if (f->caption_row != &vn_text_captions) return;
+    for (size_t i = 0; i < f->listing.texts.count; i++) {
+        const vn_entry *text = &f->listing.texts.at[i];
+        if (text->state == VN_FILE_USED) continue;
+        if (!first) first = text->path;
+        strays++;
+    }
+    vn_listing_pass_texts(&f->listing);
+    if (strays > 0)
+        vn_log(watch, VN_LOG_WARNING, "%s: %lld .txt file%s no picture of the same name: %s%s",
+               f->root, strays, strays == 1 ? " has" : "s have", first, strays > 1 ? ", ..." : "");
+}
+
+vn_status vn_folder_tell_passed(vn_folder *f, const vn_watch *watch, vn_err *err) {
+    tell_strays(f, watch);
     char *passed = vn_listing_passed(&f->listing);
     if (!passed) return vn_no_memory(err);
     if (passed[0] != '\0')

@@ -18,6 +18,8 @@ void vn_folder_close(vn_folder **folder) {
     vn_free(f->root);
     vn_free(f->files.at);
     vn_free(f->skipped.at);
+    vn_free(f->listing.texts.at);
+    vn_captions_close(&f->captions);
     vn_arena_free(&f->listing.arena);
     vn_free(f);
     *folder = NULL;
@@ -116,10 +118,11 @@ bool vn_folder_detect(const char *source) {
 }
 
 static vn_status fill(vn_folder *f, const vn_data_options *options, vn_source *out, vn_err *err) {
-    vn_status status = vn_folder_find(f, options->watch, out, err);
+    vn_status status = vn_folder_find(f, options, out, err);
     if (!status && options->list) status = vn_folder_match_list(f, options, err);
     if (!status) status = vn_folder_read_files(f, options, err);
     if (!status) status = set_labels(f, out, err);
+    if (!status) status = vn_folder_give_captions(f, out, err);
     if (!status) status = vn_folder_tell_passed(f, options->watch, err);
     if (status) return status;
     take_headers(f);

@@ -9,6 +9,8 @@
 
 #define VN_FOLDER_ENDINGS "PNG, JPEG and WebP files count (" VN_IMAGE_ENDINGS ")"
 
+typedef struct vn_caption_row vn_caption_row;
+
 struct vn_folder {
     char *root;
     vn_listing listing;
@@ -21,12 +23,36 @@ struct vn_folder {
     vn_image least, most; /* headers of the smallest and the largest picture */
     bool differ;          /* in size */
     size_t work_bytes;
+    const vn_caption_row *caption_row; /* NULL: no captions that lie beside pictures */
+    vn_captions *captions;             /* until it is the source's */
 };
 
+/* A kind of captions: where they are found and how they are read. */
+struct vn_caption_row {
+    vn_row row;
+    const char *in; /* where they lie, for messages: ".txt files" */
+    /* How many of these files have captions of the kind; *example receives where one is from.
+     * NULL: they do not lie beside pictures */
+    vn_status (*find)(vn_folder *f, const vn_entries *files, int64_t *captioned,
+                      const char **example, vn_err *err);
+    /* Adds the captions of f->files to f->captions. What cannot be read is blamed on the picture
+     * (vn_folder_blame). */
+    vn_status (*read)(vn_folder *f, const vn_watch *watch, vn_err *err);
+};
+extern const vn_caption_row vn_text_captions;
+
+/* Which kind of captions the files found so far and `more` have, by options->captions or by what
+ * is there: sets f->caption_row. */
+vn_status vn_folder_choose_captions(vn_folder *f, const vn_entries *more,
+                                    const vn_data_options *options, vn_err *err);
+/* Reads them, and hands them over once the files have their places. */
+vn_status vn_folder_read_captions(vn_folder *f, const vn_watch *watch, vn_err *err);
+vn_status vn_folder_give_captions(vn_folder *f, vn_source *out, vn_err *err);
+
 /* Fills f->files, each with its label, and the names of the source's classes. */
-vn_status vn_folder_find(vn_folder *f, const vn_watch *watch, vn_source *out, vn_err *err);
+vn_status vn_folder_find(vn_folder *f, const vn_data_options *options, vn_source *out, vn_err *err);
 /* What else there is, in a line of the log. */
-vn_status vn_folder_tell_passed(const vn_folder *f, const vn_watch *watch, vn_err *err);
+vn_status vn_folder_tell_passed(vn_folder *f, const vn_watch *watch, vn_err *err);
 
 /* Puts the files in the places that they have in the list of a run (match.c): see
  * vn_data_options.list. */
@@ -35,6 +61,9 @@ vn_status vn_folder_match_list(vn_folder *f, const vn_data_options *options, vn_
  * seconds. What cannot be read is told in the log and then refused, skipped, or becomes a hole: see
  * vn_data_options.skip_bad. */
 vn_status vn_folder_read_files(vn_folder *f, const vn_data_options *options, vn_err *err);
+/* Reports that so many files of all are done; VN_CANCELLED where the caller wants to stop. */
+vn_status vn_folder_report(const vn_folder *f, const char *what, size_t done, double start,
+                           const vn_watch *watch, vn_err *err);
 /* Remembers and logs why file i cannot be read. */
 vn_status vn_folder_blame(vn_folder *f, size_t i, const vn_err *why, const vn_watch *watch,
                           vn_err *err);

@@ -3,6 +3,7 @@
 #ifndef VN_DATA_INTERNAL_H
 #define VN_DATA_INTERNAL_H
 
+#include "data/captions.h"
 #include "data/data.h"
 #include "image/image.h"
 
@@ -38,13 +39,15 @@ typedef struct vn_source {
     /* [left_out_count] classes that no sample has: see vn_source_settle_classes */
     const char **left_out;
     int32_t left_out_count;
-    int32_t *labels;   /* [count]; NULL when classes is 0 */
-    uint8_t *pixels;   /* [count, H, W, C], or */
-    float *points;     /* [count, D], or images [count, H, W, C] of floats, or */
-    vn_folder *folder; /* pictures decoded when they are needed, or */
-    vn_rows *rows;     /* samples of a program's own */
-    bool brings_noise; /* with each sample: rows do, or */
-    float *noise;      /* like points */
+    int32_t *labels;           /* [count]; NULL when classes is 0 */
+    uint8_t *pixels;           /* [count, H, W, C], or */
+    float *points;             /* [count, D], or images [count, H, W, C] of floats, or */
+    vn_folder *folder;         /* pictures decoded when they are needed, or */
+    vn_rows *rows;             /* samples of a program's own */
+    bool brings_noise;         /* with each sample: rows do, or */
+    float *noise;              /* like points */
+    vn_captions *captions;     /* NULL: none, or */
+    const char *captions_from; /* the name of their row */
     /* what points were drawn from, where that is a mixture of Gaussians; else NULL */
     vn_world *world;
     vn_arena arena;

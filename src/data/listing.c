@@ -121,6 +121,11 @@ static size_t kind_of(const char *name, const char *path) {
     return kinds[k].endings[0] != '\0' ? k : kind_inside(path);
 }
 
+void vn_listing_pass_texts(vn_listing *l) {
+    for (size_t i = 0; i < l->texts.count; i++)
+        if (l->texts.at[i].state != VN_FILE_USED) l->passed[kind_named("text")]++;
+}
+
 char *vn_listing_passed(const vn_listing *l) {
     char text[1024];
     size_t used = 0;
@@ -147,6 +152,11 @@ static void count_other(vn_listing *l, const char *path, const char *name, const
         l->passed[kind_of(name, full)]++;
 }
 
+static bool ends_in_txt(const char *name) {
+    const size_t n = strlen(name);
+    return n > 4 && vn_same_but_for_case(name + n - 4, ".txt");
+}
+
 /* Adds one name of the folder `below` to what it is. A picture's name that leads to no file stays:
  * reading it will tell why. */
 static vn_status add_name(vn_listing *l, const char *below, const char *name, vn_entries *folders,
@@ -162,6 +172,8 @@ static vn_status add_name(vn_listing *l, const char *below, const char *name, vn
     vn_status status = VN_OK;
     if (there && S_ISDIR(info.st_mode))
         status = vn_entries_append(folders, (vn_entry){.path = path}, err);
+    else if (ends_in_txt(name))
+        status = vn_entries_append(&l->texts, (vn_entry){.path = path}, err);
     else if (vn_image_named(name))
         status = vn_entries_append(
             files, (vn_entry){.path = path, .bytes = there ? (int64_t)info.st_size : 0}, err);

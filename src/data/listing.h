@@ -21,9 +21,10 @@ typedef struct vn_entry {
     int32_t label;
     int32_t width, height; /* of the picture, by its header */
     int16_t channels;
-    char state;     /* vn_file_state; 0: used */
-    bool gone;      /* in a run's list, but not in the folder */
-    int32_t listed; /* label in a run's list */
+    char state;       /* vn_file_state; 0: used */
+    bool gone;        /* in a run's list, but not in the folder */
+    int32_t captions; /* a list of vn_captions_add; 0: empty */
+    int32_t listed;   /* label in a run's list */
     /* it cannot be read; NULL: it can, as far as is known. In the listing's arena */
     const char *why;
 } vn_entry;
@@ -46,6 +47,7 @@ typedef struct vn_listing {
     int64_t passed[VN_LISTING_KINDS]; /* how many files of each kind are passed over */
     /* folders below the deepest that is looked into, or met a second time */
     int64_t passed_folders;
+    vn_entries texts; /* files that end in .txt, which do not count as passed over */
     /* a file that tells something of the pictures which vane does not use; or NULL */
     const char *sidecar;
 } vn_listing;
@@ -58,6 +60,8 @@ vn_status vn_listing_read(vn_listing *l, const char *below, vn_entries *folders,
 /* Appends all pictures in `below` and the folders in it, at any depth, sorted by path. A folder met
  * twice, through a link, is read once. */
 vn_status vn_listing_walk(vn_listing *l, const char *below, vn_entries *files, vn_err *err);
+/* Counts the texts that are in no use (their state) among what is passed over. Once. */
+void vn_listing_pass_texts(vn_listing *l);
 /* "3 GIF, 2 BMP, 1 text"; "" when nothing was passed over. New string or NULL. */
 char *vn_listing_passed(const vn_listing *l);
 

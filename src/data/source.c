@@ -14,6 +14,7 @@ void vn_source_close(vn_source *s) {
     vn_free(s->noise);
     vn_folder_close(&s->folder);
     vn_rows_close(&s->rows);
+    vn_captions_close(&s->captions);
     vn_world_close(&s->world);
     vn_arena_free(&s->arena);
     *s = (vn_source){0};
@@ -162,6 +163,10 @@ vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint3
     if (s->rows && !floats) {
         const uint64_t key = vn_rows_key(s->rows);
         crc = add(add(crc, &key, sizeof key), &s->brings_noise, sizeof s->brings_noise);
+    }
+    if (s->captions) {
+        const uint32_t captions = vn_captions_info(s->captions).fingerprint;
+        crc = add(crc, &captions, sizeof captions);
     }
     *out = (uint32_t)crc;
     return status;

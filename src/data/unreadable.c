@@ -23,8 +23,8 @@ vn_status vn_folder_blame(vn_folder *f, size_t i, const vn_err *why, const vn_wa
     return VN_OK;
 }
 
-static vn_status report(const vn_folder *f, const char *what, size_t done, double start,
-                        const vn_watch *watch, vn_err *err) {
+vn_status vn_folder_report(const vn_folder *f, const char *what, size_t done, double start,
+                           const vn_watch *watch, vn_err *err) {
     const double rate = (double)done / (vn_now() - start + 1e-9);
     const vn_progress progress = {.what = what,
                                   .unit = "files",
@@ -63,7 +63,7 @@ static vn_status read_headers(vn_folder *f, const vn_watch *watch, vn_err *err) 
         else if (status)
             *err = why;
         if (!status && (i + 1) % REPORT_EVERY == 0)
-            status = report(f, "reading", i + 1, start, watch, err);
+            status = vn_folder_report(f, "reading", i + 1, start, watch, err);
         if (status) return status;
     }
     return VN_OK;
@@ -120,7 +120,7 @@ static vn_status check_pixels(vn_folder *f, vn_thread_pool *pool, const vn_watch
                 status = vn_fail(err, c->why[i].status, "%s", c->why[i].text);
         }
         if (!status && n == REPORT_EVERY)
-            status = report(f, "checking", c->first + n, start, watch, err);
+            status = vn_folder_report(f, "checking", c->first + n, start, watch, err);
     }
     vn_free(c);
     return status;
@@ -216,6 +216,7 @@ static vn_status settle(vn_folder *f, const vn_data_options *options, vn_err *er
 vn_status vn_folder_read_files(vn_folder *f, const vn_data_options *options, vn_err *err) {
     vn_thread_pool *pool = NULL;
     vn_status status = read_headers(f, options->watch, err);
+    if (!status) status = vn_folder_read_captions(f, options->watch, err);
     if (!status && options->check && work_of(f) <= VN_CHECK_WORK) {
         status = vn_thread_pool_open(options->threads > 0 ? options->threads : 1, &pool, err);
         if (!status) status = check_pixels(f, pool, options->watch, err);
