@@ -1081,6 +1081,9 @@ typedef struct vn_sweep_options {
     /* called when a point was measured, or was found; NULL: nobody */
     vn_sweep_point_fn point;
     void *point_user;
+    /* as in vn_sample_options. It and `weak` are beside the points whose guides use them; one that
+     * no guide uses is refused */
+    vn_model *classifier;
 } vn_sweep_options;
 
 VN_API void vn_sweep_options_init(vn_sweep_options *o, size_t size);

@@ -56,12 +56,18 @@ static vn_status check_effects(const evaluation *e, vn_err *err) {
     return VN_OK;
 }
 
+/* Whose classes the samples are drawn under; NULL: there is no model. */
+static const vn_model *named(const evaluation *e) {
+    const vn_sample_options *how = e->o.sample;
+    return e->m ? vn_model_of_classes(e->m, how ? how->classifier : NULL) : NULL;
+}
+
 static vn_status check(evaluation *e, vn_err *err) {
     const vn_eval_options *o = &e->o;
     if (!o->metric) return vn_fail(err, VN_BAD_ARGUMENT, "a metric is needed");
     vn_status status = vn_options_check(VN_OPTIONS_EVAL, o, err);
     if (!status && o->label != VN_LABEL_ALL && e->m)
-        status = vn_model_check_label(e->m, o->label, err);
+        status = vn_model_check_label(o->label == VN_LABEL_NULL ? e->m : named(e), o->label, err);
     if (!status) status = vn_metric_list_parse(o->metric, &e->metrics, err);
     if (status) return status;
     e->compares = e->metrics.needs & OF_SAMPLES;
@@ -90,35 +96,35 @@ static vn_status set_conditions(evaluation *e, vn_err *err) {
 
 static vn_status open_data(evaluation *e, vn_err *err) {
     const vn_eval_options *o = &e->o;
-    const vn_model *m = e->m;
+    const vn_model *m = e->m, *classes = named(e);
     if (!o->data && m)
         return vn_eval_set_of_world(&e->data, m, o->label, o->count ? o->count : USUAL_COUNT,
                                     o->seed, err);
     if (!o->data) return vn_fail(err, VN_BAD_ARGUMENT, "`data` is needed: what samples are to be");
     const bool own = o->label == VN_LABEL_ALL || (e->compares && o->label >= 0);
-    const vn_eval_ask ask = {.vn = e->vn,
-                             .path = o->data,
-                             .source = m ? m->source : o->samples,
-                             .sample = m             ? &m->sample
-                                       : e->compares ? &e->samples.set.sample
-                                                     : NULL,
-                             .names =
-                                 m && own && m->classes > 0 ? (const char *const *)m->names : NULL,
-                             .classes = m ? m->classes : 0,
-                             .count = o->data_count > 0     ? o->data_count
-                                      : o->data_count == -1 ? 0
-                                                            : o->count,
-                             .usual = m && o->data_count == 0 ? USUAL_COUNT : 0,
-                             .of = e->compares ? o->label : VN_LABEL_ALL,
-                             .tell = o->label == VN_LABEL_ALL,
-                             .seed = o->seed};
+    const vn_eval_ask ask = {
+        .vn = e->vn,
+        .path = o->data,
+        .source = m ? m->source : o->samples,
+        .sample = m             ? &m->sample
+                  : e->compares ? &e->samples.set.sample
+                                : NULL,
+        .names = m && own && classes->classes > 0 ? (const char *const *)classes->names : NULL,
+        .classes = m ? classes->classes : 0,
+        .count = o->data_count > 0     ? o->data_count
+                 : o->data_count == -1 ? 0
+                                       : o->count,
+        .usual = m && o->data_count == 0 ? USUAL_COUNT : 0,
+        .of = e->compares ? o->label : VN_LABEL_ALL,
+        .tell = o->label == VN_LABEL_ALL,
+        .seed = o->seed};
     return vn_eval_set_open(&e->data, &ask, err);
 }
 
 /* Conditions of the samples that are drawn: the classes of the data in their order, or where it has
  * none all in turn. */
 static int32_t condition_of(const evaluation *e, int64_t i, int64_t count) {
-    const vn_model *m = e->m;
+    const vn_model *m = named(e);
     const vn_set *d = &e->data.set;
     if (m->classes == 0) return VN_LABEL_NULL;
     if (e->o.label != VN_LABEL_ALL) return e->o.label;
@@ -195,7 +201,7 @@ static vn_status density(void *self, const char *what, int64_t n, const float *x
 /* One more than the highest label of the sets. */
 static int32_t count_classes(const evaluation *e) {
     const vn_set *sets[] = {&e->samples.set, &e->data.set};
-    int32_t most = e->m ? e->m->classes - 1 : -1;
+    int32_t most = e->m ? named(e)->classes - 1 : -1;
     for (size_t k = 0; k < VN_COUNT(sets); k++)
         for (int64_t i = 0; sets[k]->labels && i < sets[k]->count; i++)
             if (sets[k]->labels[i] > most) most = sets[k]->labels[i];
@@ -232,7 +238,7 @@ static vn_status tell(evaluation *e, vn_eval_result *r, vn_err *err) {
     r->available = e->data.available;
     if (e->m) {
         r->drawn = e->data.of_class;
-        r->classes = e->data.of_class ? e->m->classes : 0;
+        r->classes = e->data.of_class ? named(e)->classes : 0;
         vn_free(e->m->drawn);
         e->m->drawn = e->data.of_class; /* owned by the model from here on */
         e->data.of_class = NULL;

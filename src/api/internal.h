@@ -157,13 +157,22 @@ typedef struct vn_observing {
     int64_t numbers;
 } vn_observing;
 
+/* Whose classes the samples of m are drawn under: its own, or its classifier's (NULL: it has none)
+ * where it knows no classes. */
+static inline const vn_model *vn_model_of_classes(const vn_model *m, const vn_model *classifier) {
+    return classifier && !m->classes ? classifier : m;
+}
+/* Whether the guides of this text (NULL: cfg) make use of a weak model; and of a classifier, where
+ * there is no reward of the user's. */
+bool vn_guide_uses_weak(const char *guide);
+bool vn_guide_uses_classifier(const char *guide, bool has_reward);
+
 /* The options of one call, checked, and all that draws by them. Stays where it is opened: its parts
  * point to each other. */
 typedef struct vn_drawing {
     vn_model *m;
-    /* whose classes the labels are: the model's own, or its classifier's where it knows none */
-    const vn_model *named;
-    vn_sample_options o; /* what was left open is the model's by now */
+    const vn_model *named; /* whose classes the labels are (vn_model_of_classes) */
+    vn_sample_options o;   /* what was left open is the model's by now */
     /* its text, where the model's scheduler has a part in it; NULL: the user's */
     char *guide;
     vn_first_noise begin;

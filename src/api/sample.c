@@ -17,16 +17,25 @@ static vn_status check_label(const vn_drawing *d, int32_t label, vn_err *err) {
     return vn_model_check_label(label == VN_LABEL_NULL ? d->m : d->named, label, err);
 }
 
+bool vn_guide_uses_weak(const char *guide) {
+    return vn_guides_need(guide) & VN_NEEDS_WEAK;
+}
+
+bool vn_guide_uses_classifier(const char *guide, bool has_reward) {
+    const unsigned needs = vn_guides_need(guide);
+    const bool stands_in = (needs & VN_NEEDS_REWARD) && !has_reward;
+    return stands_in || needs & (VN_NEEDS_CLASSIFIER | VN_TAKES_CLASSIFIER);
+}
+
 /* What guides have a use for. */
 static vn_status check_helpers(const vn_sample_options *o, vn_err *err) {
     const unsigned needs = vn_guides_need(o->guide);
     const char *guide = o->guide ? o->guide : "cfg";
-    if (o->weak && !(needs & VN_NEEDS_WEAK))
+    if (o->weak && !vn_guide_uses_weak(o->guide))
         return vn_fail(err, VN_BAD_ARGUMENT, "a weak model has no effect on the guide %s", guide);
     if (o->reward && !(needs & VN_NEEDS_REWARD))
         return vn_fail(err, VN_BAD_ARGUMENT, "a reward has no effect on the guide %s", guide);
-    const bool stands_in = (needs & VN_NEEDS_REWARD) && !o->reward;
-    if (o->classifier && !stands_in && !(needs & (VN_NEEDS_CLASSIFIER | VN_TAKES_CLASSIFIER)))
+    if (o->classifier && !vn_guide_uses_classifier(o->guide, o->reward != NULL))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "a classifier has no effect on the guide %s: `guide` classifier follows it",
                        guide);
@@ -418,7 +427,7 @@ static vn_status check_together(const vn_drawing *d, vn_err *err) {
 vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o, bool together,
                           vn_err *err) {
     *d = (vn_drawing){.m = m, .o = *o, .count = o->count ? o->count : DEFAULT_COUNT};
-    d->named = o->classifier && !m->classes ? o->classifier : m;
+    d->named = vn_model_of_classes(m, o->classifier);
     vn_status status = check(d, o, err);
     if (!status && o->noise_file) status = open_noise(d, err);
     if (!status) status = vn_observing_open(d, err);

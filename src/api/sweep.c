@@ -22,7 +22,8 @@ vn_sample_options vn_sweeping_options(const vn_sweeping *s, const vn_point *p) {
     o.sampler = p->sampler;
     o.steps = p->steps;
     o.path = s->o.path;
-    o.weak = s->o.weak;
+    o.weak = vn_guide_uses_weak(p->guide) ? s->o.weak : NULL;
+    o.classifier = vn_guide_uses_classifier(p->guide, false) ? s->o.classifier : NULL;
     o.batch = s->o.batch;
     o.seed = s->o.seed;
     return o;
@@ -40,7 +41,7 @@ static void choose_grid(vn_sweeping *s) {
     vn_sweep_grid *g = &s->search.grid;
     const bool own = m->path && !m->scheduler.name[0];
     none[0] = own ? m->path->row->sampler : NULL;
-    const bool guided = m->has_null && m->classes > 0;
+    const bool guided = s->o.classifier || (m->has_null && m->classes > 0);
     *g = (vn_sweep_grid){.guides = s->o.guides ? s->o.guides : cfg,
                          .guide_count = s->o.guides ? s->o.guide_count : 1,
                          .samplers = s->o.samplers ? s->o.samplers : none,
@@ -100,6 +101,22 @@ static vn_status check_lists(const vn_sweep_options *o, vn_err *err) {
     return VN_OK;
 }
 
+/* A weak model and a classifier are each used by some guide. */
+static vn_status check_helpers(const vn_sweeping *s, vn_err *err) {
+    const vn_sweep_grid *g = &s->search.grid;
+    bool weak = !s->o.weak, classifier = !s->o.classifier;
+    for (size_t i = 0; i < g->guide_count; i++) {
+        weak = weak || vn_guide_uses_weak(g->guides[i]);
+        classifier = classifier || vn_guide_uses_classifier(g->guides[i], false);
+    }
+    if (!weak)
+        return vn_fail(err, VN_BAD_ARGUMENT, "a weak model has no effect: no `guide` here uses it");
+    if (!classifier)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "a classifier has no effect: no `guide` here follows it");
+    return VN_OK;
+}
+
 /* Each point is one that the model can do, before the first is measured. */
 static vn_status check_points(vn_sweeping *s, vn_err *err) {
     char text[256];
@@ -109,7 +126,7 @@ static vn_status check_points(vn_sweeping *s, vn_err *err) {
         vn_sample_options o = vn_sweeping_options(s, &p);
         vn_drawing d = {0};
         o.count = s->o.count;
-        if (s->m->classes == 0) o.label = VN_LABEL_NULL;
+        if (vn_model_of_classes(s->m, o.classifier)->classes == 0) o.label = VN_LABEL_NULL;
         status = vn_options_check(VN_OPTIONS_SAMPLE, &o, err);
         if (!status) status = vn_drawing_open(&d, s->m, &o, false, err);
         vn_drawing_close(&d);
@@ -129,9 +146,10 @@ static vn_status choose_features(vn_sweeping *s, char **name, vn_err *err) {
     const vn_status status = vn_extractor_open(s->o.features, &s->m->sample, &engine, &e, err);
     if (status) return status;
     if (!s->o.metric)
-        s->o.metric = vn_extractor_classes(e) > 0 && s->m->classes > 0
-                          ? "fd,precision,recall,accuracy"
-                          : "fd,precision,recall";
+        s->o.metric =
+            vn_extractor_classes(e) > 0 && vn_model_of_classes(s->m, s->o.classifier)->classes > 0
+                ? "fd,precision,recall,accuracy"
+                : "fd,precision,recall";
     const int64_t size = vn_extractor_size(e);
     s->search.least = size + 1 > MIN_COUNT ? size + 1 : MIN_COUNT; /* a covariance needs as many */
     *name = vn_strdup(vn_extractor_name(e));
@@ -141,12 +159,13 @@ static vn_status choose_features(vn_sweeping *s, char **name, vn_err *err) {
 
 static json_t *make_settings(const vn_sweeping *s, const char *features) {
     const char *model = vn_model_fingerprint(s->m),
-               *weak = s->o.weak ? vn_model_fingerprint(s->o.weak) : NULL;
-    return json_pack("{s:s, s:s*, s:s*, s:s*, s:s, s:s, s:I, s:I, s:I}", "model",
-                     model ? model : s->m->source, "weak", weak, "path", s->o.path, "data",
-                     s->o.data, "metric", s->o.metric, "features", features, "count",
-                     (json_int_t)s->o.count, "resamples", (json_int_t)s->o.resamples, "seed",
-                     (json_int_t)s->o.seed);
+               *weak = s->o.weak ? vn_model_fingerprint(s->o.weak) : NULL,
+               *classifier = s->o.classifier ? vn_model_fingerprint(s->o.classifier) : NULL;
+    return json_pack("{s:s, s:s*, s:s*, s:s*, s:s*, s:s, s:s, s:I, s:I, s:I}", "model",
+                     model ? model : s->m->source, "weak", weak, "classifier", classifier, "path",
+                     s->o.path, "data", s->o.data, "metric", s->o.metric, "features", features,
+                     "count", (json_int_t)s->o.count, "resamples", (json_int_t)s->o.resamples,
+                     "seed", (json_int_t)s->o.seed);
 }
 
 static vn_status open_folder(vn_sweeping *s, const char *features, vn_err *err) {
@@ -173,7 +192,8 @@ static vn_status prepare(vn_sweeping *s, vn_err *err) {
     const char *search = s->o.search ? s->o.search : "auto";
     s->search.halving = !strcmp(search, "halving") ||
                         (!strcmp(search, "auto") && vn_grid_points(&s->search.grid) > LARGE);
-    status = check_points(s, err);
+    status = check_helpers(s, err);
+    if (!status) status = check_points(s, err);
     if (!status) status = choose_features(s, &features, err);
     if (!status) status = choose_objective(s, err);
     if (!status) status = open_folder(s, features, err);

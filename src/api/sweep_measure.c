@@ -16,7 +16,7 @@ static void note_sampling(vn_sweeping *s, const vn_progress *p) {
     if (p->what && strstr(p->what, "sampling")) {
         if (!s->sampled) s->sampling_from = s->latest;
         s->sampling_to = now;
-        s->sampled = p->done;
+        if (p->done > s->sampled) s->sampled = p->done; /* the example is drawn after the rest */
     }
     s->latest = now;
 }
@@ -52,9 +52,10 @@ static void on_log(void *user, vn_log_level level, const char *text) {
 
 /* ---- samples to look at ---------------------------------------------------------------------- */
 
-static int64_t example_count(const vn_model *m) {
+/* named: whose classes they are drawn under. */
+static int64_t example_count(const vn_model *m, const vn_model *named) {
     if (!vn_shape_is_image(&m->sample)) return POINTS;
-    const int64_t count = m->classes ? (int64_t)EACH_CLASS * m->classes : MAX_EXAMPLES;
+    const int64_t count = named->classes ? (int64_t)EACH_CLASS * named->classes : MAX_EXAMPLES;
     return count < MAX_EXAMPLES ? count : MAX_EXAMPLES;
 }
 
@@ -63,13 +64,14 @@ static bool shows(const vn_model *m) {
                                          : m->sample.dim[0] <= 2;
 }
 
-static vn_status save_example(const vn_sweeping *s, const vn_samples *samples, const char *path,
-                              vn_err *err) {
+static vn_status save_example(const vn_sweeping *s, const vn_model *named,
+                              const vn_samples *samples, const char *path, vn_err *err) {
     const vn_shape *shape = &s->m->sample;
     const bool images = vn_shape_is_image(shape);
     const int64_t count = vn_samples_count(samples);
-    const int columns = s->m->classes > 0 && s->m->classes < MAX_EXAMPLES / 2 ? (int)s->m->classes
-                                                                              : MAX_EXAMPLES / 2;
+    const int columns = named->classes > 0 && named->classes < MAX_EXAMPLES / 2
+                            ? (int)named->classes
+                            : MAX_EXAMPLES / 2;
     const vn_show show = {.samples = vn_samples_data(samples),
                           .count = count,
                           .channels = images ? (int)shape->dim[0] : 0,
@@ -77,8 +79,8 @@ static vn_status save_example(const vn_sweeping *s, const vn_samples *samples, c
                           .width = images ? (int)shape->dim[2] : 0,
                           .dimension = images ? 0 : (int)shape->dim[0],
                           .labels = images ? NULL : vn_samples_labels(samples),
-                          .names = (const char *const *)s->m->names,
-                          .classes = s->m->classes,
+                          .names = (const char *const *)named->names,
+                          .classes = named->classes,
                           .columns = images ? columns : 0,
                           .scale = images ? 1 : 0};
     vn_image image = {0};
@@ -106,15 +108,17 @@ static vn_status draw_example(vn_sweeping *s, const vn_point *p, vn_point_result
     vn_sample_options o = vn_sweeping_options(s, p);
     vn_samples *samples = NULL;
     char name[32];
-    o.count = example_count(s->m);
-    if (s->m->classes == 0) o.label = VN_LABEL_NULL;
+    const vn_model *named = vn_model_of_classes(s->m, o.classifier);
+    o.count = example_count(s->m, named);
+    if (named->classes == 0) o.label = VN_LABEL_NULL;
     vn_status status = vn_sample(s->m, &o, &samples);
     if (!status) out->passes = (double)vn_samples_passes(samples);
     if (!status && shows(s->m)) {
         vn_snprintf(name, sizeof name, "samples-%03zu.png", s->folder.count + 1);
         char *path = vn_path_join(s->out, name);
         out->example = vn_strdup(name);
-        status = path && out->example ? save_example(s, samples, path, err) : vn_no_memory(err);
+        status =
+            path && out->example ? save_example(s, named, samples, path, err) : vn_no_memory(err);
         vn_free(path);
     }
     vn_samples_close(&samples);

@@ -80,18 +80,30 @@ static vn_status keep_points(vn_sweeping *s, const vn_point_result *best,
 
 /* ---- the page -------------------------------------------------------------------------------- */
 
+/* " --NAME WORD", or an empty string where there is none; NULL: no memory. */
+static char *option_of(const char *name, const char *text) {
+    char *word = text ? vn_shell_word(text) : NULL,
+         *option = word ? vn_format(" --%s %s", name, word) : NULL;
+    vn_free(word);
+    return text ? option : vn_strdup("");
+}
+
 /* The command that samples with the point's settings, whatever the run says. */
 static char *command_of(const vn_sweeping *s, const vn_point *p) {
     char guidance[32];
+    const vn_sample_options o = vn_sweeping_options(s, p);
     char *source = vn_shell_word(s->m->source), *guide = vn_shell_word(p->guide),
-         *sampler = p->sampler ? vn_shell_word(p->sampler) : vn_strdup("");
+         *sampler = option_of("sampler", p->sampler),
+         *weak = option_of("weak", o.weak ? o.weak->source : NULL),
+         *classifier = option_of("classifier", o.classifier ? o.classifier->source : NULL);
     vn_number_text(guidance, p->guidance);
-    char *text =
-        source && guide && sampler
-            ? vn_format("vane sample %s --guide %s --guidance %s%s%s --steps %d "
-                        "--out samples.png",
-                        source, guide, guidance, p->sampler ? " --sampler " : "", sampler, p->steps)
-            : NULL;
+    char *text = source && guide && sampler && weak && classifier
+                     ? vn_format("vane sample %s --guide %s%s%s --guidance %s%s --steps %d "
+                                 "--out samples.png",
+                                 source, guide, weak, classifier, guidance, sampler, p->steps)
+                     : NULL;
+    vn_free(weak);
+    vn_free(classifier);
     vn_free(source);
     vn_free(guide);
     vn_free(sampler);
@@ -180,9 +192,10 @@ static vn_status recommend(vn_sweeping *s, const vn_point_result *chosen, vn_swe
                            vn_err *err) {
     vn_sampling_defaults settings;
     if (!chosen || s->o.keep || !is_run(s->m)) return VN_OK;
-    if (s->o.weak) {
+    const vn_sample_options o = vn_sweeping_options(s, &chosen->point);
+    if (o.weak || o.classifier) {
         vn_log(&s->vn->watch, VN_LOG_INFO,
-               "%s: its own settings stay, as a weak model is not among them", s->m->source);
+               "%s: its own settings stay, as a second model is not among them", s->m->source);
         return VN_OK;
     }
     vn_status status = settings_of(s, chosen, &settings, err);

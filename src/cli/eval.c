@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 
 typedef struct args {
-    const char *source, *label, *weak;
+    const char *source, *label, *weak, *classifier;
     vn_model_options opened;
     vn_eval_options o;
     vn_sample_options sample;
@@ -46,6 +46,9 @@ static const cli_option rows[] = {
     CLI_ROW("weak", CLI_TEXT, weak, "SOURCE",
             "the lesser model that guides such as autoguidance push away from",
             .unset = "a world's own"),
+    CLI_ROW("classifier", CLI_TEXT, classifier, "CLF",
+            "what tells the classes to the guides classifier and classifier-gradient; a SOURCE "
+            "that knows no classes has those of CLF", .unset = "a world's own"),
     CLI_OPTION_ROW(SAMPLE, sample, "sampler"),
     CLI_OPTION_ROW(SAMPLE, sample, "steps"),
     CLI_OPTION_ROW(SAMPLE, sample, "grid"),
@@ -205,15 +208,15 @@ static vn_status print_json(const cli_session *s, const vn_model *m, const args 
     return cli_print_json(object);
 }
 
-static vn_status measure(cli_session *s, args *a, vn_model *model, vn_model *weak) {
+/* named: whose classes the samples have. */
+static vn_status measure(cli_session *s, args *a, vn_model *model, const vn_model *named) {
     vn_eval_result result = vn_eval_result_default();
-    a->sample.weak = weak;
     const vn_status status =
         model ? vn_eval(model, &a->o, &result) : vn_eval_samples(s->vn, &a->o, &result);
     cli_progress_clear(&s->progress);
     if (status) return status;
-    if (s->json) return print_json(s, model, a, &result);
-    print_text(s, model, a, &result);
+    if (s->json) return print_json(s, named, a, &result);
+    print_text(s, named, a, &result);
     return VN_OK;
 }
 
@@ -231,19 +234,26 @@ static bool is_model(cli_session *s, const char *path) {
 }
 
 static vn_status eval(cli_session *s, args *a) {
-    vn_model *model = NULL, *weak = NULL;
+    vn_model *model = NULL, *named;
+    vn_model_info info = vn_model_info_default();
     vn_status status = cli_open(s);
     if (!status && !a->source && is_model(s, a->o.samples)) {
         a->source = a->o.samples;
         a->o.samples = NULL;
     }
     if (!status && a->source) status = vn_model_open_with(s->vn, a->source, &a->opened, &model);
-    if (!status && a->weak) status = vn_model_open(s->vn, a->weak, &weak);
-    if (!status && a->label && model) status = vn_model_find_label(model, a->label, &a->o.label);
+    if (!status && a->weak) status = vn_model_open(s->vn, a->weak, &a->sample.weak);
+    if (!status && a->classifier)
+        status = vn_model_open(s->vn, a->classifier, &a->sample.classifier);
+    if (!status && model) status = vn_model_get_info(model, &info);
+    /* a model without classes has those of its classifier */
+    named = model && info.classes == 0 && a->sample.classifier ? a->sample.classifier : model;
+    if (!status && a->label && model) status = vn_model_find_label(named, a->label, &a->o.label);
     if (!status && a->label && !model)
         status = vn_option_set(s->vn, VN_OPTIONS_EVAL, &a->o, "label", a->label);
-    if (!status) status = measure(s, a, model, weak);
-    vn_model_close(&weak);
+    if (!status) status = measure(s, a, model, named);
+    vn_model_close(&a->sample.classifier);
+    vn_model_close(&a->sample.weak);
     vn_model_close(&model);
     return status;
 }

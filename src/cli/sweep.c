@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 
 typedef struct args {
-    const char *source, *out, *weak;
+    const char *source, *out, *weak, *classifier;
     cli_numbers guidance, steps;
     cli_texts guides, samplers;
     int *whole; /* of steps */
@@ -46,6 +46,9 @@ static const cli_option rows[] = {
     CLI_ROW("weak", CLI_TEXT, weak, "SOURCE",
             "the lesser model that guides such as autoguidance push away from",
             .unset = "a world's own"),
+    CLI_ROW("classifier", CLI_TEXT, classifier, "CLF",
+            "what tells the classes to the guides classifier and classifier-gradient; a SOURCE "
+            "that knows no classes has those of CLF", .unset = "a world's own"),
     CLI_OPTION_ROW(SWEEP, o, "path"),
     CLI_OPTION_ROW(MODEL, opened, "null_class"),
     CLI_OPTION_ROW(SWEEP, o, "batch"),
@@ -198,12 +201,14 @@ static vn_status sweep(cli_session *s, args *a) {
     a->o.point_user = s;
     if (!status) status = vn_model_open_with(s->vn, a->source, &a->opened, &model);
     if (!status && a->weak) status = vn_model_open(s->vn, a->weak, &a->o.weak);
+    if (!status && a->classifier) status = vn_model_open(s->vn, a->classifier, &a->o.classifier);
     if (!status) status = vn_sweep(model, a->out, &a->o, &result);
     cli_progress_clear(&s->progress);
     if (!status && s->json)
         status = print_json(s, a, &result);
     else if (!status)
         print_text(s, a, &result);
+    vn_model_close(&a->o.classifier);
     vn_model_close(&a->o.weak);
     vn_model_close(&model);
     return status;

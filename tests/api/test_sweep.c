@@ -78,6 +78,47 @@ static void test_points_are_told_and_kept(void **state) {
     vn_model_close(&m);
 }
 
+/* A weak model and a classifier stand beside the points whose guides use them: under an exact
+ * classifier the rule `classifier` draws what CFG does, and CFG's points are those of a sweep
+ * without either. */
+static void test_second_models_are_beside_their_guides(void **state) {
+    (void)state;
+    static const char *const guides[] = {"cfg", "classifier", "autoguidance"};
+    static const char weak_world[] =
+        "{\"classes\": [{\"components\": [{\"weight\": 1, \"mean\": [0, 1], \"std\": 1}]},"
+        "{\"components\": [{\"weight\": 1, \"mean\": [2, 0], \"std\": 2}]}]}";
+    vn_model *m = NULL, *weak = NULL, *classifier = NULL;
+    expect_ok(vn, vn_model_from_world(vn, world, &m));
+    expect_ok(vn, vn_model_from_world(vn, world, &classifier));
+    expect_ok(vn, vn_model_from_world(vn, weak_world, &weak));
+    vn_sweep_options o = vn_sweep_options_default();
+    o.guidance = &strengths[1];
+    o.guidance_count = 1;
+    o.steps = steps;
+    o.step_count = 1;
+    o.count = 200;
+    o.resamples = 0;
+    vn_sweep_result r = vn_sweep_result_default();
+    expect_ok(vn, vn_sweep(m, "alone", &o, &r));
+    const double alone = r.point[0].row[0].value;
+    o.classifier = classifier;
+    o.weak = weak;
+    expect_refused(vn_sweep(m, "x", &o, &r), VN_BAD_ARGUMENT, "a weak model has no effect");
+    o.weak = NULL;
+    expect_refused(vn_sweep(m, "x", &o, &r), VN_BAD_ARGUMENT, "a classifier has no effect");
+    o.weak = weak;
+    o.guides = guides;
+    o.guide_count = 3;
+    expect_ok(vn, vn_sweep(m, "beside", &o, &r));
+    assert_int_equal(r.points, 3);
+    assert_true(r.point[0].row[0].value == alone);
+    assert_true(fabs(r.point[1].row[0].value - alone) < 1e-3 * alone);
+    assert_true(fabs(r.point[2].row[0].value - alone) > 0.01 * alone);
+    vn_model_close(&weak);
+    vn_model_close(&classifier);
+    vn_model_close(&m);
+}
+
 static void test_what_makes_no_sense_is_refused(void **state) {
     (void)state;
     vn_model *m = NULL;
@@ -107,6 +148,7 @@ static void test_what_makes_no_sense_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_points_are_told_and_kept),
+        cmocka_unit_test(test_second_models_are_beside_their_guides),
         cmocka_unit_test(test_what_makes_no_sense_is_refused),
     };
     return run_under_each_kernel_set(tests, context_enter, context_leave);
