@@ -6,7 +6,6 @@
 #include <sys/resource.h>
 
 enum { UNTIMED = 2 };
-#define TOKENS 77 /* of a text, as in pipelines with CLIP */
 
 void vn_bench_options_init(vn_bench_options *o, size_t size) {
     vn_options_init(VN_OPTIONS_BENCH, o, size);
@@ -91,10 +90,15 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result
     return status;
 }
 
+static vn_net_spec spec_of(const bench *b, const vn_bench_options *o) {
+    const vn_extent extent = {.batch = o->batch};
+    return (vn_net_spec){.extent = vn_net_usual(vn_net_get_io(b->net), &extent),
+                         .train = o->train != 0};
+}
+
 static vn_status build(bench *b, const vn_bench_options *o, vn_err *err) {
     const vn_recompute how = o->recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP;
-    const vn_net_spec spec = {.extent = {.batch = o->batch, .tokens = TOKENS},
-                              .train = o->train != 0};
+    const vn_net_spec spec = spec_of(b, o);
     vn_status status = vn_net_step_open(&b->s, b->net, &spec, how, err);
     vn_program_options options = vn_net_step_options(&b->s, b->vn);
     options.profile = o->profile != NULL;
@@ -106,7 +110,8 @@ static vn_status measure_plain(const bench *b, const vn_bench_options *o, vn_ben
                                vn_err *err) {
     vn_net_step s;
     vn_footprint plain = {0};
-    const vn_net_spec spec = {.extent = {.batch = o->batch, .tokens = TOKENS}, .train = true};
+    vn_net_spec spec = spec_of(b, o);
+    spec.train = true;
     vn_status status = vn_net_step_open(&s, b->net, &spec, VN_RECOMPUTE_CHEAP, err);
     const vn_program_options options = vn_net_step_options(&s, b->vn);
     if (!status) status = vn_footprint_open(s.graph, &options, &plain, err);

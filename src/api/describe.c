@@ -31,7 +31,8 @@ static bool add_plan(const vn_model *m, json_t *out, vn_err *err) {
     vn_graph *g = NULL;
     vn_program *program = NULL;
     vn_net_nodes nodes;
-    const vn_net_spec spec = {.extent = vn_extent_of(1, &m->sample)};
+    const vn_extent one = vn_extent_of(1, &m->sample);
+    const vn_net_spec spec = {.extent = vn_net_usual(vn_net_get_io(vn_model_net(m)), &one)};
     bool ok = vn_graph_open(&g, err) == VN_OK;
     if (ok) {
         const vn_program_options o = {

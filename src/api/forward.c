@@ -20,8 +20,10 @@ typedef struct pass {
     vn_graph *graph;
     vn_program *program;
     vn_net_nodes nodes;
-    vn_node *cotangent; /* of the first output, with grad */
-    vn_gradients by;    /* likewise */
+    vn_node *cotangent;              /* of the first output, with grad */
+    vn_gradients by;                 /* likewise */
+    vn_node *arrays[VN_MAX_PORTS];   /* the inputs beside the sample that have a gradient */
+    const char *array[VN_MAX_PORTS]; /* their names */
 } pass;
 
 /* ---- the network ----------------------------------------------------------------------------- */
@@ -92,16 +94,31 @@ static int count_outputs(const pass *p) {
     return n;
 }
 
+/* What each sample has more than one number of, beside the sample itself: texts, vectors. */
+static void find_arrays(pass *p) {
+    for (int i = 0; i < p->io->inputs; i++) {
+        const vn_port *port = &p->io->input[i];
+        if (port->dtype != VN_F32 || port->below || port->shape.rank < 2 ||
+            port->shape.dim[0] != VN_DIM_BATCH || !strcmp(port->name, "sample"))
+            continue;
+        p->array[p->by.inputs] = port->name;
+        p->arrays[p->by.inputs++] = p->nodes.in[i];
+    }
+    p->by.input = p->arrays;
+}
+
 static vn_status plan(pass *p, bool gradients, vn_err *err) {
     p->by = (vn_gradients){
         .weights = p->weights, .frozen = true, .x = vn_net_in(p->net, &p->nodes, "sample")};
+    if (gradients) find_arrays(p);
     vn_status status =
         gradients ? vn_gradients_open(&p->by, p->nodes.out[0], p->cotangent, err) : VN_OK;
     if (status) return status;
-    vn_node *outputs[VN_MAX_PORTS + 1];
+    vn_node *outputs[2 * VN_MAX_PORTS + 1];
     int n = count_outputs(p);
     memcpy(outputs, p->nodes.out, (size_t)n * sizeof *outputs);
     if (p->by.by_x) outputs[n++] = p->by.by_x;
+    for (int i = 0; i < p->by.inputs; i++) outputs[n++] = p->by.by_input[i];
     const vn_program_options options = {.device = &p->vn->device,
                                         .n_outputs = n,
                                         .outputs = outputs,
@@ -163,37 +180,53 @@ static vn_status write_outputs(const pass *p, const char *path, vn_err *err) {
     return status;
 }
 
+/* "grad.NAME"; NULL: out of memory. */
+static const char *grad_name(vn_arena *arena, const char *of) {
+    const size_t length = strlen(of) + sizeof "grad.";
+    char *name = vn_arena_alloc(arena, length);
+    if (name) snprintf(name, length, "grad.%s", of);
+    return name;
+}
+
+/* The gradients by the inputs: by the sample, if there is one (texts have none), and by arrays. */
+static int take_input_grads(const pass *p, vn_arena *arena, vn_array *out, bool *ok) {
+    int n = 0;
+    if (p->by.by_x) out[n++] = take(p, "grad.sample", p->by.by_x);
+    for (int i = 0; i < p->by.inputs && *ok; i++) {
+        const char *name = grad_name(arena, p->array[i]);
+        *ok = name != NULL;
+        if (*ok) out[n++] = take(p, name, p->by.by_input[i]);
+    }
+    for (int i = 0; i < n; i++) *ok = *ok && out[i].data;
+    return n;
+}
+
 static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
-    const size_t count = vn_weights_count(p->weights);
+    const size_t count = vn_weights_count(p->weights), floats = vn_weights_floats(p->weights);
     vn_arena arena = {0};
-    vn_array *tensors = vn_calloc(count + 1, sizeof *tensors);
-    const size_t floats = vn_weights_floats(p->weights);
+    vn_array *tensors = vn_calloc(count + VN_MAX_PORTS, sizeof *tensors);
     float *inside = vn_alloc(floats, sizeof(float)), *numbers = vn_alloc(floats, sizeof(float));
-    /* texts have no gradient */
-    const bool has_x = p->by.by_x != NULL;
-    const vn_array sample = has_x ? take(p, "grad.sample", p->by.by_x) : (vn_array){0};
-    bool ok = tensors && inside && numbers && (sample.data || !has_x);
+    bool ok = tensors && inside && numbers;
+    const int inputs = ok ? take_input_grads(p, &arena, tensors + count, &ok) : 0;
     const vn_device *d = &p->vn->device;
     if (ok) d->row->read(d->self, inside, p->grads, floats * sizeof(float));
     for (size_t i = 0; ok && i < count; i++) {
         const vn_weight *w = vn_weights_at(p->weights, i);
-        const size_t length = strlen(w->name) + sizeof "grad.";
-        char *name = vn_arena_alloc(&arena, length);
+        const char *name = grad_name(&arena, w->name);
         ok = name != NULL;
         if (!ok) break;
-        snprintf(name, length, "grad.%s", w->name);
         vn_weight_to_file(w, inside + w->offset, numbers + w->offset);
         tensors[i] = (vn_array){
             .name = name, .dtype = VN_F32, .shape = w->file, .data = numbers + w->offset};
     }
-    if (ok && has_x) tensors[count] = sample;
     const vn_status status =
-        ok ? vn_safetensors_write(path, tensors, count + has_x, NULL, err) : vn_no_memory(err);
+        ok ? vn_safetensors_write(path, tensors, count + (size_t)inputs, NULL, err)
+           : vn_no_memory(err);
+    for (int i = 0; i < inputs; i++) vn_free((void *)tensors[count + (size_t)i].data);
     vn_arena_free(&arena);
     vn_free(tensors);
     vn_free(inside);
     vn_free(numbers);
-    vn_free((void *)sample.data);
     return status;
 }
 

@@ -77,7 +77,8 @@ static const struct {
 
 static vn_status add_kind(const vn_context *vn, const vn_net *net, const vn_extent *extent,
                           size_t k, json_t *out, vn_err *err) {
-    const vn_net_spec spec = {.extent = *extent, .train = kinds[k].train};
+    const vn_net_spec spec = {.extent = vn_net_usual(vn_net_get_io(net), extent),
+                              .train = kinds[k].train};
     vn_net_step s;
     vn_footprint f = {0};
     vn_status status = vn_net_step_open(&s, net, &spec, kinds[k].recompute, err);

@@ -162,13 +162,19 @@ static vn_status make_config(job *j, const vn_data_info *info, json_t **config, 
     vn_choice choice;
     vn_status status = vn_choice_parse(name, &vn_trained_models, &choice, err);
     if (status) return status;
+    const vn_net_row *row = (const vn_net_row *)choice.row;
+    if (!row->config)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "model %s: only files have such networks; there is no preset of it to be "
+                       "trained",
+                       name);
     const vn_net_data data = {.sample = info->sample,
                               .labels = info->classes ? info->classes + 1 : 0,
                               .dropout = j->o.dropout,
                               .learns_variance =
                                   j->objective && vn_objective_learns_variance(j->objective),
                               .clean = j->o.times && vn_times_are_clean(j->o.times)};
-    *config = ((const vn_net_row *)choice.row)->config(&choice, &data, err);
+    *config = row->config(&choice, &data, err);
     if (!*config) return err->status;
     tell_levels(j, &choice, *config);
     return VN_OK;

@@ -3,6 +3,8 @@
 
 #include "objective/objective.h"
 
+#include <string.h>
+
 #define CLASSIFIER_WEIGHT_DECAY 0.05
 
 static const char *name_of(const vn_train_net *t) {
@@ -22,6 +24,23 @@ static vn_status check_sample(const vn_train_net *t, vn_err *err) {
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %lldx%lld images, %s has %lldx%lld",
                        name_of(t), (long long)io->height, (long long)io->width, t->source,
                        (long long)data->dim[1], (long long)data->dim[2]);
+    return VN_OK;
+}
+
+/* Inputs that the data do not have. */
+static vn_status check_inputs(const vn_train_net *t, vn_err *err) {
+    static const char *const made[] = {"sample", "timestep", "class_labels"};
+    const vn_net_io *io = vn_net_get_io(t->net);
+    for (int i = 0; i < io->inputs; i++) {
+        bool known = io->input[i].optional;
+        for (size_t k = 0; k < VN_COUNT(made); k++)
+            known = known || !strcmp(io->input[i].name, made[k]);
+        if (!known)
+            return vn_fail(err, VN_UNSUPPORTED,
+                           "model %s takes %s, which %s does not have: it can be sampled, not "
+                           "trained",
+                           name_of(t), io->input[i].name, t->source);
+    }
     return VN_OK;
 }
 
@@ -95,8 +114,9 @@ vn_status vn_train_classifier_times(vn_train_options *o, const vn_net *net, vn_e
 }
 
 vn_status vn_train_check_net(const vn_train_net *t, vn_err *err) {
-    const vn_status status = check_sample(t, err);
+    const bool classifies = vn_net_get_row(t->net)->role == VN_ROLE_CLASSIFIER;
+    vn_status status = classifies ? VN_OK : check_inputs(t, err);
+    if (!status) status = check_sample(t, err);
     if (status) return status;
-    return vn_net_get_row(t->net)->role == VN_ROLE_CLASSIFIER ? check_classifier(t, err)
-                                                              : check_denoiser(t, err);
+    return classifies ? check_classifier(t, err) : check_denoiser(t, err);
 }

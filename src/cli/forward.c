@@ -17,8 +17,8 @@ static const cli_option rows[] = {
     CLI_ROW("out", CLI_TEXT, out, "OUT.safetensors",
             "receives sample, or what a text encoder gives", .required = true),
     CLI_ROW("grad", CLI_TEXT, grad, "GRAD.safetensors",
-            "receives grad.sample and grad.PARAMETER of sum(cotangent * output); IN then holds "
-            "cotangent too"),
+            "receives grad.sample, grad.PARAMETER and grad.INPUT of sum(cotangent * output); IN "
+            "then holds cotangent too"),
 };
 
 static vn_status report(const cli_session *s, const args *a) {

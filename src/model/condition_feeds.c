@@ -1,6 +1,7 @@
 /* condition_feeds.c - a network's conditions as arrays of a batch: for each input port that is
- * neither the sample nor the time, the arrays of the rows' conditions, one after another. Rows with
- * different numbers of tokens cannot be in one batch; net_denoiser.c runs them in groups. */
+ * neither the sample, the time nor how strong guidance is, the arrays of the rows' conditions, one
+ * after another. Rows with different numbers of tokens cannot be in one batch; net_denoiser.c runs
+ * them in groups. */
 #include "model/internal.h"
 
 #include <string.h>
@@ -9,9 +10,15 @@ bool vn_is_class_table(const vn_port *p) {
     return p->below > 0 && p->shape.rank == 1 && !strcmp(p->name, "class_labels");
 }
 
+bool vn_is_condition(const vn_port *p) {
+    static const char *const others[] = {"sample", "timestep", "guidance"};
+    for (size_t i = 0; i < VN_COUNT(others); i++)
+        if (!strcmp(p->name, others[i])) return false;
+    return p->shape.dim[0] == VN_DIM_BATCH;
+}
+
 static bool is_fed(const vn_port *p) {
-    return strcmp(p->name, "sample") != 0 && strcmp(p->name, "timestep") != 0 &&
-           !vn_is_class_table(p);
+    return vn_is_condition(p) && !vn_is_class_table(p);
 }
 
 static const vn_array *array_of(const vn_net_denoiser *d, vn_condition c, const char *port) {

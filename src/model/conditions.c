@@ -35,10 +35,6 @@ vn_conditions vn_model_conditions(const vn_model *m) {
 
 /* ---- checking -------------------------------------------------------------------------------- */
 
-static bool is_condition(const vn_port *p) {
-    return strcmp(p->name, "sample") != 0 && strcmp(p->name, "timestep") != 0;
-}
-
 /* The port's shape without its batch axis, against the array's; *tokens: what all of them have. */
 static bool fits(const vn_port *p, const vn_array *a, int64_t *tokens) {
     if (a->shape.rank != p->shape.rank - 1) return false;
@@ -62,7 +58,7 @@ static vn_status check(const vn_model *m, const char *name, int n, const vn_arra
     const vn_net_io *io = vn_net_get_io(net);
     for (int i = 0; i < n; i++) {
         const vn_port *p = arrays[i].name ? vn_net_input(io, arrays[i].name) : NULL;
-        if (!p || !is_condition(p))
+        if (!p || !vn_is_condition(p))
             return vn_fail(err, VN_BAD_ARGUMENT, "condition %s: %s takes no '%.80s'", name,
                            m->source, arrays[i].name ? arrays[i].name : "");
         if (!fits(p, &arrays[i], &tokens))
@@ -76,7 +72,7 @@ static vn_status check(const vn_model *m, const char *name, int n, const vn_arra
                                p->name);
     }
     for (int i = 0; i < io->inputs; i++) {
-        bool given = io->input[i].optional || !is_condition(&io->input[i]);
+        bool given = io->input[i].optional || !vn_is_condition(&io->input[i]);
         for (int k = 0; k < n; k++) given = given || !strcmp(arrays[k].name, io->input[i].name);
         if (!given)
             return vn_fail(err, VN_BAD_ARGUMENT, "condition %s: %s takes %s, and it has none", name,

@@ -23,6 +23,9 @@ vn_status vn_model_new(vn_context *vn, const vn_engine *engine, const vn_model_r
 
 /* Whether the port is a table of classes, which labels are rows of. */
 bool vn_is_class_table(const vn_port *p);
+/* Whether the port takes arrays of conditions: not the sample, its level or how to guide, and not
+ * what is the same for a whole batch. */
+bool vn_is_condition(const vn_port *p);
 /* How many tokens the condition's arrays have; 0: none has tokens. */
 int64_t vn_condition_tokens(const vn_net_denoiser *d, vn_condition c);
 /* Feeds for the ports of conditions, of n rows with one number of tokens: out [VN_MAX_PORTS],
@@ -30,6 +33,12 @@ int64_t vn_condition_tokens(const vn_net_denoiser *d, vn_condition c);
 vn_status vn_condition_feeds(vn_net_denoiser *d, const vn_condition *c, int64_t n, vn_feed *out,
                              int *count, vn_err *err);
 void vn_condition_feeds_close(vn_net_denoiser *d);
+
+/* ---- images as rows of patches (packing.c) --------------------------------------------------- */
+
+/* n images of the denoiser's samples, in the order that its network takes them, and back. */
+void vn_pack_images(const vn_net_denoiser *d, const float *images, int64_t n, float *packed);
+void vn_unpack_images(const vn_net_denoiser *d, const float *packed, int64_t n, float *images);
 
 /* FNV-1a (fingerprint.c), to be begun with vn_hash_begin. */
 extern const uint64_t vn_hash_begin;

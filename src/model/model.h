@@ -222,7 +222,12 @@ typedef struct vn_net_denoiser {
     int64_t capacity; /* rows that the arrays below hold, at most a chunk */
     float *scale;     /* [capacity] of the input */
     float *time;      /* [capacity] */
+    float *strength;  /* [capacity] guidance, of networks that take it */
     int32_t *labels;  /* [capacity] */
+    /* of networks that take rows of patches (packing.c): x, a direction and an answer, [capacity,
+     * size] each, and the ids of the patches */
+    float *packed_x, *packed_direction, *packed_raw, *ids;
+    int64_t patches;
 } vn_net_denoiser;
 
 /* Numbers in the samples of a batch: keeps a network's activations within a few hundred MB. */

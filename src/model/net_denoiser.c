@@ -1,9 +1,10 @@
 /* net_denoiser.c - a trained network as a denoiser: gives the network each row's factor of the
- * input, its time and its class, and runs the rows in chunks, so that memory does not grow with the
- * batch. Rows are read and written where the caller has them. The output is interpreted by
- * path/prediction.c. */
+ * input, its time, its class and how strongly to guide, and runs the rows in chunks, so that
+ * memory does not grow with the batch. Rows are read and written where the caller has them. The
+ * output is interpreted by path/prediction.c. */
 #include "model/internal.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Rows of a forward pass for each sample of a batch: guidance requests two passes. The activations
@@ -14,13 +15,29 @@ enum { ROWS_A_SAMPLE = 2, DERIVATIVE_SHARE = 4 };
 /* Bytes of a forward pass of more than one row, where the user requests no batch. */
 #define PASS_BYTES ((size_t)1 << 30)
 
+/* What a network that takes guidance is told where nobody says: FluxPipeline's guidance_scale. */
+#define USUAL_GUIDANCE 3.5F
+
 static void close_arrays(vn_net_denoiser *d) {
-    vn_free(d->scale);
-    vn_free(d->time);
+    float **const floats[] = {
+        &d->scale, &d->time, &d->strength, &d->packed_x, &d->packed_direction, &d->packed_raw};
+    for (size_t i = 0; i < VN_COUNT(floats); i++) {
+        vn_free(*floats[i]);
+        *floats[i] = NULL;
+    }
     vn_free(d->labels);
-    d->scale = d->time = NULL;
     d->labels = NULL;
     d->capacity = 0;
+}
+
+/* Room for n rows of packed images. */
+static bool reserve_packed(vn_net_denoiser *d, int64_t n) {
+    const size_t floats = (size_t)(n * d->size);
+    if (!d->patches) return true;
+    d->packed_x = vn_alloc(floats, sizeof(float));
+    d->packed_direction = vn_alloc(floats, sizeof(float));
+    d->packed_raw = vn_alloc(floats, sizeof(float));
+    return d->packed_x && d->packed_direction && d->packed_raw;
 }
 
 /* Only the first query of a new size takes memory. */
@@ -29,8 +46,9 @@ static vn_status reserve(vn_net_denoiser *d, int64_t n, vn_err *err) {
     close_arrays(d);
     d->scale = vn_alloc((size_t)n, sizeof(float));
     d->time = vn_alloc((size_t)n, sizeof(float));
+    d->strength = vn_alloc((size_t)n, sizeof(float));
     d->labels = vn_alloc((size_t)n, sizeof(int32_t));
-    if (!d->scale || !d->time || !d->labels) {
+    if (!d->scale || !d->time || !d->strength || !d->labels || !reserve_packed(d, n)) {
         close_arrays(d);
         return vn_no_memory(err);
     }
@@ -44,39 +62,76 @@ static int32_t row_of(const vn_net_denoiser *d, vn_condition label) {
     return label + (d->null_row >= 0 && label >= d->null_row);
 }
 
-/* raw = F(c x). Rows [first, first + n) of the query. */
-static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first, int64_t n,
-                           float *raw, vn_err *err) {
+/* Numbers of the rows [first, first + n): factors of the input, times, guidance, classes. */
+static void fill_rows(vn_net_denoiser *d, const vn_query *q, int64_t first, int64_t n) {
+    const double unit = d->io->time_unit > 0 ? d->io->time_unit : 1;
     for (int64_t i = 0; i < n; i++) {
         const vn_level *level = &q->level[first + i];
+        const float strength = q->guidance ? q->guidance[first + i] : NAN;
         d->scale[i] = (float)vn_prediction_coefficients(&d->prediction, level).input;
-        d->time[i] = (float)vn_path_network_time(d->path, level);
+        d->time[i] = (float)(vn_path_network_time(d->path, level) * unit);
+        d->strength[i] = isnan(strength) ? USUAL_GUIDANCE : strength;
         d->labels[i] = row_of(d, q->condition[first + i]);
     }
+}
+
+/* The feed of the rows' samples, x [n,size]. */
+static vn_feed feed_samples(const vn_net_denoiser *d, int64_t n, const float *x) {
     vn_shape rows = {.rank = d->sample.rank + 1, .dim = {n}};
     memcpy(rows.dim + 1, d->sample.dim, (size_t)d->sample.rank * sizeof *rows.dim);
-    vn_feed in[VN_MAX_PORTS] = {
-        {.array = {"sample", VN_F32, rows, q->x + first * d->size}, .scale = d->scale},
-        {.array = {"timestep", VN_F32, VN_SHAPE(n), d->time}},
-    };
+    if (d->patches) {
+        vn_pack_images(d, x, n, d->packed_x);
+        rows = VN_SHAPE(n, d->patches, d->size / d->patches);
+        x = d->packed_x;
+    }
+    return (vn_feed){.array = {"sample", VN_F32, rows, x}, .scale = d->scale};
+}
+
+/* The feeds of n rows whose numbers are filled, but for the arrays of their conditions; returns how
+ * many. */
+static int feed_rows(const vn_net_denoiser *d, int64_t n, const float *x, vn_feed *in) {
     const vn_port *labels = vn_net_input(d->io, "class_labels");
-    int inputs = 2, more = 0;
+    int k = 0;
+    in[k++] = feed_samples(d, n, x);
+    in[k++] = (vn_feed){.array = {"timestep", VN_F32, VN_SHAPE(n), d->time}};
     if (labels && vn_is_class_table(labels))
-        in[inputs++] = (vn_feed){.array = {"class_labels", VN_I32, VN_SHAPE(n), d->labels}};
-    const vn_status status =
-        vn_condition_feeds(d, q->condition + first, n, in + inputs, &more, err);
+        in[k++] = (vn_feed){.array = {"class_labels", VN_I32, VN_SHAPE(n), d->labels}};
+    if (vn_net_input(d->io, "guidance"))
+        in[k++] = (vn_feed){.array = {"guidance", VN_F32, VN_SHAPE(n), d->strength}};
+    if (d->ids)
+        in[k++] =
+            (vn_feed){.array = {"img_ids", VN_F32, VN_SHAPE(d->patches, VN_PATCH_AXES), d->ids}};
+    return k;
+}
+
+/* raw = F(c x), or a product with its derivative. Rows [first, first + n) of the query. */
+static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first, int64_t n,
+                           float *raw, vn_err *err) {
+    const int64_t from = first * d->size;
+    vn_feed in[VN_MAX_PORTS] = {{.scale = NULL}};
+    fill_rows(d, q, first, n);
+    int inputs = feed_rows(d, n, q->x + from, in), more = 0;
+    vn_status status = vn_condition_feeds(d, q->condition + first, n, in + inputs, &more, err);
     if (status) return status;
     inputs += more;
     const int64_t tokens = vn_condition_tokens(d, q->condition[first]);
     vn_net_spec spec = {.extent = vn_extent_of(n, &d->sample), .perturb = {q->perturb, q->always}};
     spec.extent.tokens = tokens ? tokens : 1; /* of zeros, where no row has any */
-    raw += first * d->size;
-    if (q->want)
-        return vn_runner_derive(d->runner, &spec, q->want, d->output, inputs, in,
-                                q->direction + first * d->size, raw, err);
-    const vn_fetch out[] = {{d->output, raw},
-                            {"variance", q->variance ? q->variance + first * d->size : NULL}};
-    return vn_runner_run(d->runner, &spec, inputs, in, q->variance ? 2 : 1, out, err);
+    spec.extent.patches = d->patches;
+    float *out = d->patches ? d->packed_raw : raw + from;
+    if (q->want) {
+        const float *direction = q->direction + from;
+        if (d->patches) vn_pack_images(d, direction, n, d->packed_direction);
+        if (d->patches) direction = d->packed_direction;
+        status =
+            vn_runner_derive(d->runner, &spec, q->want, d->output, inputs, in, direction, out, err);
+    } else {
+        const vn_fetch fetch[] = {{d->output, out},
+                                  {"variance", q->variance ? q->variance + from : NULL}};
+        status = vn_runner_run(d->runner, &spec, inputs, in, q->variance ? 2 : 1, fetch, err);
+    }
+    if (!status && d->patches) vn_unpack_images(d, out, n, raw + from);
+    return status;
 }
 
 /* A query whose rows all have the same number of tokens. */
@@ -97,11 +152,12 @@ typedef struct gathered {
     int64_t n, *row; /* [n] its index in the query */
     vn_level *level;
     vn_condition *condition;
-    float *x, *direction, *raw, *variance;
+    float *x, *direction, *raw, *variance, *guidance;
 } gathered;
 
 static void free_gathered(gathered *g) {
-    void *all[] = {g->row, g->level, g->condition, g->x, g->direction, g->raw, g->variance};
+    void *all[] = {g->row,       g->level, g->condition, g->x,
+                   g->direction, g->raw,   g->variance,  g->guidance};
     for (size_t i = 0; i < VN_COUNT(all); i++) vn_free(all[i]);
 }
 
@@ -113,9 +169,10 @@ static vn_status take_gathered(gathered *g, const vn_query *q, size_t size, vn_e
                     .x = vn_alloc(n * size, sizeof *g->x),
                     .direction = q->want ? vn_alloc(n * size, sizeof *g->x) : NULL,
                     .raw = vn_alloc(n * size, sizeof *g->x),
-                    .variance = q->variance ? vn_alloc(n * size, sizeof *g->x) : NULL};
+                    .variance = q->variance ? vn_alloc(n * size, sizeof *g->x) : NULL,
+                    .guidance = q->guidance ? vn_alloc(n, sizeof *g->x) : NULL};
     return g->row && g->level && g->condition && g->x && g->raw && (!q->want || g->direction) &&
-                   (!q->variance || g->variance)
+                   (!q->variance || g->variance) && (!q->guidance || g->guidance)
                ? VN_OK
                : vn_no_memory(err);
 }
@@ -129,6 +186,7 @@ static void gather(const vn_net_denoiser *d, const vn_query *q, int64_t tokens, 
         const size_t to = (size_t)g->n * size, from = (size_t)i * size;
         g->level[g->n] = q->level[i];
         g->condition[g->n] = q->condition[i];
+        if (q->guidance) g->guidance[g->n] = q->guidance[i];
         memcpy(g->x + to, q->x + from, bytes);
         if (q->want) memcpy(g->direction + to, q->direction + from, bytes);
         g->row[g->n++] = i;
@@ -154,6 +212,7 @@ static vn_status run_groups(vn_net_denoiser *d, const vn_query *q, float *raw, v
         part.condition = g.condition;
         part.direction = g.direction;
         part.variance = g.variance;
+        part.guidance = g.guidance;
         status = run_equal_tokens(d, &part, g.raw, err);
         for (int64_t k = 0; k < g.n && !status; k++) {
             memcpy(raw + (size_t)g.row[k] * size, g.raw + (size_t)k * size, bytes);
@@ -198,8 +257,15 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, cons
                        "the network takes a %s as its class (class_embed_type); give "
                        "conditions of that kind to it first (vn_model_add_condition)",
                        labels->shape.rank == 1 ? "number" : "vector");
+    d->patches = vn_net_patches(io, sample->dim[1], sample->dim[2]);
+    if (d->patches && vn_net_input(io, "img_ids")) {
+        d->ids = vn_alloc((size_t)(VN_PATCH_AXES * d->patches), sizeof *d->ids);
+        if (!d->ids) return vn_no_memory(err);
+        vn_patch_ids(sample->dim[1] / io->packing, sample->dim[2] / io->packing, d->ids);
+    }
     const int64_t by_size = ROWS_A_SAMPLE * (VN_BATCH_FLOATS / d->size);
     vn_extent extent = vn_extent_of(by_size < ROWS_A_SAMPLE ? ROWS_A_SAMPLE : by_size, sample);
+    extent.patches = d->patches;
     extent.tokens = 1; /* or as many as the longest condition has */
     for (vn_condition c = VN_CONDITION_NULL; source && c < source->named_count; c++) {
         const int64_t tokens = source->added_count ? vn_condition_tokens(d, c) : 0;
@@ -216,7 +282,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, cons
         .size = d->size,
         .conditions = {.classes = (vn_condition)vn_net_labels(io) - (null_row >= 0),
                        .has_null = null_row >= 0 || !labels},
-        .can = VN_CAN_VJP | VN_CAN_JVP |
+        .can = VN_CAN_VJP | VN_CAN_JVP | (vn_net_input(io, "guidance") ? VN_TAKES_GUIDANCE : 0) |
                (vn_net_output(io, "variance") && path->steps > 0 ? VN_CAN_VARIANCE : 0),
         .perturbations = io->perturbations,
         .layers = io->layers,
@@ -228,6 +294,8 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, cons
 
 void vn_net_denoiser_close(vn_net_denoiser *d) {
     close_arrays(d);
+    vn_free(d->ids);
+    d->ids = NULL;
     vn_condition_feeds_close(d);
     vn_runner_close(&d->runner);
 }

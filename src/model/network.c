@@ -50,8 +50,11 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
 /* How many tokens a sample is to a transformer; for other networks, how many pixels. */
 static int64_t count_tokens(const vn_model *m, const vn_model_dir *dir) {
     const json_t *patch = json_object_get(dir->config, "patch_size");
-    const int64_t side =
-        json_is_integer(patch) && json_integer_value(patch) > 0 ? json_integer_value(patch) : 1;
+    const int64_t packing = vn_net_get_io(vn_model_net(m))->packing,
+                  own = json_is_integer(patch) ? json_integer_value(patch) : 0,
+                  side = packing   ? packing
+                         : own > 0 ? own
+                                   : 1;
     const int64_t tokens = vn_shape_is_image(&m->sample)
                                ? (m->sample.dim[1] / side) * (m->sample.dim[2] / side)
                                : m->size;

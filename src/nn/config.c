@@ -85,6 +85,17 @@ static vn_status read_names(const config_reader *r, const json_t *value, vn_conf
     return VN_OK;
 }
 
+static vn_status read_layers(const config_reader *r, const json_t *value, vn_config_layers *out) {
+    vn_status status = json_is_array(value) ? VN_OK : refuse_type(r, "a list of layers");
+    *out = (vn_config_layers){{false}};
+    for (size_t i = 0; i < json_array_size(value) && !status; i++) {
+        int64_t layer = 0;
+        status = read_int(r, json_array_get(value, i), &layer);
+        if (!status) out->has[layer] = true;
+    }
+    return status;
+}
+
 static vn_status read_size(const config_reader *r, const json_t *value, int64_t out[2]) {
     if (!json_is_array(value)) {
         vn_status status = read_int(r, value, &out[0]);
@@ -106,7 +117,8 @@ static vn_status read_null(const config_reader *r, void *member) {
     case VN_FIELD_SIZE: memset(member, 0, 2 * sizeof(int64_t)); break;
     case VN_FIELD_NUMBER: *(double *)member = 0; break;
     case VN_FIELD_INTS:
-    case VN_FIELD_NAMES: break; /* no table has these nullable */
+    case VN_FIELD_NAMES:
+    case VN_FIELD_LAYERS: break; /* no table has these nullable */
     }
     return VN_OK;
 }
@@ -123,6 +135,7 @@ static vn_status read_field(const config_reader *r, const json_t *value, void *m
     case VN_FIELD_CHOICE: return read_choice(r, value, member);
     case VN_FIELD_INTS: return read_ints(r, value, member);
     case VN_FIELD_NAMES: return read_names(r, value, member);
+    case VN_FIELD_LAYERS: return read_layers(r, value, member);
     case VN_FIELD_SIZE: break;
     }
     return read_size(r, value, member);
@@ -185,6 +198,17 @@ static json_t *write_list(const vn_field *f, const void *member) {
     return list;
 }
 
+static json_t *write_layers(const vn_config_layers *layers) {
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < VN_CONFIG_MAX_LAYERS; i++) {
+        if (!layers->has[i] || json_array_append_new(list, json_integer((json_int_t)i)) == 0)
+            continue;
+        json_decref(list);
+        list = NULL;
+    }
+    return list;
+}
+
 static json_t *write_field(const vn_field *f, const void *member) {
     const int64_t *whole = member;
     const double *number = member;
@@ -197,6 +221,7 @@ static json_t *write_field(const vn_field *f, const void *member) {
     case VN_FIELD_SIZE:
         return whole[0] ? json_pack("[I, I]", (json_int_t)whole[0], (json_int_t)whole[1])
                         : json_null();
+    case VN_FIELD_LAYERS: return write_layers(member);
     case VN_FIELD_INTS:
     case VN_FIELD_NAMES: break;
     }

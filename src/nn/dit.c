@@ -29,14 +29,6 @@
 
 static const char net_name[] = "dit";
 
-/* The feed-forward layer's function between its two linear layers: f(slope x) / slope; or, gated,
- * one half of x times f of the other half. */
-typedef struct activation {
-    vn_fn fn;
-    double slope;
-    bool gated;
-} activation;
-
 static const char *const norm_types[] = {"ada_norm_zero", NULL};
 
 static const char *const norms[] = {"layer_norm", "rms_norm", NULL};
@@ -46,13 +38,13 @@ enum { GELU, GELU_APPROXIMATE, GEGLU, GEGLU_APPROXIMATE, SWIGLU, LINEAR_SILU };
 static const char *const activations[] = {
     "gelu", "gelu-approximate", "geglu", "geglu-approximate", "swiglu", "linear-silu", NULL,
 };
-static const activation activation_of[] = {
-    [GELU]              = {VN_FN_GELU,      1,     false},
-    [GELU_APPROXIMATE]  = {VN_FN_GELU_TANH, 1,     false},
-    [GEGLU]             = {VN_FN_GELU,      1,     true},
-    [GEGLU_APPROXIMATE] = {VN_FN_SILU,      1.702, false}, /* x sigmoid(1.702 x) */
-    [SWIGLU]            = {VN_FN_SILU,      1,     true},
-    [LINEAR_SILU]       = {VN_FN_SILU,      1,     false},
+static const vn_feed_forward feed_forwards[] = {
+    [GELU]              = {.fn = VN_FN_GELU, .slope = 1},
+    [GELU_APPROXIMATE]  = {.fn = VN_FN_GELU_TANH, .slope = 1},
+    [GEGLU]             = {.fn = VN_FN_GELU, .slope = 1, .gated = true},
+    [GEGLU_APPROXIMATE] = {.fn = VN_FN_SILU, .slope = 1.702}, /* x sigmoid(1.702 x) */
+    [SWIGLU]            = {.fn = VN_FN_SILU, .slope = 1, .gated = true},
+    [LINEAR_SILU]       = {.fn = VN_FN_SILU, .slope = 1},
 };
 /* clang-format on */
 
@@ -68,8 +60,8 @@ const vn_dit_keys vn_dit_defaults = {
     .activation_fn = GELU_APPROXIMATE,
     .num_embeds_ada_norm = 1000,
     .norm_eps = 1e-5,
-    .block_norm = VN_DIT_LAYER_NORM,
-    .qk_norm = VN_DIT_NO_NORM,
+    .block_norm = VN_NORM_LAYER,
+    .qk_norm = VN_NORM_NONE,
 };
 
 #define MAX_SIZE   65536.0 /* pixels on a side, channels */
@@ -102,7 +94,7 @@ const vn_field vn_dit_fields[] = {
     {KEY(BOOL, norm_elementwise_affine),   true,  0,  0,          NULL,        0},
     {KEY(NUMBER, norm_eps),                false, 0,  1,          NULL,        0},
     {KEY(CHOICE, block_norm),              false, 0,  0,          norms,       0},
-    {KEY(CHOICE, qk_norm),                 true,  0,  0,          norms,       VN_DIT_NO_NORM},
+    {KEY(CHOICE, qk_norm),                 true,  0,  0,          norms,       VN_NORM_NONE},
     {KEY(NUMBER, rope_theta),              true,  1,  MAX_THETA,  NULL,        0},
     {KEY(INT, num_register_tokens),        false, 0,  MAX_EXTRA,  NULL,        0},
 };
@@ -114,7 +106,7 @@ typedef struct dit {
     vn_dit_keys config;
     int64_t width; /* of a token */
     int64_t side;  /* patches along a side of sample_size, for which positions are whole numbers */
-    activation act;
+    vn_feed_forward feed_forward;
 } dit;
 
 /* ---- config ---------------------------------------------------------------------------------- */
@@ -195,7 +187,8 @@ static vn_status open_dit(const json_t *config, void **self, vn_net_io *io, vn_e
         if (!c->out_channels) c->out_channels = c->in_channels;
         d->width = c->num_attention_heads * c->attention_head_dim;
         d->side = c->sample_size / c->patch_size;
-        d->act = activation_of[c->activation_fn];
+        d->feed_forward = feed_forwards[c->activation_fn];
+        d->feed_forward.dropout = c->dropout;
         status = check_config(d, err);
     }
     if (status) {
@@ -211,60 +204,20 @@ static vn_status open_dit(const json_t *config, void **self, vn_net_io *io, vn_e
 
 #define REGISTER_DEVIATION 0.02 /* as of the other embeddings */
 
-/* Sines, then cosines, of position / 10000^(i/quarter): 2 * quarter numbers. */
-static void encode_position(float *to, int64_t quarter, float position) {
-    for (int64_t i = 0; i < quarter; i++) {
-        const double angle = (double)position / pow(10000, (double)i / (double)quarter);
-        to[i] = (float)sin(angle);
-        to[quarter + i] = (float)cos(angle);
-    }
-}
-
 /* The ratio of an image's patches on a side to those of sample_size. */
 static float tokens_per_unit_of(const dit *d, int64_t side) {
     return (float)((double)side / (double)d->side);
 }
 
-/* The sinusoidal positions of side x side patches, [1,side*side,width]: half of a token's numbers
- * encode its column, half its row. For sizes other than sample_size the positions are scaled to the
- * same range. */
-static vn_node *positions(const vn_scope *s, const dit *d, int64_t side) {
-    const int64_t half = d->width / 2;
-    const float tokens_per_unit = tokens_per_unit_of(d, side);
-    float *line = vn_alloc((size_t)(side * half), sizeof *line);
-    float *token = vn_alloc((size_t)(side * side * d->width), sizeof *token);
-    vn_node *all = NULL;
-    if (line && token) {
-        for (int64_t i = 0; i < side; i++)
-            encode_position(line + i * half, half / 2, (float)i / tokens_per_unit);
-        for (int64_t i = 0; i < side * side; i++) {
-            memcpy(token + i * d->width, line + i % side * half, (size_t)half * sizeof *line);
-            memcpy(token + i * d->width + half, line + i / side * half,
-                   (size_t)half * sizeof *line);
-        }
-        all = vn_const(s->g, VN_F32, VN_SHAPE(1, side * side, d->width), token);
-    } else {
-        vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
-    }
-    vn_free(line);
-    vn_free(token);
-    return all;
-}
-
-/* [N,H,W,C] to tokens [N,T,width]. */
-static vn_node *to_tokens(const vn_scope *s, const dit *d, vn_node *image) {
-    const int patch = (int)d->config.patch_size;
+/* The tokens of an image [N,H,W,C] with their positions; for sizes other than sample_size those are
+ * scaled to the same range. */
+static vn_node *to_tokens(const vn_scope *s, const dit *d, vn_node *image, int64_t side) {
+    const float unit = tokens_per_unit_of(d, side);
+    const vn_patch_grid grid = {side, side, unit, unit};
     vn_scope at = vn_scope_in(s, "pos_embed");
-    vn_node *x = vn_layer_conv(&at, "proj", image,
-                               (vn_conv){.in = d->config.in_channels,
-                                         .out = d->width,
-                                         .kernel = patch,
-                                         .stride = patch,
-                                         .bias = true});
-    if (!x) return NULL;
-    const int64_t side = x->shape.dim[1];
-    return vn_add(s->g, vn_reshape(s->g, x, VN_SHAPE(x->shape.dim[0], side * side, d->width)),
-                  positions(&at, d, side));
+    vn_node *x =
+        vn_layer_patches(&at, "proj", image, d->config.in_channels, d->width, d->config.patch_size);
+    return x ? vn_add(s->g, x, vn_patch_positions(&at, &grid, d->width)) : NULL;
 }
 
 /* The register tokens, which have no position, then x. */
@@ -293,21 +246,10 @@ static vn_rope rotations(const vn_scope *s, const dit *d, int64_t side) {
                       c->attention_head_dim, c->rope_theta);
 }
 
-/* Tokens [N,T,patch*patch*C] to [N,H,W,C]. */
-static vn_node *to_pixels(const vn_scope *s, const dit *d, vn_node *x, int64_t side) {
-    if (!x) return NULL;
-    const int64_t n = x->shape.dim[0], patch = d->config.patch_size,
-                  channels = d->config.out_channels;
-    x = vn_reshape(s->g, x, VN_SHAPE(n, side, side, patch, patch, channels));
-    x = vn_permute(s->g, x, (int[6]){0, 1, 3, 2, 4, 5});
-    return vn_reshape(s->g, x, VN_SHAPE(n, side * patch, side * patch, channels));
-}
-
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
 #define TIME_FEATURES 256
-#define TIME_SHIFT    1.0  /* of the frequencies */
-#define MODULATED_EPS 1e-6 /* of the norms that diffusers does not let the config choose */
+#define TIME_SHIFT    1.0 /* of the frequencies */
 
 /* What all blocks are conditioned on. */
 typedef struct condition {
@@ -327,42 +269,18 @@ static vn_node *embed(const vn_scope *s, const dit *d, const condition *given) {
     return vn_unary(s->g, vn_add(s->g, time, label), VN_FN_SILU);
 }
 
-/* The i-th width of e [N,..]. */
-static vn_node *part(const vn_scope *s, const dit *d, vn_node *e, int i) {
-    return vn_slice(s->g, e, -1, i * d->width, d->width);
-}
-
-/* The same as [N,1,width], to be broadcast over tokens. */
-static vn_node *token_part(const vn_scope *s, const dit *d, vn_node *e, int i) {
-    return e ? vn_reshape(s->g, part(s, d, e, i), VN_SHAPE(e->shape.dim[0], 1, d->width)) : NULL;
-}
-
 /* norm(x) (1 + scale) + shift; shift is the i-th part of e, scale the next. The norm has weights of
  * its own under `name`, unless that is NULL. */
 static vn_node *modulated_norm(const vn_scope *s, const dit *d, const char *name, vn_node *x,
                                double eps, vn_node *e, int i) {
-    if (d->config.block_norm != VN_DIT_RMS_NORM) {
-        const vn_modulation by = {part(s, d, e, i + 1), part(s, d, e, i)};
+    if (d->config.block_norm != VN_NORM_RMS) {
+        const vn_modulation by = {vn_part_of(s, e, i + 1, d->width), vn_part_of(s, e, i, d->width)};
         return vn_layer_modulated_norm(s, name, x, &by, d->width, 0, eps, VN_FN_IDENTITY);
     }
     x = name ? vn_layer_rms_norm(s, name, x, d->width, eps) : vn_rms_norm(s, x, eps);
-    return vn_add(s->g, vn_mul(s->g, x, vn_affine(s->g, token_part(s, d, e, i + 1), 1, 1)),
-                  token_part(s, d, e, i));
-}
-
-/* Queries or keys x [N,T,width] before attention: each head is normed under `name` and rotated by
- * its position, if the config has these. */
-static vn_node *prepare_heads(const vn_scope *s, const dit *d, const char *name, vn_node *x,
-                              const vn_rope *rope) {
-    const vn_dit_keys *c = &d->config;
-    const int64_t head = c->attention_head_dim;
-    if (!x || (c->qk_norm == VN_DIT_NO_NORM && !rope->cosine)) return x;
-    vn_node *y = vn_reshape(
-        s->g, x, VN_SHAPE(x->shape.dim[0], x->shape.dim[1], c->num_attention_heads, head));
-    if (c->qk_norm == VN_DIT_LAYER_NORM) y = vn_layer_token_norm(s, name, y, head, MODULATED_EPS);
-    if (c->qk_norm == VN_DIT_RMS_NORM) y = vn_layer_rms_norm(s, name, y, head, MODULATED_EPS);
-    if (rope->cosine) y = vn_rope_rotate(s, y, rope);
-    return vn_reshape(s->g, y, x->shape);
+    return vn_add(s->g,
+                  vn_mul(s->g, x, vn_affine(s->g, vn_token_part(s, e, i + 1, d->width), 1, 1)),
+                  vn_token_part(s, e, i, d->width));
 }
 
 static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x, const vn_rope *rope) {
@@ -370,8 +288,9 @@ static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x, const vn_
     vn_node *q = vn_layer_linear_if(s, "to_q", x, d->width, d->width, c->attention_bias);
     vn_node *k = vn_layer_linear_if(s, "to_k", x, d->width, d->width, c->attention_bias);
     vn_node *v = vn_layer_linear_if(s, "to_v", x, d->width, d->width, c->attention_bias);
-    q = prepare_heads(s, d, "norm_q", q, rope);
-    k = prepare_heads(s, d, "norm_k", k, rope);
+    const vn_head_style style = {c->num_attention_heads, c->attention_head_dim, c->qk_norm};
+    q = vn_rotated_heads(s, vn_normed_heads(s, "norm_q", q, &style), &style, rope);
+    k = vn_rotated_heads(s, vn_normed_heads(s, "norm_k", k, &style), &style, rope);
     const int64_t prefix = c->num_register_tokens,
                   side = x ? llround(sqrt((double)(x->shape.dim[1] - prefix))) : 0;
     const vn_heads heads = {.count = (int)c->num_attention_heads,
@@ -383,25 +302,6 @@ static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x, const vn_
     return vn_layer_dropout(s, vn_layer_linear(s, "to_out.0", y, d->width, d->width), c->dropout);
 }
 
-#define HIDDEN 4 /* width of the hidden layer over that of a token */
-
-static vn_node *feed_forward(const vn_scope *s, const dit *d, vn_node *x) {
-    const int64_t hidden = HIDDEN * d->width;
-    const activation *f = &d->act;
-    if (!f->gated && f->slope == 1) {
-        vn_node *h = vn_layer_linear_act(s, "net.0.proj", x, d->width, hidden, f->fn);
-        return vn_layer_linear(s, "net.2", vn_layer_dropout(s, h, d->config.dropout), hidden,
-                               d->width);
-    }
-    vn_node *h = vn_layer_linear(s, "net.0.proj", x, d->width, f->gated ? 2 * hidden : hidden);
-    vn_node *gate = f->gated ? vn_slice(s->g, h, -1, hidden, hidden) : h;
-    if (f->slope != 1) gate = vn_affine(s->g, gate, f->slope, 0);
-    gate = vn_unary(s->g, gate, f->fn);
-    if (f->slope != 1) gate = vn_affine(s->g, gate, 1 / f->slope, 0);
-    h = f->gated ? vn_mul(s->g, vn_slice(s->g, h, -1, 0, hidden), gate) : gate;
-    return vn_layer_linear(s, "net.2", vn_layer_dropout(s, h, d->config.dropout), hidden, d->width);
-}
-
 enum { SHIFT_1, SCALE_1, GATE_1, SHIFT_2, SCALE_2, GATE_2, MODULATIONS };
 
 static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c,
@@ -411,14 +311,15 @@ static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c,
     zero.init = VN_LAYER_INIT_ZERO;
     vn_node *e = vn_layer_linear(&zero, "linear", c, d->width, MODULATIONS * d->width);
     if (!vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
-        vn_node *a =
-            attention(&attend, d, modulated_norm(s, d, NULL, x, MODULATED_EPS, e, SHIFT_1), rope);
-        x = vn_mul_add(s->g, a, token_part(s, d, e, GATE_1), x);
+        vn_node *a = attention(&attend, d,
+                               modulated_norm(s, d, NULL, x, VN_MODULATED_EPS, e, SHIFT_1), rope);
+        x = vn_mul_add(s->g, a, vn_token_part(s, e, GATE_1, d->width), x);
     }
     const char *norm3 = d->config.norm_elementwise_affine ? "norm3" : NULL;
     vn_node *h =
-        feed_forward(&feed, d, modulated_norm(s, d, norm3, x, d->config.norm_eps, e, SHIFT_2));
-    return vn_mul_add(s->g, h, token_part(s, d, e, GATE_2), x);
+        vn_layer_feed_forward(&feed, modulated_norm(s, d, norm3, x, d->config.norm_eps, e, SHIFT_2),
+                              d->width, &d->feed_forward);
+    return vn_mul_add(s->g, h, vn_token_part(s, e, GATE_2, d->width), x);
 }
 
 /* ---- the network ----------------------------------------------------------------------------- */
@@ -455,7 +356,7 @@ static void build(const void *self, const vn_scope *root) {
                        .label = vn_scope_input(s, "class_labels"),
                        .rope = rotations(s, d, side)};
     if (!given.label) given.label = vn_const(s->g, VN_I32, VN_SHAPE(1), &(int32_t){0});
-    vn_node *x = with_registers(s, d, to_tokens(s, d, sample)), *first = NULL;
+    vn_node *x = with_registers(s, d, to_tokens(s, d, sample, side)), *first = NULL;
     for (int i = 0; i < d->config.num_layers; i++) {
         vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
         at.layer = i;
@@ -469,9 +370,9 @@ static void build(const void *self, const vn_scope *root) {
     zero.init = VN_LAYER_INIT_ZERO;
     const int64_t out = d->config.patch_size * d->config.patch_size * d->config.out_channels;
     vn_node *e = vn_layer_linear(&zero, "proj_out_1", first, d->width, 2 * d->width);
-    x = modulated_norm(s, d, NULL, x, MODULATED_EPS, e, SHIFT_1);
-    vn_scope_denoised(
-        s, to_pixels(s, d, vn_layer_linear(&zero, "proj_out_2", x, d->width, out), side));
+    x = modulated_norm(s, d, NULL, x, VN_MODULATED_EPS, e, SHIFT_1);
+    vn_scope_denoised(s, vn_patch_pixels(s, vn_layer_linear(&zero, "proj_out_2", x, d->width, out),
+                                         side, side, d->config.patch_size));
 }
 
 const vn_net_row vn_dit_net = {

@@ -20,8 +20,6 @@ typedef struct vn_dit_keys {
     int64_t num_register_tokens;
 } vn_dit_keys;
 
-enum { VN_DIT_LAYER_NORM, VN_DIT_RMS_NORM, VN_DIT_NO_NORM };
-
 extern const vn_dit_keys vn_dit_defaults; /* diffusers' */
 extern const vn_field vn_dit_fields[];
 extern const size_t vn_dit_field_count;

@@ -47,7 +47,7 @@ static sizes read_sizes(const vn_choice *preset) {
 }
 
 static bool is_own(const sizes *z) {
-    return z->norm != VN_DIT_LAYER_NORM || z->qk_norm != VN_DIT_NO_NORM || z->rope || z->registers;
+    return z->norm != VN_NORM_LAYER || z->qk_norm != VN_NORM_NONE || z->rope || z->registers;
 }
 
 static vn_status check(const sizes *z, const vn_net_data *data, vn_err *err) {

@@ -42,6 +42,12 @@ typedef struct vn_config_names {
     const char *at[VN_CONFIG_MAX_LIST]; /* owned by the JSON */
 } vn_config_names;
 
+#define VN_CONFIG_MAX_LAYERS 1024
+
+typedef struct vn_config_layers {
+    bool has[VN_CONFIG_MAX_LAYERS];
+} vn_config_layers;
+
 typedef enum vn_field_kind {
     VN_FIELD_INT,    /* int64_t; null is 0 */
     VN_FIELD_NUMBER, /* double; null is 0 */
@@ -49,6 +55,7 @@ typedef enum vn_field_kind {
     VN_FIELD_CHOICE, /* int64_t: index in `choices`, any case; null is `none` */
     VN_FIELD_INTS,   /* vn_config_ints */
     VN_FIELD_NAMES,  /* vn_config_names */
+    VN_FIELD_LAYERS, /* vn_config_layers: a list of their indices, which may be empty */
     VN_FIELD_SIZE    /* int64_t[2]: one number for both, a pair, or null for 0 */
 } vn_field_kind;
 
@@ -217,6 +224,9 @@ typedef struct vn_heads {
     int count;
     double scale;
     int64_t prefix, rows, columns;
+    /* the prefix is a text, which the grid's tokens see and which sees them, whatever is perturbed:
+     * identity is of the grid alone */
+    bool text;
 } vn_heads;
 /* q, k, v [B,prefix+rows*columns,C]: softmax(scale q k^T) v for each head, with the perturbations
  * of the scope. */
@@ -297,6 +307,9 @@ typedef struct vn_rope_axes {
 } vn_rope_axes;
 
 vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *axes);
+/* The same of positions [T,axes] that are known when the network runs; those of *axes do not
+ * count. */
+vn_rope vn_rope_by(const vn_scope *s, vn_node *position, const vn_rope_axes *axes);
 /* For `prefix` tokens at position 0, which are not rotated, followed by rows x columns patches,
  * `tokens_per_unit` of them for a unit of position. The first half of a head is rotated by the row,
  * the second by the column. head_dim is a multiple of 4, up to VN_ROPE_MAX_HEAD. */
@@ -305,6 +318,108 @@ vn_rope vn_rope_2d(const vn_scope *s, int64_t prefix, int64_t rows, int64_t colu
                    float tokens_per_unit, int64_t head_dim, double theta);
 /* x [N,T,heads,head_dim], rotated. */
 vn_node *vn_rope_rotate(const vn_scope *s, vn_node *x, const vn_rope *rope);
+
+/* ---- transformer.c: what transformers of images share ---------------------------------------- */
+
+/* eps of the norms that diffusers' transformers do not let the config choose. */
+#define VN_MODULATED_EPS 1e-6
+
+/* [N,H,W,in] to tokens [N,T,width], one for each patch x patch pixels, by a convolution under
+ * `name`. */
+vn_node *vn_layer_patches(const vn_scope *s, const char *name, vn_node *image, int64_t in,
+                          int64_t width, int64_t patch);
+/* Tokens [N,rows*columns,patch*patch*C] to [N,rows*patch,columns*patch,C]. */
+vn_node *vn_patch_pixels(const vn_scope *s, vn_node *x, int64_t rows, int64_t columns,
+                         int64_t patch);
+
+/* A grid of patches, of which so many are a unit of position. */
+typedef struct vn_patch_grid {
+    int64_t rows, columns;
+    float row_unit, column_unit;
+} vn_patch_grid;
+/* Their sinusoidal positions, [rows*columns,width]: half of a token's numbers encode its column,
+ * half its row. width is a multiple of 4. */
+void vn_patch_positions_fill(const vn_patch_grid *grid, int64_t width, float *to);
+vn_node *vn_patch_positions(const vn_scope *s, const vn_patch_grid *grid, int64_t width);
+
+/* The i-th `width` numbers of e [N,..]; and the same as [N,1,width], to be broadcast over
+ * tokens. */
+vn_node *vn_part_of(const vn_scope *s, vn_node *e, int i, int64_t width);
+vn_node *vn_token_part(const vn_scope *s, vn_node *e, int i, int64_t width);
+
+/* How tokens or heads are normed. PLAIN: without weights of its own. */
+typedef enum vn_norm_kind {
+    VN_NORM_LAYER,
+    VN_NORM_RMS,
+    VN_NORM_NONE,
+    VN_NORM_LAYER_PLAIN
+} vn_norm_kind;
+
+/* Heads of attention, each of whose queries and keys is normed. */
+typedef struct vn_head_style {
+    int64_t heads, head_dim;
+    int64_t norm; /* vn_norm_kind */
+} vn_head_style;
+
+/* Queries or keys x [N,T,heads head_dim] with each head normed, its weights under `name`; and with
+ * each head rotated by its token's position, where the rope is not empty. */
+vn_node *vn_normed_heads(const vn_scope *s, const char *name, vn_node *x, const vn_head_style *h);
+vn_node *vn_rotated_heads(const vn_scope *s, vn_node *x, const vn_head_style *h,
+                          const vn_rope *rope);
+
+/* The function between the two linear layers of a feed-forward layer: f(slope x) / slope; or,
+ * gated, one half of x times f of the other half. */
+typedef struct vn_feed_forward {
+    vn_fn fn;
+    double slope;
+    bool gated;
+    double dropout;
+} vn_feed_forward;
+
+/* x [N,T,width] to the same; the hidden layer is four times as wide. */
+vn_node *vn_layer_feed_forward(const vn_scope *s, vn_node *x, int64_t width,
+                               const vn_feed_forward *f);
+
+/* ---- joint.c: two streams of tokens, an image's and a text's, that meet in attention --------- */
+
+typedef struct vn_streams {
+    vn_node *image, *text; /* [N,T,width] each */
+} vn_streams;
+
+/* What the blocks of a network have in common. */
+typedef struct vn_joint {
+    vn_head_style style;
+    vn_rope rope;          /* of the text's tokens and then the image's; empty: none */
+    int64_t rows, columns; /* the image's tokens as a grid, where a network has one */
+} vn_joint;
+
+typedef struct vn_joint_kind {
+    bool last; /* the text is only attended to, and goes no further */
+    bool dual; /* the image attends to itself alone too */
+} vn_joint_kind;
+
+vn_streams vn_joint_block(const vn_scope *s, const vn_joint *j, vn_streams x, vn_node *c,
+                          vn_joint_kind kind);
+/* Attention of x, without the linear layer after it: `text` tokens of the text and the image's
+ * after them, all by the same weights. */
+vn_node *vn_joint_self_attention(const vn_scope *s, const vn_joint *j, int64_t text, vn_node *x);
+/* The streams as one row of tokens, the text's first, and back. */
+vn_node *vn_joint_join(const vn_scope *s, const vn_streams *x);
+vn_streams vn_joint_split(const vn_scope *s, vn_node *both, int64_t text);
+/* W silu(c) under name.linear, [N,parts width]; and norm(x) (1 + scale) + shift of two of its
+ * parts. */
+vn_node *vn_joint_modulation(const vn_scope *s, const char *name, vn_node *c, int64_t width,
+                             int parts);
+vn_node *vn_joint_norm(const vn_scope *s, vn_node *x, vn_node *e, int shift, int scale,
+                       int64_t width);
+/* What c is the sum of: the embeddings, under time_text_embed, of a number for each sample [N] and
+ * of the text as a whole, the input "pooled_projections". */
+vn_node *vn_joint_embed_number(const vn_scope *s, const char *name, vn_node *number, int64_t width);
+vn_node *vn_joint_embed_pooled(const vn_scope *s, int64_t in, int64_t width);
+/* norm_out, modulated by c, and proj_out. */
+vn_node *vn_joint_output(const vn_scope *s, vn_node *x, vn_node *c, int64_t width, int64_t out);
+/* The inputs "encoder_hidden_states" [N,T,width] and "pooled_projections" [N,pooled]. */
+void vn_joint_add_text(vn_net_io *io, int64_t width, int64_t pooled);
 
 /* ---- mlp.c ----------------------------------------------------------------------------------- */
 
@@ -380,7 +495,7 @@ void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *style, const vn_u
 /* ---- one file a network: its row; the table (table.c) ---------------------------------------- */
 
 /* By role, in the order in which they are listed. */
-#define VN_DENOISERS(ROW)   ROW(unet2d) ROW(dit) ROW(mlp)
+#define VN_DENOISERS(ROW)   ROW(unet2d) ROW(dit) ROW(mlp) ROW(sd3) ROW(flux)
 #define VN_CLASSIFIERS(ROW) ROW(classifier)
 #define VN_ENCODERS(ROW)    ROW(text_encoder) ROW(clip_text) ROW(clip_projected) ROW(t5_encoder)
 #define VN_EXTRACTORS(ROW)  ROW(features)

@@ -33,10 +33,14 @@ static vn_status declare_weights(vn_net *net, vn_err *err) {
     vn_graph *g = NULL;
     vn_status status = vn_graph_open(&g, err);
     if (status) return status;
-    const int64_t side = 4 * net->io.multiple;
+    const int64_t most = net->io.max_side, usual = 4 * net->io.multiple,
+                  side = most && most < usual ? most : usual;
     const bool fixed = net->io.fixed_size;
-    const vn_net_spec spec = {
-        .extent = {1, fixed ? net->io.height : side, fixed ? net->io.width : side, 1}};
+    const vn_net_spec spec = {.extent = {.batch = 1,
+                                         .height = fixed ? net->io.height : side,
+                                         .width = fixed ? net->io.width : side,
+                                         .tokens = 1,
+                                         .patches = 4}};
     vn_net_nodes nodes;
     status = vn_net_build(net, g, &spec, &nodes, err);
     vn_graph_close(&g);
@@ -115,6 +119,19 @@ void vn_net_complete(const vn_net *net, vn_extent *extent) {
     if (!has_dim(io, VN_DIM_HEIGHT)) extent->height = 0;
     if (!has_dim(io, VN_DIM_WIDTH)) extent->width = 0;
     if (!has_dim(io, VN_DIM_TOKENS)) extent->tokens = 0;
+    if (!has_dim(io, VN_DIM_PATCHES)) extent->patches = 0;
+}
+
+int64_t vn_net_patches(const vn_net_io *io, int64_t height, int64_t width) {
+    return io->packing ? height / io->packing * (width / io->packing) : 0;
+}
+
+vn_extent vn_net_usual(const vn_net_io *io, const vn_extent *extent) {
+    vn_extent usual = *extent;
+    if (!usual.patches) usual.patches = vn_net_patches(io, usual.height, usual.width);
+    if (!usual.patches) usual.patches = VN_USUAL_PATCHES;
+    if (!usual.tokens) usual.tokens = VN_USUAL_TOKENS;
+    return usual;
 }
 
 /* Fails the graph where the network is not for such lengths. given: before they were completed. */
@@ -132,6 +149,12 @@ static bool check_extent(const vn_net *net, vn_graph *g, const vn_extent *extent
                       n, height, width);
     else if (has_dim(io, VN_DIM_TOKENS) && extent->tokens < 1)
         vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: %lld tokens", name, (long long)extent->tokens);
+    else if (has_dim(io, VN_DIM_PATCHES) && extent->patches < 1)
+        vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: %lld patches", name, (long long)extent->patches);
+    else if (image && io->max_side && (height > io->max_side || width > io->max_side))
+        vn_graph_fail(g, VN_BAD_ARGUMENT,
+                      "%s: images of %lld x %lld%s; it takes up to %lld on a side", name, height,
+                      width, whose, (long long)io->max_side);
     else if (image && io->fixed_size && (height != io->height || width != io->width))
         vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: images of %lld x %lld; it takes %lld x %lld alone",
                       name, height, width, (long long)io->height, (long long)io->width);

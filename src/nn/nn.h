@@ -11,8 +11,15 @@
 
 /* ---- what a network takes and gives ---------------------------------------------------------- */
 
-/* Lengths of a port's shape that differ from batch to batch; messages write them N, H, W and T. */
-enum { VN_DIM_BATCH = -1, VN_DIM_HEIGHT = -2, VN_DIM_WIDTH = -3, VN_DIM_TOKENS = -4 };
+/* Lengths of a port's shape that differ from batch to batch; messages write them N, H, W, T and P.
+ * Tokens are those of a text; patches are those of an image that comes as a row of them. */
+enum {
+    VN_DIM_BATCH = -1,
+    VN_DIM_HEIGHT = -2,
+    VN_DIM_WIDTH = -3,
+    VN_DIM_TOKENS = -4,
+    VN_DIM_PATCHES = -5
+};
 
 typedef struct vn_port {
     const char *name;
@@ -21,6 +28,9 @@ typedef struct vn_port {
     int64_t below;   /* numbers are indices of a table, 0 .. below-1; 0: any numbers */
     bool optional;   /* an input may be left out; an output: given only if asked for by name */
     int32_t missing; /* what stands for an input that is left out */
+    /* Writes what stands for it [shape's count] where that is not one number; VN_BAD_ARGUMENT where
+     * nothing can, of this shape. NULL: `missing` does. */
+    vn_status (*fill)(const vn_shape *shape, float *to, vn_err *err);
 } vn_port;
 
 #define VN_MAX_PORTS 8
@@ -31,7 +41,14 @@ typedef struct vn_net_io {
     vn_port input[VN_MAX_PORTS], output[VN_MAX_PORTS];
     int64_t height, width; /* the config's sample_size; 0: any */
     int64_t multiple;      /* images: height and width must be multiples of it */
+    int64_t max_side;      /* images: neither is more than it; 0: any number */
     bool fixed_size;       /* images are of height x width alone */
+    /* "sample" is [N,P,C packing^2]: rows of patches of packing x packing pixels of an image
+     * [N,C,H,W], the numbers of each in the order C, row, column; 0: it is not */
+    int64_t packing;
+    /* what "timestep" counts, in thousandths of the way to noise: 1, or 0.001 where it is from 0 to
+     * 1; 0: as 1 */
+    double time_unit;
     /* the last row of the class table is the null condition, by the network's class; false: only
      * its files can say which row is */
     bool null_row;
@@ -44,9 +61,9 @@ typedef struct vn_net_io {
 /* NULL: it has none of the name. */
 const vn_port *vn_net_input(const vn_net_io *io, const char *name);
 const vn_port *vn_net_output(const vn_net_io *io, const char *name);
-/* One sample as the config has it, [C,H,W] (0: any) or [D]. */
+/* One sample as the config has it, [C,H,W] (0: any) or [D]. Of patches, the image's. */
 vn_shape vn_net_sample(const vn_net_io *io);
-/* Channels of the output "sample", the variance's too; 0: it has none. */
+/* Channels of the output "sample", the variance's too; 0: it has none. Of patches, the image's. */
 int64_t vn_net_out_channels(const vn_net_io *io);
 /* Rows of the class table, the null one included; 0: it has no class table. */
 int64_t vn_net_labels(const vn_net_io *io);
@@ -61,6 +78,7 @@ typedef struct vn_extent {
     int64_t batch;
     int64_t height, width; /* 0: the config's */
     int64_t tokens;
+    int64_t patches;
 } vn_extent;
 
 /* A port's shape for these lengths. */
@@ -69,6 +87,15 @@ vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent);
 void vn_extent_take(vn_extent *extent, const vn_port *port, const vn_node *node);
 /* The lengths of a batch of samples [C,H,W] or [D]. */
 vn_extent vn_extent_of(int64_t batch, const vn_shape *sample);
+/* Lengths that are 0, and that neither the batch nor the config gives, become usual ones: texts of
+ * VN_USUAL_TOKENS, images of VN_USUAL_PATCHES. For plans and timings. */
+enum { VN_USUAL_TOKENS = 77, VN_USUAL_PATCHES = 256 };
+vn_extent vn_net_usual(const vn_net_io *io, const vn_extent *extent);
+/* The ids of the patches of an image, rows x columns of them, [P,3]: 0, row, column. */
+enum { VN_PATCH_AXES = 3 };
+void vn_patch_ids(int64_t rows, int64_t columns, float *to);
+/* So many patches are an image of height x width pixels. 0: the io has none. */
+int64_t vn_net_patches(const vn_net_io *io, int64_t height, int64_t width);
 
 /* What a network's graph is built for. */
 typedef struct vn_net_spec {

@@ -2,7 +2,8 @@
  * network's prediction with that of the perturbed one. Weights stay as they are; what a
  * perturbation leaves out is not computed.
  *
- *   identity  out = v: PAG (2403.17377)
+ *   identity  out = v: PAG (2403.17377); of an image beside a text, each of the image's tokens sees
+ *             itself and the text, as in diffusers' pipelines with PAG for SD3
  *   blur      the queries of the grid of tokens are blurred by a Gaussian with mirrored edges: SEG
  *             (2408.00760)
  *   sparse    dense + amount (sparse - dense), sparse by alpha-entmax of alpha 1.5: PLADIS
@@ -103,13 +104,34 @@ static vn_node *sparse(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, co
     return vn_reshape(s->g, vn_permute(s->g, y, (int[4]){0, 2, 1, 3}), q->shape);
 }
 
+/* ---- identity -------------------------------------------------------------------------------- */
+
+/* Attention in which a token of the grid sees itself and the text before the grid alone. */
+static vn_node *identity_beside_text(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
+                                     const vn_heads *h) {
+    if (!q || !k || !v) return NULL;
+    const int64_t n = q->shape.dim[1];
+    float *bias = vn_calloc((size_t)(n * n), sizeof *bias);
+    if (!bias) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
+    for (int64_t i = h->prefix; i < n; i++)
+        for (int64_t j = h->prefix; j < n; j++) bias[i * n + j] = i == j ? 0 : -INFINITY;
+    const vn_attention_options how = {.heads = h->count,
+                                      .scale = h->scale,
+                                      .has_bias = true,
+                                      .bias = vn_const(s->g, VN_F32, VN_SHAPE(1, 1, n, n), bias)};
+    vn_free(bias);
+    return vn_attention_of(s->g, q, k, v, &how);
+}
+
 /* ---- attention ------------------------------------------------------------------------------- */
 
 vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
                            const vn_heads *h) {
     double amount = 0;
-    if (vn_perturbed(s, VN_ATTENTION_IDENTITY, NULL)) return v;
+    const bool identity = vn_perturbed(s, VN_ATTENTION_IDENTITY, NULL);
+    if (identity && !h->text) return v;
     vn_graph_label(s->g, "%s", s->path);
+    if (identity) return identity_beside_text(s, q, k, v, h);
     if (vn_perturbed(s, VN_ATTENTION_BLUR, &amount)) q = blurred(s, q, h, amount);
     vn_node *dense = vn_attention(s->g, q, k, v, h->count, h->scale);
     if (!vn_perturbed(s, VN_ATTENTION_SPARSE, &amount)) return dense;

@@ -72,16 +72,22 @@ const vn_port *vn_net_output(const vn_net_io *io, const char *name) {
     return i < 0 ? NULL : &io->output[i];
 }
 
+/* Channels of an image or a point; of patches, the image's. */
+static int64_t channels_of(const vn_net_io *io, const vn_port *port) {
+    if (!port) return 0;
+    if (port->shape.rank != 3) return port->shape.dim[1];
+    return io->packing ? port->shape.dim[2] / (io->packing * io->packing) : port->shape.dim[2];
+}
+
 vn_shape vn_net_sample(const vn_net_io *io) {
     const vn_port *sample = vn_net_input(io, "sample");
-    const int64_t channels = sample ? sample->shape.dim[1] : 0;
-    return sample && sample->shape.rank == 4 ? VN_SHAPE(channels, io->height, io->width)
+    const int64_t channels = channels_of(io, sample);
+    return sample && sample->shape.rank >= 3 ? VN_SHAPE(channels, io->height, io->width)
                                              : VN_SHAPE(channels);
 }
 
 int64_t vn_net_out_channels(const vn_net_io *io) {
-    const vn_port *sample = vn_net_output(io, "sample");
-    return sample ? sample->shape.dim[1] : 0;
+    return channels_of(io, vn_net_output(io, "sample"));
 }
 
 int64_t vn_net_labels(const vn_net_io *io) {
@@ -128,6 +134,7 @@ static int64_t *length_of(vn_extent *extent, int64_t dim) {
     case VN_DIM_HEIGHT: return &extent->height;
     case VN_DIM_WIDTH: return &extent->width;
     case VN_DIM_TOKENS: return &extent->tokens;
+    case VN_DIM_PATCHES: return &extent->patches;
     default: return NULL;
     }
 }
@@ -158,7 +165,7 @@ vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent) {
 
 /* "F32 [2, 3, H, W]": lengths that are not known are letters. Returns text. */
 static const char *port_text(const vn_port *port, const vn_extent *extent, char text[128]) {
-    static const char letters[] = "?NHWT";
+    static const char letters[] = "?NHWTP";
     const vn_shape shape = vn_port_shape(port, extent);
     size_t used = (size_t)snprintf(text, 128, "%s [", vn_dtype_name(port->dtype));
     for (int i = 0; i < shape.rank && used < 128; i++) {
@@ -300,11 +307,16 @@ static vn_status fill_any(const port_filling *f, void *to) {
 }
 
 /* What stands for an input that is left out, in all of it. */
-static void fill_missing(const port_filling *f, uint32_t *to, int64_t count) {
+static vn_status fill_missing(const port_filling *f, uint32_t *to, int64_t count) {
     const int32_t whole = f->port->missing;
+    if (f->port->fill) {
+        const vn_status status = f->port->fill(&f->node->shape, (float *)(void *)to, f->err);
+        return status ? vn_fail_in(f->err, "%s", vn_net_get_row(f->net)->row.name) : VN_OK;
+    }
     const float number = (float)whole;
     for (int64_t i = 0; i < count; i++)
         memcpy(&to[i], f->node->dtype == VN_I32 ? (const void *)&whole : &number, sizeof *to);
+    return VN_OK;
 }
 
 /* Numbers are of four bytes, floats or not. */
@@ -312,10 +324,7 @@ static vn_status fill(const port_filling *f) {
     uint32_t *to = vn_program_map(f->program, f->node);
     const int64_t count = vn_shape_count(&f->node->shape);
     if (!to) return VN_OK; /* the program's outputs do not depend on it */
-    if (!f->feed) {
-        if (f->port->optional) fill_missing(f, to, count);
-        return VN_OK;
-    }
+    if (!f->feed) return f->port->optional ? fill_missing(f, to, count) : VN_OK;
     const vn_status status = fill_any(f, to);
     const bool one = vn_shape_count(&f->feed->array.shape) == 1;
     for (int64_t i = 1; i < count && one && !status; i++) to[i] = to[0];

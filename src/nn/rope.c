@@ -23,13 +23,17 @@ static int64_t partner_of(const vn_rope_axes *a, int64_t dim, int64_t i) {
     return a->split_halves ? (i + dim / 2) % dim : i ^ 1;
 }
 
+/* What a position on an axis is divided by for element i of its part. */
+static double wavelength(const vn_rope_axes *a, int axis, int64_t i) {
+    const int64_t dim = a->dims[axis];
+    return pow(a->theta, (double)(2 * pair_of(a, dim, i)) / (double)dim);
+}
+
 /* The cosines and sines of one token by its positions on all axes. */
 static void rotate_token(const vn_rope_axes *a, const float *position, float *cosine, float *sine) {
     for (int axis = 0; axis < a->axes; axis++) {
-        const int64_t dim = a->dims[axis];
-        for (int64_t i = 0; i < dim; i++) {
-            const double power = (double)(2 * pair_of(a, dim, i)) / (double)dim;
-            const double angle = (double)position[axis] / pow(a->theta, power);
+        for (int64_t i = 0; i < a->dims[axis]; i++) {
+            const double angle = (double)position[axis] / wavelength(a, axis, i);
             *cosine++ = (float)cos(angle);
             *sine++ = (float)sin(angle);
         }
@@ -51,9 +55,14 @@ static vn_node *pair_rotation(const vn_scope *s, const vn_rope_axes *a, int64_t 
     return node;
 }
 
-vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *a) {
+static int64_t head_dim_of(const vn_rope_axes *a) {
     int64_t head_dim = 0;
     for (int axis = 0; axis < a->axes; axis++) head_dim += a->dims[axis];
+    return head_dim;
+}
+
+vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *a) {
+    const int64_t head_dim = head_dim_of(a);
     float *cosine = vn_alloc((size_t)(a->tokens * head_dim), sizeof *cosine);
     float *sine = vn_alloc((size_t)(a->tokens * head_dim), sizeof *sine);
     vn_rope rope = {0};
@@ -90,6 +99,28 @@ vn_rope vn_rope_2d(const vn_scope *s, int64_t prefix, int64_t rows, int64_t colu
     const vn_rope rope = vn_rope_of(s, &axes);
     vn_free(position);
     return rope;
+}
+
+/* [axes,head_dim]: the angles of a head are a token's positions times this. */
+static vn_node *frequencies(const vn_scope *s, const vn_rope_axes *a, int64_t head_dim) {
+    float *numbers = vn_calloc((size_t)(a->axes * head_dim), sizeof *numbers), *to = numbers;
+    if (!numbers) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
+    for (int axis = 0; axis < a->axes; axis++, to += head_dim)
+        for (int64_t i = 0; i < a->dims[axis]; i++) *to++ = (float)(1 / wavelength(a, axis, i));
+    vn_node *node = vn_const(s->g, VN_F32, VN_SHAPE(a->axes, head_dim), numbers);
+    vn_free(numbers);
+    return node;
+}
+
+vn_rope vn_rope_by(const vn_scope *s, vn_node *position, const vn_rope_axes *a) {
+    if (!position) return (vn_rope){0};
+    const int64_t head_dim = head_dim_of(a);
+    const vn_shape shape = VN_SHAPE(1, position->shape.dim[0], 1, head_dim);
+    vn_graph_label(s->g, "rope");
+    vn_node *angle = vn_matmul(s->g, position, frequencies(s, a, head_dim), false, false);
+    return (vn_rope){vn_reshape(s->g, vn_unary(s->g, angle, VN_FN_COS), shape),
+                     vn_reshape(s->g, vn_unary(s->g, angle, VN_FN_SIN), shape),
+                     pair_rotation(s, a, head_dim)};
 }
 
 vn_node *vn_rope_rotate(const vn_scope *s, vn_node *x, const vn_rope *rope) {

@@ -129,10 +129,10 @@ vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, 
 
 /* ---- by weights ------------------------------------------------------------------------------ */
 
-/* Room for the weights of the sets, and x. */
+/* Room for the weights of the sets, x and the other inputs. */
 static vn_status gradients_room(vn_gradients *d, int sets, const vn_weight_set *set, vn_node ***wrt,
                                 vn_err *err) {
-    size_t most = 1;
+    size_t most = 1 + (size_t)d->inputs;
     for (int k = 0; k < sets; k++) most += vn_weights_count(set[k].weights);
     *wrt = vn_calloc(most, sizeof(vn_node *));
     d->node = vn_calloc(most, sizeof(vn_node *));
@@ -161,11 +161,13 @@ vn_status vn_gradients_open(vn_gradients *d, vn_node *y, vn_node *cotangent, vn_
     vn_status status = gradients_room(d, sets, set, &wrt, err);
     d->n = 0;
     for (int k = 0; k < sets && !status; k++) want_weights(d, g, &set[k], wrt);
-    const int all = d->x ? d->n + 1 : d->n, forward = g->count;
+    const int before = d->n + (d->x != NULL), all = before + d->inputs, forward = g->count;
     if (!status && d->x) wrt[d->n] = d->x;
+    for (int i = 0; i < d->inputs && !status; i++) wrt[before + i] = d->input[i];
     if (!status) status = vn_graph_gradient(g, y, cotangent, all, wrt, d->node, err);
     if (!status) status = vn_graph_recompute(g, d->recompute, forward, all, d->node, err);
     if (!status && d->x) d->by_x = d->node[d->n];
+    if (!status) d->by_input = d->node + before;
     vn_free(wrt);
     return status;
 }

@@ -40,6 +40,9 @@ void vn_graph_set_values(vn_graph *g, int set);
 vn_node *vn_param_node(vn_graph *g, vn_weights *w, const char *name, vn_shape file,
                        vn_layout layout, vn_init init);
 vn_node *vn_param_frozen(vn_graph *g, vn_weights *w, const char *name, vn_shape file, vn_init init);
+/* A frozen weight that is a table by a formula: `fill` writes it, init.scale being `scale`. */
+vn_node *vn_param_computed(vn_graph *g, vn_weights *w, const char *name, vn_shape file,
+                           double scale, void (*fill)(const vn_weight *weight, float *values));
 vn_node *vn_const(vn_graph *g, vn_dtype dtype, vn_shape shape, const void *data); /* copied */
 vn_node *vn_fill(vn_graph *g, vn_shape shape, double value);
 vn_node *vn_reshape(vn_graph *g, vn_node *x, vn_shape shape); /* one dim may be -1 */
@@ -163,13 +166,16 @@ typedef struct vn_gradients {
     int sets;            /* instead of weights: those of several networks */
     const vn_weight_set *set;
     bool frozen; /* by the weights that do not train too */
-    vn_node *x;  /* NULL: by weights alone */
+    vn_node *x;  /* NULL: none */
+    int inputs;  /* beside x */
+    vn_node *const *input;
     vn_recompute recompute;
     /* What it gives: */
     int n;
     vn_node **node; /* [n] in a weight's inside shape */
     size_t *offset; /* [n] where in run.grads, in floats */
     vn_node *by_x;
+    vn_node **by_input; /* [inputs] */
 } vn_gradients;
 
 /* vn_graph_gradient of sum(cotangent * y) by what *d asks for. d is closed with vn_gradients_close,

@@ -156,6 +156,16 @@ vn_node *vn_param_frozen(vn_graph *g, vn_weights *w, const char *name, vn_shape 
         &(vn_weight){.file = file, .layout = VN_LAYOUT_PLAIN, .init = init, .frozen = true});
 }
 
+vn_node *vn_param_computed(vn_graph *g, vn_weights *w, const char *name, vn_shape file,
+                           double scale, void (*fill)(const vn_weight *weight, float *values)) {
+    return param_node(g, w, name,
+                      &(vn_weight){.file = file,
+                                   .layout = VN_LAYOUT_PLAIN,
+                                   .init = {VN_INIT_FUNCTION, scale},
+                                   .frozen = true,
+                                   .fill = fill});
+}
+
 /* ---- values ---------------------------------------------------------------------------------- */
 
 void vn_weight_init(const vn_weight *weight, float *value, uint64_t seed) {
@@ -175,6 +185,7 @@ void vn_weight_init(const vn_weight *weight, float *value, uint64_t seed) {
         vn_random_normal(value, weight->count, seed, VN_STREAM_WEIGHTS, index, 0);
         for (size_t i = 0; i < weight->count; i++) value[i] = (float)((double)value[i] * scale);
         break;
+    case VN_INIT_FUNCTION: weight->fill(weight, value); break;
     }
 }
 

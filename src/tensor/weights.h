@@ -21,7 +21,8 @@ typedef enum vn_init_kind {
     VN_INIT_ZEROS,
     VN_INIT_ONES,
     VN_INIT_UNIFORM,
-    VN_INIT_NORMAL
+    VN_INIT_NORMAL,
+    VN_INIT_FUNCTION /* by the weight's `fill` */
 } vn_init_kind;
 
 typedef struct vn_init {
@@ -35,7 +36,9 @@ typedef struct vn_weight {
     vn_shape shape;   /* the shape inside */
     vn_layout layout;
     vn_init init;
-    bool frozen;    /* not trained (Fourier features) */
+    bool frozen; /* not trained (Fourier features) */
+    /* of VN_INIT_FUNCTION: writes [count], by init.scale too */
+    void (*fill)(const struct vn_weight *weight, float *values);
     vn_dtype dtype; /* of its values: F32, or F16 or BF16, which graphs cast to F32 */
     size_t index;   /* in the list */
     size_t offset;  /* in flat arrays, a multiple of 16 floats; the gap is zero */

@@ -1,6 +1,6 @@
 """A random config against diffusers: outputs, gradients, and that both refuse the same ones.
 
-Shared by unet_random.py and dit_random.py. A case writes a model directory, runs
+Shared by unet_random.py, dit_random.py and mmdit_random.py. A case writes a model directory, runs
 `PROGRAM forward DIR --in .. --out .. --grad ..` and compares. `torch` beside an error is PyTorch's own, against itself in
 double precision. A case is wrong past 1e-5 (output) or 1e-4 (any gradient) and past four times PyTorch's own error, or if
 vane runs what diffusers cannot or the other way round.
@@ -45,12 +45,14 @@ def some_keys(family, model, r):
 
 
 def forward(program, folder, config, weights, given, *options):
-    """`PROGRAM forward` of a model directory that is made for it."""
-    with open(os.path.join(folder, "config.json"), "w") as f:
+    """`PROGRAM forward` of a model directory that is made for it in the folder, beside what it reads and writes."""
+    model = os.path.join(folder, "model")
+    os.mkdir(model)
+    with open(os.path.join(model, "config.json"), "w") as f:
         json.dump(config, f)
-    save_file(weights, os.path.join(folder, "diffusion_pytorch_model.safetensors"))
+    save_file(weights, os.path.join(model, "diffusion_pytorch_model.safetensors"))
     save_file(given, os.path.join(folder, "in.safetensors"))
-    command = [program, "forward", folder, "--in", os.path.join(folder, "in.safetensors"), *options]
+    command = [program, "forward", model, "--in", os.path.join(folder, "in.safetensors"), *options]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -123,15 +125,15 @@ def refused(program, family, config, size, why):
     return f"{'ok' if good else 'RUNS'}       both refuse: {message}   [{why}]", good, (0, 0)
 
 
-def main(doc, family, own=None):
-    """own: the family that --own asks for."""
+def main(doc, family, **others):
+    """others: the families that options of their names ask for."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--forward", required=True, metavar="PROGRAM")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(family=family)
-    if own:
-        parser.add_argument("--own", dest="family", action="store_const", const=own)
+    for name, other in others.items():
+        parser.add_argument(f"--{name}", dest="family", action="store_const", const=other)
     a = parser.parse_args()
     torch.set_num_threads(2)
     bad, largest = 0, [0.0, 0.0]

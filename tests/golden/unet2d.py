@@ -160,8 +160,8 @@ def save(folder, name, seed):
 
 def write(path, model, given):
     with torch.no_grad():
-        for p in model.parameters():
-            p.copy_(p.half().float())
+        for value in model.state_dict().values():
+            value.copy_(value.half().float())
     result = unet_case.run(model, given)
     tensors = {**given, "cotangent": result.pop("cotangent"), "output": result.pop("sample")}
     tensors["grad.sample"] = result.pop("grad.sample")

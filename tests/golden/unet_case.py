@@ -53,6 +53,9 @@ def class_labels(model, batch, g):
     return None
 
 
+ARRAYS = "encoder_hidden_states", "pooled_projections"  # inputs beside the sample that gradients are taken by
+
+
 def run(model, given, cotangent=None, dtype=torch.float32):
     """Output and gradients of sum(cotangent * output), as {"sample": ..., "grad.sample": ..., "grad.<name>": ...}."""
     model = model.to(dtype)
@@ -62,12 +65,13 @@ def run(model, given, cotangent=None, dtype=torch.float32):
     rest = {k: v for k, v in given.items() if k not in ("sample", "cotangent")}
     if rest.get("class_labels") is not None and rest["class_labels"].ndim == 2:
         rest["class_labels"] = rest["class_labels"].to(dtype)
-    y = model(x, **rest).sample
+    arrays = {k: v.detach().clone().to(dtype).requires_grad_() for k, v in rest.items() if k in ARRAYS}
+    y = model(x, **rest | arrays).sample
     if cotangent is None:
         cotangent = torch.randn(y.shape, generator=torch.Generator().manual_seed(7))
     (y * cotangent.to(dtype)).sum().backward()
     out = {"cotangent": cotangent, "sample": y.detach(), "grad.sample": x.grad}
-    for name, p in model.named_parameters():
+    for name, p in [*arrays.items(), *model.named_parameters()]:
         if p.requires_grad:
             out["grad." + name] = torch.zeros_like(p) if p.grad is None else p.grad
     return {k: v.float().clone() if k != "cotangent" else v for k, v in out.items()}

@@ -94,9 +94,10 @@ static double relative(const float *found, const float *expected, size_t n, doub
     return sqrt(difference) / fmax(sqrt(norm), floor);
 }
 
+/* Of images; all else is as in the file. */
 static void sizes(const vn_shape *file, int64_t *channels, int64_t *pixels) {
-    *channels = file->dim[1];
     *pixels = file->rank == 4 ? file->dim[2] * file->dim[3] : 1;
+    *channels = vn_shape_count(file) / file->dim[0] / *pixels;
 }
 
 static void write_sample(const vn_golden *g, const char *name, void *to, vn_thread_pool *pool) {
@@ -126,7 +127,7 @@ static double compare_sample(const vn_golden *g, const char *name, const void *f
     return error;
 }
 
-/* A time or class input as its node wants it. */
+/* An input beside the sample, as its node wants it. */
 static void write_condition(const vn_golden *g, const char *name, const vn_node *node, void *to) {
     if (!node) return;
     vn_shape shape;
@@ -147,23 +148,49 @@ typedef struct run {
     vn_program *program;
     vn_net_nodes nodes;
     vn_node *sample, *out, *cotangent, *sample_gradient;
+    int arrays; /* inputs beside the sample that the file has a gradient by */
+    const vn_port *array[VN_MAX_PORTS];
+    vn_node *array_gradient[VN_MAX_PORTS];
     float *grads; /* flat, as the weights */
 } run;
+
+/* The file's arrays for the inputs, and the lengths that they give; returns how many. */
+static int feeds_of(const vn_golden *g, vn_feed in[VN_MAX_PORTS], vn_extent *extent) {
+    const vn_net_io *io = vn_net_get_io(g->net);
+    int n = 0;
+    for (int i = 0; i < io->inputs; i++) {
+        const vn_array *t = vn_safetensors_find(g->file, io->input[i].name);
+        assert_true(t || io->input[i].optional);
+        if (t) in[n++].array = *t;
+    }
+    CHECK(vn_net_match(g->net, extent, n, in, &err));
+    return n;
+}
+
+static void find_arrays(run *r, const vn_golden *g) {
+    const vn_net_io *io = vn_net_get_io(g->net);
+    for (int i = 1; i < io->inputs; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "grad.%s", io->input[i].name);
+        if (vn_safetensors_find(g->file, name)) r->array[r->arrays++] = &io->input[i];
+    }
+}
 
 static void open_run(run *r, const vn_golden *g, const vn_device_row *row, vn_thread_pool *pool) {
     vn_weights *w = vn_net_weights(g->net);
     size_t count = vn_weights_count(w), params = 0;
-    const vn_shape *x = &vn_safetensors_find(g->file, "sample")->shape;
-    const bool image = x->rank == 4;
-    const vn_net_spec spec = {
-        .extent = {x->dim[0], image ? x->dim[2] : 0, image ? x->dim[3] : 0, 0}};
+    vn_feed in[VN_MAX_PORTS] = {0};
+    vn_net_spec spec = {0};
+    feeds_of(g, in, &spec.extent);
+    find_arrays(r, g);
     CHECK(vn_graph_open(&r->graph, &err));
     CHECK(vn_net_build(g->net, r->graph, &spec, &r->nodes, &err));
     r->sample = vn_net_in(g->net, &r->nodes, "sample");
     r->out = r->nodes.out[0];
     r->cotangent = vn_input(r->graph, VN_F32, r->out->shape);
 
-    vn_node **wrt = vn_alloc(count + 1, sizeof *wrt), **grad = vn_alloc(count + 1, sizeof *grad);
+    const size_t most = count + 1 + VN_MAX_PORTS;
+    vn_node **wrt = vn_alloc(most, sizeof *wrt), **grad = vn_alloc(most, sizeof *grad);
     size_t *offset = vn_alloc(count, sizeof *offset);
     assert_true(wrt && grad && offset);
     for (size_t i = 0; i < count; i++) {
@@ -174,11 +201,17 @@ static void open_run(run *r, const vn_golden *g, const vn_device_row *row, vn_th
             vn_param_node(r->graph, w, weight->name, weight->file, weight->layout, weight->init);
     }
     wrt[params] = r->sample;
-    CHECK(vn_graph_gradient(r->graph, r->out, r->cotangent, (int)params + 1, wrt, grad, &err));
+    for (int i = 0; i < r->arrays; i++)
+        wrt[params + 1 + (size_t)i] = vn_net_in(g->net, &r->nodes, r->array[i]->name);
+    CHECK(vn_graph_gradient(r->graph, r->out, r->cotangent, (int)params + 1 + r->arrays, wrt, grad,
+                            &err));
     r->sample_gradient = grad[params];
+    vn_node *outputs[2 + VN_MAX_PORTS] = {r->out, r->sample_gradient};
+    for (int i = 0; i < r->arrays; i++)
+        outputs[2 + i] = r->array_gradient[i] = grad[params + 1 + (size_t)i];
     vn_program_options options = {.device = &(vn_device){row, NULL, pool},
-                                  .n_outputs = 2,
-                                  .outputs = (vn_node *[]){r->out, r->sample_gradient},
+                                  .n_outputs = 2 + r->arrays,
+                                  .outputs = outputs,
                                   .n_grads = (int)params,
                                   .grads = grad,
                                   .grad_offset = offset};
@@ -190,23 +223,47 @@ static void open_run(run *r, const vn_golden *g, const vn_device_row *row, vn_th
     vn_free(offset);
 }
 
-/* The file has every stride-th number of a gradient. */
+/* The file has every stride-th number of a gradient, which is whole[count], and is changed. */
+static double compare_kept(const vn_golden *g, const char *of, float *whole, size_t count,
+                           double floor) {
+    char name[256];
+    snprintf(name, sizeof name, "grad.%s", of);
+    vn_shape shape;
+    float *expected = vn_golden_read(g, name, &shape);
+    assert_non_null(expected);
+    size_t kept = (size_t)shape.dim[0], stride = (count + 399) / 400;
+    assert_int_equal(kept, (count + stride - 1) / stride);
+    for (size_t i = 0; i < kept; i++) whole[i] = whole[i * stride];
+    double error = relative(whole, expected, kept, floor);
+    vn_free(expected);
+    return error;
+}
+
 static double compare_gradient(const vn_golden *g, const vn_weight *weight, const float *grads,
                                double floor) {
-    char name[256];
-    snprintf(name, sizeof name, "grad.%s", weight->name);
-    vn_shape shape;
-    float *expected = vn_golden_read(g, name, &shape),
-          *file = vn_alloc(weight->count, sizeof *file);
-    assert_true(expected && file);
+    float *file = vn_alloc(weight->count, sizeof *file);
+    assert_non_null(file);
     vn_weight_to_file(weight, grads + weight->offset, file);
-    size_t kept = (size_t)shape.dim[0], stride = (weight->count + 399) / 400;
-    assert_int_equal(kept, (weight->count + stride - 1) / stride);
-    for (size_t i = 0; i < kept; i++) file[i] = file[i * stride];
-    double error = relative(file, expected, kept, floor);
-    vn_free(expected);
+    const double error = compare_kept(g, weight->name, file, weight->count, floor);
     vn_free(file);
     return error;
+}
+
+/* By an input, which is as in the file. */
+static double compare_array(const vn_golden *g, const run *r, int i, double floor) {
+    const size_t count = (size_t)vn_shape_count(&r->array_gradient[i]->shape);
+    float *copy = vn_alloc(count, sizeof *copy);
+    assert_non_null(copy);
+    memcpy(copy, vn_program_map(r->program, r->array_gradient[i]), count * sizeof *copy);
+    const double error = compare_kept(g, r->array[i]->name, copy, count, floor);
+    vn_free(copy);
+    return error;
+}
+
+static void keep_worst(vn_golden_error *e, double error, const char *name) {
+    if (error <= e->gradient) return;
+    e->gradient = error;
+    snprintf(e->worst, sizeof e->worst, "%s", name);
 }
 
 /* A thousandth of the largest norm of a gradient in the file. Many gradients are zero but for
@@ -251,11 +308,10 @@ vn_golden_error vn_golden_compare(const vn_golden *g, const vn_device_row *row,
     for (size_t i = 0; i < vn_weights_count(w); i++) {
         const vn_weight *weight = vn_weights_at(w, i);
         if (weight->frozen) continue;
-        double error = compare_gradient(g, weight, r.grads, floor);
-        if (error <= e.gradient) continue;
-        e.gradient = error;
-        snprintf(e.worst, sizeof e.worst, "%s", weight->name);
+        keep_worst(&e, compare_gradient(g, weight, r.grads, floor), weight->name);
     }
+    for (int i = 0; i < r.arrays; i++)
+        keep_worst(&e, compare_array(g, &r, i, floor), r.array[i]->name);
     vn_free(r.grads);
     vn_program_close(&r.program);
     vn_graph_close(&r.graph);
@@ -264,7 +320,6 @@ vn_golden_error vn_golden_compare(const vn_golden *g, const vn_device_row *row,
 
 double vn_golden_compare_runner(const vn_golden *g, const vn_device_row *row,
                                 vn_thread_pool *pool) {
-    const vn_net_io *io = vn_net_get_io(g->net);
     vn_shape out = {0};
     float *expected = vn_golden_read(g, "output", &out);
     const size_t count = (size_t)vn_shape_count(&out);
@@ -272,16 +327,11 @@ double vn_golden_compare_runner(const vn_golden *g, const vn_device_row *row,
     assert_true(expected && y);
     vn_feed in[VN_MAX_PORTS] = {0};
     vn_net_spec spec = {0};
-    int inputs = 0;
-    for (int i = 0; i < io->inputs; i++) {
-        const vn_array *t = vn_safetensors_find(g->file, io->input[i].name);
-        assert_true(t || io->input[i].optional);
-        if (t) in[inputs++].array = *t;
-    }
-    CHECK(vn_net_match(g->net, &spec.extent, inputs, in, &err));
+    const int inputs = feeds_of(g, in, &spec.extent);
+    const char *name = vn_net_get_io(g->net)->output[0].name;
     vn_runner *runner = NULL;
     CHECK(vn_runner_open(g->net, &(vn_device){row, NULL, pool}, g->values, &runner, &err));
-    CHECK(vn_runner_run(runner, &spec, inputs, in, 1, &(vn_fetch){io->output[0].name, y}, &err));
+    CHECK(vn_runner_run(runner, &spec, inputs, in, 1, &(vn_fetch){name, y}, &err));
     const double error = relative(y, expected, count, 0);
     vn_runner_close(&runner);
     vn_free(expected);

@@ -44,7 +44,7 @@ static int close_all(void **state) {
 
 static int64_t rows_within(size_t bytes, int64_t most) {
     int64_t rows = 0;
-    const vn_extent extent = {most, SIDE, SIDE, 0};
+    const vn_extent extent = {.batch = most, .height = SIDE, .width = SIDE};
     assert_int_equal(vn_net_rows_within(net, &device, &extent, bytes, &rows, NULL), VN_OK);
     return rows;
 }
@@ -69,7 +69,7 @@ static void what_cannot_be_planned_is_refused(void **state) {
     (void)state;
     vn_err err = {0};
     int64_t rows;
-    const vn_extent extent = {4, SIDE + 1, SIDE, 0};
+    const vn_extent extent = {.batch = 4, .height = SIDE + 1, .width = SIDE};
     assert_int_not_equal(vn_net_rows_within(net, &device, &extent, 1, &rows, &err), VN_OK);
     assert_true(err.text[0] != 0);
 }

@@ -45,6 +45,13 @@ static const char *const cases[] = {
     "dit/rope",
     "dit/registers",
     "dit/own",
+    "mmdit/sd3",
+    "mmdit/sd3-dual",
+    "mmdit/sd3-free",
+    "mmdit/sd3-plain-norm",
+    "mmdit/flux",
+    "mmdit/flux-guided",
+    "mmdit/flux-axes",
 };
 
 static void outputs_and_gradients(void **state) {

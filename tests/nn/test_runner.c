@@ -140,7 +140,7 @@ static void memory_does_not_grow_with_the_shapes(void **state) {
 
 /* Numbers that the network makes of a sample. */
 static size_t out_size(const vn_net *net, int64_t h, int64_t w) {
-    const vn_extent extent = {1, h, w, 0};
+    const vn_extent extent = {.batch = 1, .height = h, .width = w};
     const vn_net_io *io = vn_net_get_io(net);
     const vn_shape shape = vn_port_shape(&io->output[0], &extent);
     return (size_t)vn_shape_count(&shape);

@@ -1,0 +1,231 @@
+/* sd3.c - diffusers' SD3Transformer2DModel (0.42.1), with all its options: the MMDiT of arXiv
+ * 2403.03206, of Stable Diffusion 3 and 3.5. Patches of the image and the tokens of a text are two
+ * streams (joint.c); what the time and the text as a whole say modulates every block.
+ *
+ * Positions are a table of pos_embed_max_size x pos_embed_max_size, which files hold and of which
+ * the middle is cut out, so that the image's centre is the table's; without that key they are
+ * computed for the image's size. Guidance by skipped layers is slg of src/guide/perturbed.c. */
+#include "nn/internal.h"
+
+#include <math.h>
+
+static const char net_name[] = "sd3";
+
+/* By the names of the config's keys. */
+typedef struct keys {
+    int64_t sample_size, patch_size, in_channels, num_layers, attention_head_dim,
+        num_attention_heads, joint_attention_dim, caption_projection_dim, pooled_projection_dim,
+        out_channels, pos_embed_max_size;
+    vn_config_layers dual_attention_layers;
+    int64_t qk_norm;
+} keys;
+
+static const char *const norms[] = {"layer_norm", "fp32_layer_norm", "rms_norm", NULL};
+enum { NO_NORM = VN_COUNT(norms) - 1 };
+static const vn_norm_kind norm_of[] = {VN_NORM_LAYER, VN_NORM_LAYER_PLAIN, VN_NORM_RMS,
+                                       VN_NORM_NONE};
+
+static const keys defaults = {
+    .sample_size = 128,
+    .patch_size = 2,
+    .in_channels = 16,
+    .num_layers = 18,
+    .attention_head_dim = 64,
+    .num_attention_heads = 18,
+    .joint_attention_dim = 4096,
+    .caption_projection_dim = 1152,
+    .pooled_projection_dim = 2048,
+    .out_channels = 16,
+    .pos_embed_max_size = 96,
+    .qk_norm = NO_NORM,
+};
+
+#define MAX_SIZE  65536.0 /* pixels on a side, channels */
+#define MAX_PATCH 64
+#define MAX_GRID  8192 /* patches on a side of the table of positions */
+/* The largest table of positions, in numbers: 4 GB. */
+#define MAX_TABLE (INT64_C(1) << 30)
+
+#define KEY(kind, member) VN_CONFIG_KEY(keys, kind, member)
+/* clang-format off */
+static const vn_field fields[] = {
+    /* kind, key                     null   min max                       choices null is */
+    {KEY(INT, sample_size),            false, 1, MAX_SIZE,                 NULL,  0},
+    {KEY(INT, patch_size),             false, 1, MAX_PATCH,                NULL,  0},
+    {KEY(INT, in_channels),            false, 1, MAX_SIZE,                 NULL,  0},
+    {KEY(INT, num_layers),             false, 0, VN_CONFIG_MAX_LAYERS,     NULL,  0},
+    {KEY(INT, attention_head_dim),     false, 1, MAX_SIZE,                 NULL,  0},
+    {KEY(INT, num_attention_heads),    false, 1, MAX_SIZE,                 NULL,  0},
+    {KEY(INT, joint_attention_dim),    false, 1, MAX_SIZE,                 NULL,  0},
+    {KEY(INT, caption_projection_dim), false, 1, MAX_SIZE,                 NULL,  0},
+    {KEY(INT, pooled_projection_dim),  false, 1, MAX_SIZE,                 NULL,  0},
+    {KEY(INT, out_channels),           true,  1, MAX_SIZE,                 NULL,  0},
+    {KEY(INT, pos_embed_max_size),     true,  1, MAX_GRID,                 NULL,  0},
+    {KEY(LAYERS, dual_attention_layers), false, 0, VN_CONFIG_MAX_LAYERS - 1, NULL, 0},
+    {KEY(CHOICE, qk_norm),             true,  0, 0,                        norms, NO_NORM},
+};
+/* clang-format on */
+
+typedef struct sd3 {
+    keys config;
+    int64_t width; /* of a token */
+    int64_t side;  /* patches along a side of sample_size, which positions count in */
+} sd3;
+
+/* ---- config ---------------------------------------------------------------------------------- */
+
+static vn_status check_config(const sd3 *d, vn_err *err) {
+    const keys *c = &d->config;
+    if (d->width > (int64_t)MAX_SIZE || d->width % 4)
+        return vn_fail(err, VN_BAD_FILE,
+                       "sd3: num_attention_heads %lld of attention_head_dim %lld make tokens %lld "
+                       "wide; positions need a multiple of 4, up to %d",
+                       (long long)c->num_attention_heads, (long long)c->attention_head_dim,
+                       (long long)d->width, (int)MAX_SIZE);
+    if (c->caption_projection_dim != d->width)
+        return vn_fail(err, VN_BAD_FILE,
+                       "sd3: caption_projection_dim is %lld; the text's tokens must be as wide as "
+                       "the image's, %lld (num_attention_heads times attention_head_dim)",
+                       (long long)c->caption_projection_dim, (long long)d->width);
+    if (d->side < 1)
+        return vn_fail(err, VN_BAD_FILE, "sd3: sample_size %lld is less than patch_size %lld",
+                       (long long)c->sample_size, (long long)c->patch_size);
+    if (c->pos_embed_max_size * c->pos_embed_max_size > MAX_TABLE / d->width)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "sd3: pos_embed_max_size %lld makes a table of more than %lld numbers",
+                       (long long)c->pos_embed_max_size, (long long)MAX_TABLE);
+    for (int64_t i = c->num_layers; i < VN_CONFIG_MAX_LAYERS; i++)
+        if (c->dual_attention_layers.has[i])
+            return vn_fail(err, VN_BAD_FILE,
+                           "sd3: dual_attention_layers has %lld; there are num_layers %lld",
+                           (long long)i, (long long)c->num_layers);
+    return VN_OK;
+}
+
+static void set_io(const sd3 *d, vn_net_io *io) {
+    const keys *c = &d->config;
+    *io =
+        (vn_net_io){.height = c->sample_size,
+                    .width = c->sample_size,
+                    .multiple = c->patch_size,
+                    .max_side = c->pos_embed_max_size * c->patch_size,
+                    .perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR |
+                                     VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
+                    .layers = (int)c->num_layers,
+                    .middle = c->num_layers ? (int)(c->num_layers - 1) / 2 : 0};
+    if (c->num_layers == 0) io->perturbations = 0;
+    vn_net_add_sample(io, true, c->in_channels);
+    vn_net_add_time(io, 0);
+    vn_joint_add_text(io, c->joint_attention_dim, c->pooled_projection_dim);
+    vn_net_add_denoised(io, c->out_channels);
+}
+
+static vn_status open_sd3(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
+    sd3 *d = vn_calloc(1, sizeof *d);
+    if (!d) return vn_no_memory(err);
+    keys *c = &d->config;
+    *c = defaults;
+    vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
+    if (!status) {
+        if (!c->out_channels) c->out_channels = c->in_channels;
+        d->width = c->num_attention_heads * c->attention_head_dim;
+        d->side = c->sample_size / c->patch_size;
+        status = check_config(d, err);
+    }
+    if (status) {
+        vn_free(d);
+        return status;
+    }
+    set_io(d, io);
+    *self = d;
+    return VN_OK;
+}
+
+/* ---- positions ------------------------------------------------------------------------------- */
+
+static vn_patch_grid grid_of(const sd3 *d, int64_t rows, int64_t columns) {
+    const double side = (double)d->side;
+    return (vn_patch_grid){rows, columns, (float)((double)rows / side),
+                           (float)((double)columns / side)};
+}
+
+/* The whole table [1,side*side,width]; init.scale is the patches to a unit of position. */
+static void fill_table(const vn_weight *w, float *values) {
+    const int64_t side = llround(sqrt((double)w->file.dim[1]));
+    const float unit = (float)w->init.scale;
+    const vn_patch_grid grid = {side, side, unit, unit};
+    vn_patch_positions_fill(&grid, w->file.dim[2], values);
+}
+
+/* The middle of the table, [1,rows*columns,width]. */
+static vn_node *cut_out(const vn_scope *s, const sd3 *d, int64_t rows, int64_t columns) {
+    const int64_t most = d->config.pos_embed_max_size;
+    vn_graph_label(s->g, "pos_embed.pos_embed");
+    vn_node *x =
+        vn_param_computed(s->g, s->w, "pos_embed.pos_embed", VN_SHAPE(1, most * most, d->width),
+                          (double)most / (double)d->side, fill_table);
+    x = vn_reshape(s->g, x, VN_SHAPE(1, most, most, d->width));
+    x = vn_slice(s->g, x, 1, (most - rows) / 2, rows);
+    x = vn_slice(s->g, x, 2, (most - columns) / 2, columns);
+    return vn_reshape(s->g, x, VN_SHAPE(1, rows * columns, d->width));
+}
+
+static vn_node *positions(const vn_scope *s, const sd3 *d, int64_t rows, int64_t columns) {
+    if (d->config.pos_embed_max_size) return cut_out(s, d, rows, columns);
+    const vn_patch_grid grid = grid_of(d, rows, columns);
+    if (rows * columns <= MAX_TABLE / d->width) return vn_patch_positions(s, &grid, d->width);
+    return vn_scope_fail(s, "%lld patches of %lld numbers; it takes up to %lld numbers",
+                         (long long)(rows * columns), (long long)d->width, (long long)MAX_TABLE);
+}
+
+/* ---- the network ----------------------------------------------------------------------------- */
+
+static void build(const void *self, const vn_scope *root) {
+    const sd3 *d = self;
+    const keys *c = &d->config;
+    vn_scope from = *root;
+    from.init = VN_LAYER_INIT_XAVIER;
+    const vn_scope *s = &from;
+    vn_node *sample = vn_scope_input(s, "sample");
+    if (!sample) return;
+    const int64_t rows = sample->shape.dim[1] / c->patch_size,
+                  columns = sample->shape.dim[2] / c->patch_size;
+    const vn_scope embed = vn_scope_in(s, "pos_embed");
+    const vn_joint joint = {
+        .style = {c->num_attention_heads, c->attention_head_dim, norm_of[c->qk_norm]},
+        .rows = rows,
+        .columns = columns};
+    vn_streams x = {
+        .image = vn_layer_patches(&embed, "proj", sample, c->in_channels, d->width, c->patch_size),
+        .text = vn_layer_linear(s, "context_embedder", vn_scope_input(s, "encoder_hidden_states"),
+                                c->joint_attention_dim, d->width)};
+    x.image = vn_add(s->g, x.image, positions(&embed, d, rows, columns));
+    vn_node *about = vn_add(
+        s->g,
+        vn_joint_embed_number(s, "timestep_embedder", vn_scope_input(s, "timestep"), d->width),
+        vn_joint_embed_pooled(s, c->pooled_projection_dim, d->width));
+    for (int i = 0; i < c->num_layers; i++) {
+        vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
+        at.layer = i;
+        const vn_joint_kind kind = {.last = i == c->num_layers - 1,
+                                    .dual = c->dual_attention_layers.has[i]};
+        if (!vn_perturbed(&at, VN_BLOCKS_SKIPPED, NULL))
+            x = vn_joint_block(&at, &joint, x, about, kind);
+    }
+    const int64_t out = c->patch_size * c->patch_size * c->out_channels;
+    vn_scope_denoised(s, vn_patch_pixels(s, vn_joint_output(s, x.image, about, d->width, out), rows,
+                                         columns, c->patch_size));
+}
+
+const vn_net_row vn_sd3_net = {
+    .row = {.name = net_name,
+            .summary = "Stable Diffusion 3's transformer of image and text: diffusers' "
+                       "SD3Transformer2DModel",
+            .source = "arXiv 2403.03206; diffusers 0.42.1"},
+    .role = VN_ROLE_DENOISER,
+    .class_name = "SD3Transformer2DModel",
+    .folder = "transformer",
+    .open = open_sd3,
+    .close = vn_free,
+    .build = build,
+};
