@@ -1200,6 +1200,9 @@ typedef struct vn_bench_sampling_options {
     /* a row of the restorers table, around the model with the observation of a whole sample; then
      * sampler NULL is the rule's own. default NULL: none */
     const char *restore;
+    /* what tells the classes to guides that follow a classifier, as a path; then its time is
+     * counted too. default NULL: one that costs nothing is lent to them */
+    const char *classifier;
 } vn_bench_sampling_options;
 
 VN_API void vn_bench_sampling_options_init(vn_bench_sampling_options *o, size_t size);
@@ -1219,6 +1222,11 @@ typedef struct vn_bench_sampling {
     double denoiser_ms;       /* of it in the network, at its least time */
     double arithmetic_ms;     /* of it around the network, at its least time */
     double arithmetic_share;  /* arithmetic_ms / denoiser_ms */
+    double unguided_ms;       /* of one pass of all samples through the network, at its least time:
+                               * a step without guidance */
+    /* With options.classifier, else 0. Of a step in the classifier, at its least time; that in its
+     * passes forward; and how often a sample asks for a gradient, a pass forward and one back. */
+    double classifier_ms, classifier_passes, gradients;
 } vn_bench_sampling;
 
 typedef void (*vn_bench_sampling_fn)(void *user, const vn_bench_sampling *walk);

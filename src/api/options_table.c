@@ -239,6 +239,8 @@ static const vn_option bench_sampling_rows[] = {
      .help = "samples of a sampling run"},
     {TEXT(restore), .table = "restorers", .word = "RULE", .otherwise = "nothing is restored",
      .help = "with a rule of restoration, of whole samples that were observed"},
+    {TEXT(classifier), .word = "CLF", .otherwise = "one that costs nothing",
+     .help = "a classifier's run for guides that follow one: what it costs is measured too"},
 };
 #undef OF
 

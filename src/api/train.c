@@ -110,12 +110,14 @@ static vn_status open_path(job *j, vn_err *err) {
     const char *predict = j->o.predict;
     vn_status status = vn_path_open(j->o.path ? j->o.path : "rectified", &j->path, err);
     if (status) return status;
+    if (!predict) predict = j->classifies ? "edm" : j->path->row->prediction;
+    status = vn_prediction_parse(predict, &j->prediction, err);
     /* A classifier predicts nothing of a sample; its input is scaled as EDM's. */
-    if (j->classifies)
-        status = vn_prediction_parse("edm", &j->prediction, err);
-    else
-        status =
-            vn_prediction_parse(predict ? predict : j->path->row->prediction, &j->prediction, err);
+    if (!status && j->classifies && strcmp(j->prediction.row->row.name, "edm") != 0)
+        status = vn_fail(err, VN_BAD_ARGUMENT,
+                         "`predict` %s: a classifier answers with classes; edm:sigma_data=S alone "
+                         "has a meaning for one, the deviation of its data",
+                         predict);
     if (!status) status = vn_path_allows(j->path, &j->prediction, err);
     if (status) return status;
     j->path_text = vn_path_text(j->path);
@@ -290,20 +292,22 @@ static json_t *describe(const job *j) {
     const vn_data_info *info = vn_data_get_info(j->data);
     json_t *shape = json_array(),
            *skipped = info->skipped > 0 ? json_integer((json_int_t)info->skipped) : NULL;
+    char *predict = vn_choice_text(&j->prediction.choice); /* NULL: json_pack fails */
     for (int i = 0; shape && i < info->sample.rank; i++)
         if (json_array_append_new(shape, json_integer(info->sample.dim[i])) != 0) {
             json_decref(shape);
             shape = NULL;
         }
-    return json_pack(
+    json_t *out = json_pack(
         "{s:s, s:s, s:s, s:s, s:I, s:o, s:o*, s:{s:o, s:s, s:o, s:I, s:o*, s:I, s:I}, s:o}", "vane",
         vn_version(), "model", vn_net_get_row(j->net)->row.name, "path", j->path_text, "predict",
-        j->prediction.row->row.name, "seed", (json_int_t)j->o.seed, "classes",
-        text_list(j->names, info->classes), "sampling",
-        j->classifies ? NULL : vn_sampling_defaults_to_json(&j->sampling), "data",
+        predict, "seed", (json_int_t)j->o.seed, "classes", text_list(j->names, info->classes),
+        "sampling", j->classifies ? NULL : vn_sampling_defaults_to_json(&j->sampling), "data",
         j->rows ? "name" : "source", vn_json_string(j->source), "kind", info->source, "shape",
         shape, "count", (json_int_t)info->count, "skipped", skipped, "held", (json_int_t)info->held,
         "fingerprint", (json_int_t)info->fingerprint, "train", vn_train_options_to_json(&j->o));
+    vn_free(predict);
+    return out;
 }
 
 static vn_status save_list(const job *j, vn_err *err) {

@@ -93,8 +93,6 @@ vn_status vn_train_classifier_options(vn_train_options *o, vn_err *err) {
     if (o->drop > 0)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "`drop`: a classifier learns the classes; none is hidden from it");
-    if (o->predict)
-        return vn_fail(err, VN_BAD_ARGUMENT, "`predict`: a classifier answers with classes");
     if (!o->schedule) o->schedule = "cosine";
     if (o->weight_decay < 0) o->weight_decay = CLASSIFIER_WEIGHT_DECAY;
     return VN_OK;

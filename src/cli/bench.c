@@ -37,6 +37,7 @@ static const cli_option rows[] = {
     CLI_OPTION_ROW(BENCH_SAMPLING, sampling, "guidance", .modes = "sample"),
     CLI_OPTION_ROW(BENCH_SAMPLING, sampling, "path", .modes = "sample"),
     CLI_OPTION_ROW(BENCH_SAMPLING, sampling, "restore", .modes = "sample"),
+    CLI_OPTION_ROW(BENCH_SAMPLING, sampling, "classifier", .modes = "sample"),
 };
 /* clang-format on */
 
@@ -146,12 +147,32 @@ static json_t *sampling_json(const vn_bench_sampling *r) {
     if (r->refused)
         return json_pack("{s:s, s:s, s:s}", "sampler", r->sampler, "guide", r->guide, "refused",
                          r->refused);
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "sampler", r->sampler, "guide",
-                     r->guide, "passes", cli_json_number(r->passes), "min_ms",
-                     cli_json_number(r->min_ms), "median_ms", cli_json_number(r->median_ms),
-                     "denoiser_ms", cli_json_number(r->denoiser_ms), "arithmetic_ms",
-                     cli_json_number(r->arithmetic_ms), "arithmetic_share",
-                     cli_json_number(r->arithmetic_share));
+    json_t *row = json_pack(
+        "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "sampler", r->sampler, "guide", r->guide,
+        "passes", cli_json_number(r->passes), "min_ms", cli_json_number(r->min_ms), "median_ms",
+        cli_json_number(r->median_ms), "denoiser_ms", cli_json_number(r->denoiser_ms),
+        "arithmetic_ms", cli_json_number(r->arithmetic_ms), "arithmetic_share",
+        cli_json_number(r->arithmetic_share), "unguided_ms", cli_json_number(r->unguided_ms));
+    json_t *of =
+        r->classifier_ms > 0
+            ? json_pack("{s:o, s:o, s:o}", "classifier_ms", cli_json_number(r->classifier_ms),
+                        "classifier_passes", cli_json_number(r->classifier_passes), "gradients",
+                        cli_json_number(r->gradients))
+            : json_object();
+    const int failed = json_object_update_new(row, of);
+    if (!failed) return row;
+    json_decref(row);
+    return NULL;
+}
+
+/* With a classifier a step's cost stands beside that of a step without guidance. */
+static void print_classifier(const vn_bench_sampling *r) {
+    const double step = r->denoiser_ms + r->classifier_ms + r->arithmetic_ms;
+    cli_print(stdout,
+              "  the classifier takes %.2f ms of it: %.2f gradients a sample, %.2f of its forward "
+              "passes; a step without guidance takes %.2f ms, this one %.2f times as long\n",
+              r->classifier_ms, r->gradients, r->classifier_passes, r->unguided_ms,
+              step / r->unguided_ms);
 }
 
 static void print_sampling(args *a, const vn_bench_sampling *r) {
@@ -160,11 +181,13 @@ static void print_sampling(args *a, const vn_bench_sampling *r) {
                "network", "arithmetic", "share");
     a->begun = true;
     printf("%-16s %-24s", r->sampler, r->guide);
-    if (r->refused)
+    if (r->refused) {
         cli_print(stdout, "  refused: %s\n", r->refused);
-    else
-        printf(" %7.2f %10.2f %10.2f %11.3f %6.2f%%\n", r->passes, r->median_ms, r->denoiser_ms,
-               r->arithmetic_ms, 100 * r->arithmetic_share);
+        return;
+    }
+    printf(" %7.2f %10.2f %10.2f %11.3f %6.2f%%\n", r->passes, r->median_ms, r->denoiser_ms,
+           r->arithmetic_ms, 100 * r->arithmetic_share);
+    if (r->classifier_ms > 0) print_classifier(r);
 }
 
 static void on_sampling(void *user, const vn_bench_sampling *r) {

@@ -81,9 +81,12 @@ static vn_status compare(const char *what, char *own, const vn_model *main, char
 static vn_status check_scales(const vn_denoiser *main, const vn_model *of_main,
                               const vn_denoiser *classifier, const vn_model *of_classifier,
                               vn_err *err) {
-    if (of_classifier->truth || main->prediction.row != classifier->prediction.row) return VN_OK;
-    return compare("scale", vn_choice_text(&main->prediction.choice), of_main,
-                   vn_choice_text(&classifier->prediction.choice), of_classifier, err);
+    const double own = vn_prediction_deviation(&main->prediction),
+                 its = vn_prediction_deviation(&classifier->prediction);
+    if (of_main->truth || of_classifier->truth || own == 0 || own == its) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "classifier: %s is for data of deviation sigma_data=%g, %s for %g",
+                   of_classifier->source, its, of_main->source, own);
 }
 
 static vn_status check(const vn_denoiser *main, const vn_model *of_main,

@@ -140,7 +140,9 @@ vn_status vn_model_denoise(vn_model *m, const char *requested, const vn_denoiser
                            vn_err *err) {
     *out = NULL;
     if (!m->row->classifies) return open_denoiser(m, requested, out, err);
-    return vn_fail(err, VN_UNSUPPORTED, "%s: is a classifier; samples are drawn from denoisers",
+    return vn_fail(err, VN_UNSUPPORTED,
+                   "%s: is a classifier; samples are drawn from denoisers. It is the `classifier` "
+                   "of one, and vane info says how well it tells what was held out",
                    m->source);
 }
 

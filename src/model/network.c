@@ -61,11 +61,21 @@ static int64_t count_tokens(const vn_model *m, const vn_model_dir *dir) {
     return tokens < 1 ? 1 : tokens;
 }
 
+/* The prediction by vane.json; NULL: it says none. Runs of earlier versions have its parameters
+ * only where the options of the training are. */
+static const char *prediction_of(const json_t *vane) {
+    const char *name = json_string_value(json_object_get(vane, "predict")),
+               *typed =
+                   json_string_value(json_object_get(json_object_get(vane, "train"), "predict"));
+    const size_t length = name ? strlen(name) : 0;
+    return name && typed && !strncmp(typed, name, length) && typed[length] == ':' ? typed : name;
+}
+
 /* The path, the prediction and how it is sampled: by vane.json, else by diffusers' scheduler
  * config. */
 static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     const char *path = json_string_value(json_object_get(dir->vane, "path"));
-    const char *predict = json_string_value(json_object_get(dir->vane, "predict"));
+    const char *predict = prediction_of(dir->vane);
     vn_status status = VN_OK;
     m->tokens = count_tokens(m, dir);
     if (path && predict) {

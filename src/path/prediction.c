@@ -121,6 +121,10 @@ static const vn_table predictions = {"prediction",
                                      words,
                                      NULL};
 
+double vn_prediction_deviation(const vn_prediction *p) {
+    return p->row->coefficients == edm_coefficients ? p->choice.value[VN_EDM_SIGMA_DATA] : 0;
+}
+
 /* ---- at work --------------------------------------------------------------------------------- */
 
 vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err) {

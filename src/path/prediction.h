@@ -36,6 +36,8 @@ typedef struct vn_prediction {
 } vn_prediction;
 
 vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err);
+/* The deviation of the data by which the network's input is scaled; 0: it is not scaled. */
+double vn_prediction_deviation(const vn_prediction *p);
 /* VN_BAD_ARGUMENT names what cannot be sampled: eps or score on a discrete path whose last step is
  * pure noise (ddpm:zero_snr=1), because x0 does not follow from them there. To be called wherever a
  * path and a prediction are combined. */

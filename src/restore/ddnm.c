@@ -4,8 +4,10 @@
  *     D_y = D + lambda A^+ (y - A D)
  *
  * lambda = 1 without noise. With it (DDNM+) lambda = min(1, sigma'/(alpha' noise)), so that the
- * observation's noise in x' is never more than that of x'. The step's own noise is the sampler's
- * and is not reduced by the observation's, as it is in DDNM+. */
+ * observation's noise in x' is never more than that of x'. The step's own noise is the sampler's.
+ * DDNM+ reduces it by the observation's, which gives x' the variance of its level but no sample the
+ * posterior's: on the Gaussian prior of tests/restore nothing is left of it, where the sampler's
+ * noise leaves 0.4 to 0.8 of it. */
 #include "restore/internal.h"
 
 #include <math.h>

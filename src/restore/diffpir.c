@@ -5,7 +5,8 @@
  *         = D + A^T (A A^T + lambda noise^2/s^2)^-1 (y - A D)
  *
  * It is the mean of a Gaussian of the covariance s^2/lambda. New noise is the sampler's: ddim with
- * an eta is near to the paper's mixture of old and new. */
+ * an eta is near to the paper's mixture of old and new. Neither decides what is sampled, lambda
+ * does: at 1 the covariance is that of x0 where data are wide. */
 #include "restore/internal.h"
 
 enum { LAMBDA };

@@ -1,31 +1,11 @@
 /* trajectory.c - the sampling run: it moves a batch from noise to data by a sampler's steps, and
  * does all that is not the step itself: levels, initial noise, memory, progress, cancel, the check
- * that numbers stay finite. The file is in the order of a run's life: open, begin, step, run. */
-#include "sample/internal.h"
+ * that numbers stay finite. The file is in the order of a run's life: open, begin, step, run; the
+ * way back from data to noise is invert.c. */
+#include "sample/trajectory.h"
 
 #include <math.h>
 #include <string.h>
-
-struct vn_trajectory {
-    const vn_denoiser *denoiser;
-    const vn_sampler_row *row;
-    vn_choice choice;
-    vn_route route;
-    vn_guidance *guidance;
-    const vn_between *between; /* or NULL */
-    vn_first_noise begin;
-    uint64_t seed;
-    int64_t capacity;
-    vn_trajectory_batch batch;
-    vn_step step;          /* slots and history */
-    int restarts;          /* how often it has gone back to more noise */
-    double inverted;       /* passes that an inversion took */
-    int64_t *ancestor;     /* [capacity] */
-    float *spare;          /* [capacity,size] */
-    const vn_watch *watch; /* NULL: progress is reported to nobody */
-    int64_t done, total;   /* of the progress: steps before this batch, and in all */
-    double began;          /* when vn_trajectory_watch was called */
-};
 
 /* ---- open ------------------------------------------------------------------------------------ */
 
@@ -200,8 +180,8 @@ static void fill_state(const vn_trajectory *trajectory, const vn_trajectory_batc
     }
 }
 
-static vn_status check_batch(const vn_trajectory *trajectory, const vn_trajectory_batch *b,
-                             vn_err *err) {
+vn_status vn_trajectory_check(const vn_trajectory *trajectory, const vn_trajectory_batch *b,
+                              vn_err *err) {
     if (b->n < 1 || b->n > trajectory->capacity)
         return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples, opened for %lld",
                        (long long)b->n, (long long)trajectory->capacity);
@@ -210,7 +190,7 @@ static vn_status check_batch(const vn_trajectory *trajectory, const vn_trajector
 
 vn_status vn_trajectory_begin(vn_trajectory *trajectory, const vn_trajectory_batch *b,
                               vn_err *err) {
-    const vn_status status = check_batch(trajectory, b, err);
+    const vn_status status = vn_trajectory_check(trajectory, b, err);
     if (status) return status;
     if (!b->begun) {
         fill_state(trajectory, b);
@@ -227,71 +207,6 @@ vn_status vn_trajectory_begin(vn_trajectory *trajectory, const vn_trajectory_bat
     return trajectory->between && trajectory->between->begin
                ? trajectory->between->begin(trajectory->between->self, b->n, b->first, err)
                : VN_OK;
-}
-
-/* ---- inversion ------------------------------------------------------------------------------- */
-
-static vn_status check_inversion(const vn_trajectory *trajectory, vn_err *err) {
-    if (trajectory->row == &vn_ddim_sampler && trajectory->choice.value[0] == 0) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT,
-                   "inversion undoes the steps of ddim without noise; the sampler is %s%s",
-                   trajectory->row->row.name,
-                   trajectory->row == &vn_ddim_sampler ? " with an eta" : "");
-}
-
-/* Where eps is asked for at the less noisy end of a step: nothing is known of it without noise. */
-static vn_level end_of(const vn_trajectory *trajectory, const vn_level *low, const vn_level *high) {
-    const vn_path *path = trajectory->denoiser->path;
-    const vn_level least = vn_path_level(path, path->row->min_time(path));
-    if (low->sigma > 0) return *low;
-    return vn_level_ratio(&least) < vn_level_ratio(high) ? least : *high;
-}
-
-/* From x at `low` to x at `high`; slots 0 and 1 are overwritten, slot 2 is x at `low`. */
-static vn_status undo_step(vn_trajectory *trajectory, const vn_level *low, const vn_level *high,
-                           int evaluations, float *x, vn_err *err) {
-    const size_t numbers = (size_t)(trajectory->batch.n * trajectory->denoiser->size);
-    const vn_estimate p = {trajectory->step.slot[0], trajectory->step.slot[1]};
-    const vn_level end = end_of(trajectory, low, high);
-    const double keep = high->alpha / low->alpha;
-    float *from = trajectory->step.slot[2];
-    memcpy(from, x, numbers * sizeof *x);
-    for (int k = 0; k < evaluations; k++) {
-        const vn_request request = {.x = k ? x : from, .level = k ? high : &end};
-        const vn_status status = vn_guidance_predict(trajectory->guidance, &request, p, err);
-        if (status) return status;
-        /* at alpha = 0 eps is x itself, but x0 is known: that of any x */
-        const bool by_x0 = k && high->alpha == 0 && low->sigma > 0;
-        for (size_t i = 0; i < numbers; i++) {
-            const double eps = by_x0 ? ((double)from[i] - low->alpha * (double)p.x0[i]) / low->sigma
-                                     : (double)p.eps[i];
-            x[i] = (float)(keep * ((double)from[i] - low->sigma * eps) + high->sigma * eps);
-        }
-    }
-    return VN_OK;
-}
-
-vn_status vn_trajectory_invert(vn_trajectory *trajectory, const vn_trajectory_batch *b,
-                               int evaluations, vn_err *err) {
-    const vn_level *level = trajectory->route.level;
-    vn_status status = check_inversion(trajectory, err);
-    if (!status) status = check_batch(trajectory, b, err);
-    if (status) return status;
-    trajectory->batch = *b;
-    memcpy(b->x, b->init, (size_t)(b->n * trajectory->denoiser->size) * sizeof *b->x);
-    vn_guidance_begin(trajectory->guidance, b->n, b->first, b->condition);
-    for (int i = trajectory->route.steps - 1; i >= 0 && !status; i--) {
-        vn_guidance_step(trajectory->guidance, i, trajectory->route.steps, 0, &level[i + 1]);
-        status = undo_step(trajectory, &level[i + 1], &level[i], evaluations, b->x, err);
-        const int64_t row = status ? -1 : vn_row_not_finite(b->n, trajectory->denoiser->size, b->x);
-        if (row >= 0)
-            status = vn_fail(err, VN_NOT_FINITE, "inverting step %d: sample %llu is not finite",
-                             i + 1, (unsigned long long)(b->first + (uint64_t)row));
-        if (!status && trajectory->watch && trajectory->watch->cancel && *trajectory->watch->cancel)
-            status = vn_fail(err, VN_CANCELLED, "inversion was cancelled at step %d", i + 1);
-    }
-    trajectory->inverted = vn_guidance_passes(trajectory->guidance);
-    return status;
 }
 
 /* ---- progress -------------------------------------------------------------------------------- */

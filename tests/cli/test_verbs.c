@@ -163,6 +163,43 @@ static void test_bench_tells_the_arithmetic_of_a_step(void **state) {
     expect_complaint(expect_status(2, "bench run --mode sample --guide cgf"), "'cfg'");
 }
 
+/* The classifier's own time stands beside that of a step without guidance, a gradient of it for
+ * each sample; a gradient costs at least half a pass more than a pass forward. */
+static void test_bench_tells_what_a_classifier_costs(void **state) {
+    (void)state;
+    expect_status(0, "train data --model classifier:channels=8 --batch 8 --steps 2 --preview-every "
+                     "-1 --out clf --quiet");
+    expect_status(0, "bench clf --batch 2 --steps 2");
+    expect_status(0, "bench clf --mode train --batch 2 --steps 2");
+    json_t *r = expect_json(expect_status(
+        0, "bench run --mode sample --sampler heun --guide classifier --guidance 2 --classifier "
+           "clf --batch 4 --steps 4 --json --quiet"));
+    const double step = json_number_value(json_object_get(r, "min_ms")),
+                 of_it = json_number_value(json_object_get(r, "classifier_ms")),
+                 network = json_number_value(json_object_get(r, "denoiser_ms")),
+                 once = json_number_value(json_object_get(r, "unguided_ms"));
+    /* One pass an evaluation, and two evaluations a step but in the last of four. */
+    expect_small(fabs(json_number_value(json_object_get(r, "passes")) - 1.75), 1e-9);
+    expect_small(fabs(json_number_value(json_object_get(r, "gradients")) - 1.75), 1e-9);
+    expect_small(fabs(network - 1.75 * once) / once, 4e-8); /* nine digits are printed */
+    assert_true(of_it > 0 && step > network + of_it);
+    assert_true(json_number_value(json_object_get(r, "classifier_passes")) > 1.5 * 1.75);
+    json_decref(r);
+    const outcome *o = expect_status(0, "bench run --mode sample --guide all --classifier clf "
+                                        "--batch 2 --steps 2 --quiet");
+    assert_non_null(strstr(o->out, "a step without guidance takes"));
+    assert_non_null(strstr(o->out, "autoguidance"));
+    expect_complaint(expect_status(2, "bench run --mode sample --classifier clf"),
+                     "a classifier has no effect on the guide cfg: --guide classifier follows it");
+    expect_complaint(expect_status(1, "bench clf --mode sample"),
+                     "it is timed as the --classifier of a model");
+    expect_complaint(expect_status(2, "bench run --mode sample --guide classifier --classifier "
+                                      "world.json"),
+                     "is for samples of shape [2]");
+    expect_complaint(expect_status(1, "eval clf --data data --metric accuracy"),
+                     "vane info says how well it tells what was held out");
+}
+
 static void test_eval_gives_a_number_and_its_interval(void **state) {
     (void)state;
     for (size_t i = 0; (kernels = vn_cpu_row_at(i)); i++) {
@@ -297,6 +334,7 @@ int main(void) {
         cmocka_unit_test(test_bench_json_has_the_keys_of_the_contract),
         cmocka_unit_test(test_bench_tells_where_the_time_goes),
         cmocka_unit_test(test_bench_tells_the_arithmetic_of_a_step),
+        cmocka_unit_test(test_bench_tells_what_a_classifier_costs),
         cmocka_unit_test(test_eval_gives_a_number_and_its_interval),
         cmocka_unit_test(test_info_plans_a_network),
         cmocka_unit_test(test_info_of_a_run_shows_only_what_was_asked_for),
