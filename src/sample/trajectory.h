@@ -1,5 +1,5 @@
-/* trajectory.h - what a sampling run consists of, for the two files that move one: trajectory.c from
- * noise to data, invert.c the way back. */
+/* trajectory.h - what a sampling run consists of, for the two files that move one: trajectory.c
+ * from noise to data, invert.c the way back. */
 #ifndef VN_TRAJECTORY_H
 #define VN_TRAJECTORY_H
 
