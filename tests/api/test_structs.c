@@ -30,7 +30,7 @@ NO_PADDING(vn_eval_options, cache);
 NO_PADDING(vn_eval_result, data_count);
 NO_PADDING(vn_bench_options, profile_user);
 NO_PADDING(vn_bench_result, parameters);
-NO_PADDING(vn_bench_sampling_options, restore);
+NO_PADDING(vn_bench_sampling_options, classifier);
 NO_PADDING(vn_sweep_options, classifier);
 NO_PADDING(vn_sweep_result, written);
 
