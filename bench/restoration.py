@@ -102,9 +102,9 @@ def main():
         if a.task and task not in a.task:
             continue
         pictures = [truth, shown]
-        for rule, flags in RULES:
+        for k, (rule, flags) in enumerate(RULES):
             rule = rule % scale if "%" in rule else rule
-            out = folder / f"{task}-{rule.split(':')[0]}.safetensors"
+            out = folder / f"{task}-{k}-{rule.split(':')[0]}.safetensors"
             began = time.time()
             run([a.program, "sample", a.run, "-n", str(a.n), "--class", "null", "--observe",
                  str(folder / f"{task}.safetensors"), "--operator", operator, "--noise-level",
