@@ -152,7 +152,7 @@ static void gaussian_posterior(void **state) {
         {"dps:scale=0.3", NULL, "vp", 100, 0.3, 0.9, 0},
         {"ddnm", "ddim:eta=0.85", "vp", 100, 0.3, 0.75, 0},
         {"diffpir", "ddim:eta=0.85", "vp", 100, 0.45, 1.5, 0},
-        {"diffpir:lambda=1", "ddim:eta=0.85", "vp", 100, 0.12, 0.24, 0},
+        {"diffpir:lambda=1", "ddim:eta=0.85", "vp", 100, 0.12, 0.28, 0},
         {"replacement", "ddpm", "vp", 100, 0.4, 0.95, 0},
         {"repaint", NULL, "vp", 100, 0.35, 0.95, 0},
         {"red-diff", NULL, "vp", 100, 0.4, 1.3, 0},
