@@ -275,7 +275,7 @@ typedef int32_t vn_condition;
 VN_API vn_status vn_model_add_condition(vn_model *model, const char *name, int n,
                                         const vn_array *arrays, vn_condition *out);
 /* "boot", "9" -> *label; "null" -> VN_LABEL_NULL; "all" -> VN_LABEL_ALL. VN_BAD_ARGUMENT names the
- * nearest. */
+ * nearest or, where several have the name, their numbers. */
 VN_API vn_status vn_model_find_label(const vn_model *model, const char *text, int32_t *label);
 
 /* A denoiser of your own: anything that can say what noisy samples look like without their noise.
@@ -1346,8 +1346,8 @@ VN_API const vn_option *vn_option_at(int kind, size_t i); /* NULL past the end *
 VN_API const vn_option *vn_option_find(int kind, const char *name);
 /* Sets a member of `options`, the kind's struct, by the words of its value; NULL: back to the
  * default. A text is kept by its address and has to live as long as options. VN_BAD_ARGUMENT names
- * the option with its bounds or choices, or the nearest of an unknown one; options stay as they
- * were. vn receives the words and may be NULL. */
+ * the option with its bounds or choices, the nearest of an unknown one, or what is wrong with a
+ * choice of a table; options stay as they were. vn receives the words and may be NULL. */
 VN_API vn_status vn_option_set(vn_context *vn, int kind, void *options, const char *name,
                                const char *text);
 /* *text receives the value as vn_option_set takes it, freed with vn_text_free; NULL: not given. */

@@ -27,6 +27,10 @@ struct vn_context {
     vn_arena swept;       /* what the latest vn_sweep told */
 };
 
+/* Refuses a text that chooses no row of the kind ("samplers", ...), as far as that can be said
+ * without a model (tables.c). */
+vn_status vn_kind_check(const char *kind, const char *text, vn_err *err);
+
 /* Begins a public call: clears the error. A cancel that came before it is for this call. */
 vn_err *vn_begin(vn_context *vn);
 /* Ends a public call that looks at cancel, which was for it even if it came too late; returns

@@ -266,7 +266,8 @@ static vn_status take_label(const vn_option *o, void *options, const char *text,
 }
 
 static vn_status take_text(const vn_option *o, void *options, const char *text, vn_err *err) {
-    const vn_status status = check_choice(o, text, err);
+    vn_status status = check_choice(o, text, err);
+    if (!status && o->table) status = vn_kind_check(o->table, text, err);
     if (!status) *(const char **)into(o, options) = text;
     return status;
 }

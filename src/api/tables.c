@@ -10,8 +10,41 @@
 
 #include <string.h>
 
-#define ROWS(name, rows, count)                                                                    \
-    { name, NULL, rows, &count, sizeof((rows)[0]) }
+/* Whether a text may be a choice of the kind, as far as can be said without a model. */
+static vn_status is_path(const char *text, vn_err *err) {
+    vn_path *path = NULL;
+    const vn_status status = vn_path_open(text, &path, err);
+    vn_path_close(&path);
+    return status;
+}
+
+static vn_status is_prediction(const char *text, vn_err *err) {
+    vn_prediction prediction;
+    return vn_prediction_parse(text, &prediction, err);
+}
+
+static vn_status is_sampler(const char *text, vn_err *err) {
+    vn_choice c;
+    return vn_choice_parse(text, &vn_samplers, &c, err);
+}
+
+static vn_status is_grid(const char *text, vn_err *err) {
+    vn_choice c;
+    return vn_choice_parse(text, &vn_grids, &c, err);
+}
+
+static vn_status is_restorer(const char *text, vn_err *err) {
+    vn_choice c;
+    return vn_choice_parse(text, &vn_restorers, &c, err);
+}
+
+static vn_status is_operator(const char *text, vn_err *err) {
+    vn_choice c;
+    return vn_choice_parse(text, &vn_operators, &c, err);
+}
+
+#define ROWS(name, rows, count, check)                                                             \
+    { name, NULL, rows, &count, sizeof((rows)[0]), check }
 
 static const struct {
     const char *name;
@@ -19,23 +52,24 @@ static const struct {
     const void *rows;
     const size_t *count;
     size_t stride;
+    vn_status (*check)(const char *text, vn_err *err); /* NULL: only its user can tell */
 } kinds[] = {
     {.name = "models", .table = &vn_trained_models},
     {.name = "encoders", .table = &vn_models[VN_ROLE_ENCODER]},
-    ROWS("paths", vn_path_rows, vn_path_row_count),
-    ROWS("predictions", vn_prediction_rows, vn_prediction_row_count),
+    ROWS("paths", vn_path_rows, vn_path_row_count, is_path),
+    ROWS("predictions", vn_prediction_rows, vn_prediction_row_count, is_prediction),
     {.name = "objectives", .table = &vn_objectives},
-    ROWS("times", vn_times_rows, vn_times_row_count),
-    {.name = "grids", .table = &vn_grids},
-    {.name = "samplers", .table = &vn_samplers},
-    {.name = "guides", .table = &vn_guides},
-    {.name = "operators", .table = &vn_operators},
-    {.name = "restorers", .table = &vn_restorers},
+    ROWS("times", vn_times_rows, vn_times_row_count, NULL),
+    {.name = "grids", .table = &vn_grids, .check = is_grid},
+    {.name = "samplers", .table = &vn_samplers, .check = is_sampler},
+    {.name = "guides", .table = &vn_guides, .check = vn_guides_check},
+    {.name = "operators", .table = &vn_operators, .check = is_operator},
+    {.name = "restorers", .table = &vn_restorers, .check = is_restorer},
     {.name = "tokenizers", .table = &vn_text_models},
     {.name = "metrics", .table = &vn_metrics},
     {.name = "features", .table = &vn_feature_kinds},
-    ROWS("data", vn_data_rows, vn_data_row_count),
-    ROWS("points", vn_toy_rows, vn_toy_row_count),
+    ROWS("data", vn_data_rows, vn_data_row_count, NULL),
+    ROWS("points", vn_toy_rows, vn_toy_row_count, NULL),
 };
 
 size_t vn_kind_count(void) {
@@ -65,6 +99,11 @@ size_t vn_kind_find(const char *name) {
     size_t kind = 0;
     while (kind < VN_COUNT(kinds) && (!name || strcmp(kinds[kind].name, name) != 0)) kind++;
     return kind;
+}
+
+vn_status vn_kind_check(const char *name, const char *text, vn_err *err) {
+    const size_t kind = vn_kind_find(name);
+    return kind < VN_COUNT(kinds) && kinds[kind].check ? kinds[kind].check(text, err) : VN_OK;
 }
 
 const vn_row *vn_kind_find_row(size_t kind, const char *name) {

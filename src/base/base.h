@@ -178,13 +178,17 @@ typedef struct vn_names {
 } vn_names;
 
 /* The one of exactly this name, else the whole number that the text is, which may be out of range;
- * false: neither, also where the names are such numbers themselves, other ones: of "1", "2", "3" 0
- * is none. */
+ * false: neither, or several have the name. A number is none where the names are such numbers
+ * themselves, other ones: of "1", "2", "3" 0 is none. */
 bool vn_names_find(const vn_names *list, const char *text, int64_t *index);
 /* What vn_names_find takes for this one: its name, or its number where others have the same name;
  * NULL where it takes both for another. */
 #define VN_NAMES_NUMBER 24
 const char *vn_names_word(const vn_names *list, int64_t index, char number[VN_NAMES_NUMBER]);
+/* Where several have exactly this name: their numbers and what to do about it, written to `out`,
+ * "134 and 517: say which by its number". NULL: none has it, or one. */
+#define VN_NAMES_SHARED 512
+const char *vn_names_shared(const vn_names *list, const char *text, char out[VN_NAMES_SHARED]);
 /* The name that was probably meant: the only one that holds the text, or the nearest by edit
  * distance; or NULL. */
 const char *vn_names_nearest(const vn_names *list, const char *text);

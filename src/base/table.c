@@ -252,6 +252,11 @@ static vn_status parse_class(const vn_row *row, const vn_param *p, const char *t
     const bool found = vn_names_find(classes ? classes : &unknown, text, &index);
     *value = found ? (double)index : (double)NAN;
     if (!classes) return VN_OK;
+    char several[VN_NAMES_SHARED];
+    if (vn_names_shared(classes, text, several))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s: %s=%.80s: several classes of the model are called so, %s", row->name,
+                       p->name, text, several);
     if (!found) return unknown_class(row, p, text, classes, err);
     if (index >= 0 && (size_t)index < classes->count) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is none of the model's %zu classes", row->name,

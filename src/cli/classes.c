@@ -14,6 +14,14 @@ static vn_status add(cli_classes *list, int32_t label) {
     return VN_OK;
 }
 
+/* Whether all of the text is the name of some class: of several, the refusal says so. */
+static bool is_name(const vn_model *model, const char *text) {
+    const char *name = vn_model_label_name(model, 0);
+    for (int32_t k = 0; name; name = vn_model_label_name(model, ++k))
+        if (strcmp(name, text) == 0) return true;
+    return false;
+}
+
 static vn_status add_name(vn_model *model, const char *name, cli_classes *list) {
     int32_t label;
     const vn_status status = vn_model_find_label(model, name, &label);
@@ -38,7 +46,9 @@ vn_status cli_find_classes(vn_model *model, const cli_texts *texts, cli_classes 
     vn_status status = VN_OK;
     for (size_t i = 0; i < texts->count && !status; i++) {
         status = add_name(model, texts->text[i], out);
-        if (status != VN_BAD_ARGUMENT || !strchr(texts->text[i], ',')) continue;
+        if (status != VN_BAD_ARGUMENT || !strchr(texts->text[i], ',') ||
+            is_name(model, texts->text[i]))
+            continue;
         char *copy = strdup(texts->text[i]);
         status = copy ? add_pieces(model, copy, out) : VN_NO_MEMORY;
         free(copy);

@@ -57,6 +57,11 @@ bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc
                cli_table rows, int *status);
 /* Opens the context, with Ctrl-C asking it to stop. */
 vn_status cli_open(cli_session *s);
+/* choices.c: refuses a text of the options that no row of its table is chosen by, after cli_open
+ * and before anything large is read; and one that is not among the options yet. */
+vn_status cli_check_choices(cli_session *s, int kind, const void *options);
+vn_status cli_check_choice(cli_session *s, int kind, const void *options, const char *name,
+                           const char *text);
 /* Says why `status` failed (unless VN_OK), closes the context and returns the exit status. */
 int cli_end(cli_session *s, vn_status status);
 /* The same for a failure whose words have been printed. */

@@ -241,6 +241,8 @@ static vn_status eval(cli_session *s, args *a) {
         a->source = a->o.samples;
         a->o.samples = NULL;
     }
+    if (!status) status = cli_check_choices(s, VN_OPTIONS_EVAL, &a->o);
+    if (!status) status = cli_check_choices(s, VN_OPTIONS_SAMPLE, &a->sample);
     if (!status && a->source) status = vn_model_open_with(s->vn, a->source, &a->opened, &model);
     if (!status && a->weak) status = vn_model_open(s->vn, a->weak, &a->sample.weak);
     if (!status && a->classifier)

@@ -290,6 +290,9 @@ static void choose_bands(args *a, const vn_model_info *info) {
 static vn_status sample(cli_session *s, args *a) {
     vn_model *model = NULL;
     vn_status status = cli_open(s);
+    if (!status) status = cli_check_choices(s, VN_OPTIONS_SAMPLE, &a->o);
+    for (size_t i = 0; !status && i < a->guides.count; i++)
+        status = cli_check_choice(s, VN_OPTIONS_SAMPLE, &a->o, "guide", a->guides.text[i]);
     if (!status) status = vn_model_open_with(s->vn, a->source, &a->opened, &model);
     if (!status && a->weak) status = open_weak(s, a, &a->opened);
     if (!status && a->classifier) status = vn_model_open(s->vn, a->classifier, &a->o.classifier);

@@ -193,12 +193,23 @@ static bool take_steps(args *a) {
     return a->whole != NULL;
 }
 
+static vn_status check_choices(cli_session *s, const args *a) {
+    const vn_sample_options o = vn_sample_options_default();
+    vn_status status = cli_check_choices(s, VN_OPTIONS_SWEEP, &a->o);
+    for (size_t i = 0; !status && i < a->guides.count; i++)
+        status = cli_check_choice(s, VN_OPTIONS_SAMPLE, &o, "guide", a->guides.text[i]);
+    for (size_t i = 0; !status && i < a->samplers.count; i++)
+        status = cli_check_choice(s, VN_OPTIONS_SAMPLE, &o, "sampler", a->samplers.text[i]);
+    return status;
+}
+
 static vn_status sweep(cli_session *s, args *a) {
     vn_model *model = NULL;
     vn_sweep_result result = vn_sweep_result_default();
     vn_status status = cli_open(s);
     a->o.point = on_point;
     a->o.point_user = s;
+    if (!status) status = check_choices(s, a);
     if (!status) status = vn_model_open_with(s->vn, a->source, &a->opened, &model);
     if (!status && a->weak) status = vn_model_open(s->vn, a->weak, &a->o.weak);
     if (!status && a->classifier) status = vn_model_open(s->vn, a->classifier, &a->o.classifier);

@@ -21,7 +21,8 @@ const vn_data_row vn_data_rows[] = {
       "numpy", NULL},
      vn_npz_detect, vn_npz_open},
     {{"idx",
-      "a folder with train-images-idx3-ubyte(.gz) and its labels, or one file of such a pair",
+      "a folder with train-images-idx3-ubyte(.gz) and its labels (none: no classes), or one file "
+      "of such a pair",
       "MNIST, Fashion-MNIST", NULL},
      vn_idx_detect, vn_idx_open},
     {{"cifar", "a folder with CIFAR-10's or CIFAR-100's binary batches, or one of the files",

@@ -1,11 +1,13 @@
 /* idx.c - the IDX pair of MNIST and its successors: images [N, H, W] and labels [N], unsigned
- * bytes, often gzipped.
+ * bytes, often gzipped. Images in a folder without any file of labels have no classes; labels of
+ * another part beside them, or under another name, mean that theirs are missing.
  *
  * The format has no class names. A `labels.txt` beside the pair gives them, one a line;
  * Fashion-MNIST is recognised by the checksum of its labels, whatever the folder is called;
  * otherwise the classes are "0", "1", ... */
 #include "data/internal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -71,6 +73,25 @@ static char *images_of(const char *source) {
     const char *slash = strrchr(source, '/');
     if (vn_is_dir(source)) return vn_path_join(source, find_images(source));
     return strstr(slash ? slash : source, "idx3") ? vn_strdup(source) : partner_of(source, 0);
+}
+
+static bool is_labels_name(const char *name) {
+    return strstr(name, "idx1-ubyte") != NULL;
+}
+
+/* Whether the folder that `file` lies in holds a file of labels, whatever of. One that cannot be
+ * read may. */
+static vn_status labels_beside(const char *file, bool *out, vn_err *err) {
+    const char *slash = strrchr(file, '/');
+    char *folder = slash ? vn_format("%.*s", (int)(slash - file + 1), file) : vn_strdup(".");
+    DIR *dir = folder ? opendir(folder) : NULL;
+    *out = !dir;
+    for (const struct dirent *e; dir && !*out && (e = readdir(dir));)
+        *out = is_labels_name(e->d_name);
+    if (dir) closedir(dir);
+    const bool memory = folder != NULL;
+    vn_free(folder);
+    return memory ? VN_OK : vn_no_memory(err);
 }
 
 /* ---- one file -------------------------------------------------------------------------------- */
@@ -226,32 +247,56 @@ static vn_status take_labels(vn_source *out, const char *path, const uint8_t *la
     return name_classes(out, path, labels, used, err);
 }
 
+static vn_status read_images(const char *images, const vn_watch *watch, vn_source *out,
+                             vn_err *err) {
+    int64_t size[3] = {0};
+    const vn_status status = read_array(images, MAGIC_IMAGES, 3, watch, size, &out->pixels, err);
+    if (status) return status;
+    out->sample.rank = 3;
+    out->sample.dim[0] = 1;
+    out->sample.dim[1] = size[1];
+    out->sample.dim[2] = size[2];
+    out->count = size[0];
+    return VN_OK;
+}
+
 static vn_status read_pair(const char *images, const char *labels, const vn_watch *watch,
                            vn_source *out, vn_err *err) {
-    int64_t size[3] = {0}, count = 0;
+    int64_t count = 0;
     uint8_t *label = NULL;
     vn_status status = read_array(labels, MAGIC_LABELS, 1, watch, &count, &label, err);
-    if (!status) status = read_array(images, MAGIC_IMAGES, 3, watch, size, &out->pixels, err);
-    if (!status && size[0] != count)
+    if (!status) status = read_images(images, watch, out, err);
+    if (!status && out->count != count)
         status = vn_fail(err, VN_BAD_FILE, "%s holds %lld images, but %s holds %lld labels", images,
-                         (long long)size[0], labels, (long long)count);
-    if (!status) {
-        out->sample.rank = 3;
-        out->sample.dim[0] = 1;
-        out->sample.dim[1] = size[1];
-        out->sample.dim[2] = size[2];
-        out->count = count;
-        status = take_labels(out, labels, label, err);
-    }
+                         (long long)out->count, labels, (long long)count);
+    if (!status) status = take_labels(out, labels, label, err);
     vn_free(label);
     return status;
 }
 
+/* Images alone, which a line says: labels may have been forgotten. */
+static vn_status read_unlabelled(const char *images, const char *labels, const vn_watch *watch,
+                                 vn_source *out, vn_err *err) {
+    const vn_status status = read_images(images, watch, out, err);
+    if (status) return status;
+    vn_log(watch, VN_LOG_INFO, "%s: images without classes, as there is no %s", images, labels);
+    return VN_OK;
+}
+
 vn_status vn_idx_open(const char *source, const vn_data_options *options, vn_source *out,
                       vn_err *err) {
+    bool labelled = true;
     char *images = images_of(source), *labels = images ? partner_of(images, 1) : NULL;
-    const vn_status status =
-        labels ? read_pair(images, labels, options->watch, out, err) : vn_no_memory(err);
+    vn_status status = labels ? VN_OK : vn_no_memory(err);
+    /* a file of labels that is named must be there */
+    const bool named = status || (!vn_is_dir(source) && strcmp(source, images) != 0);
+    if (!named && vn_is_file(images) && !vn_is_file(labels))
+        status = labels_beside(images, &labelled, err);
+    if (!status) {
+        vn_status (*read)(const char *, const char *, const vn_watch *, vn_source *, vn_err *) =
+            labelled ? read_pair : read_unlabelled;
+        status = read(images, labels, options->watch, out, err);
+    }
     vn_free(images);
     vn_free(labels);
     return status;

@@ -178,6 +178,9 @@ vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, u
                                     vn_err *err);
 /* Lets its guides change the levels (vn_guide_row.route). */
 vn_status vn_guidance_route(const vn_guidance *g, vn_route *route, vn_err *err);
+/* Refuses what is no list of guides, with or without a denoiser: classes by name and what guides
+ * need of it are for vn_guidance_open to judge. */
+vn_status vn_guides_check(const char *guide, vn_err *err);
 /* Whether a list of guides selects among samples, so that all samples should be one batch. False
  * if the text is not a list of guides. */
 bool vn_guides_select(const char *guide);

@@ -29,6 +29,20 @@ static const vn_guide_row *next_row(const char **text) {
     return known ? (const vn_guide_row *)c.row : NULL;
 }
 
+vn_status vn_guides_check(const char *text, vn_err *err) {
+    vn_status status = VN_OK;
+    for (bool more = true; more && !status;) {
+        const size_t length = vn_guide_length(text);
+        vn_choice c;
+        char *one = vn_format("%.*s", (int)length, text);
+        status = one ? vn_choice_parse(one, &vn_guides, &c, err) : vn_no_memory(err);
+        vn_free(one);
+        more = text[length] == ',';
+        text += length + 1;
+    }
+    return status;
+}
+
 bool vn_guides_select(const char *text) {
     while (text) {
         const vn_guide_row *row = next_row(&text);

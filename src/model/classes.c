@@ -81,10 +81,13 @@ vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t nu
 const char *vn_label_word(char *const *names, int32_t classes, int32_t label,
                           char number[VN_NAMES_NUMBER]) {
     const vn_names list = {(const char *const *)names, (size_t)classes};
+    char several[VN_NAMES_SHARED];
     int64_t index;
     if (label >= 0) return vn_names_word(&list, label, number);
     const char *word = label == VN_LABEL_ALL ? "all" : "null";
-    return vn_names_find(&list, word, &index) ? NULL : word; /* a class may be called so */
+    const bool taken =
+        vn_names_find(&list, word, &index) || vn_names_shared(&list, word, several) != NULL;
+    return taken ? NULL : word; /* classes may be called so */
 }
 
 /* "classes 0 to 9", "one class, 0", "no classes": the labels there are; returns text. */
@@ -118,7 +121,11 @@ vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err) {
 
 vn_status vn_model_read_label(const vn_model *m, const char *text, int32_t *label, vn_err *err) {
     const vn_names classes = {(const char *const *)m->names, (size_t)m->named_count};
+    char several[VN_NAMES_SHARED];
     int64_t index = 0;
+    if (vn_names_shared(&classes, text, several))
+        return vn_fail(err, VN_BAD_ARGUMENT, "class %.80s: %s has several called so, %s", text,
+                       m->source, several);
     if (vn_names_find(&classes, text, &index)) {
         char range[MAX_TEXT];
         if (index < 0 || index >= m->named_count)

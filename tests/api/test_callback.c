@@ -464,6 +464,40 @@ static void test_a_callback_is_given_where_the_step_goes_and_how_strongly_to_gui
     vn_model_close(&m);
 }
 
+/* Each has its own arrays for a query, whichever was asked before it was shared, is asked with more
+ * samples, or is closed first: freed twice, they end the program. */
+static void test_a_shared_callback_has_arrays_of_its_own(void **state) {
+    (void)state;
+    asked a = {0};
+    gaussians none = {0};
+    vn_callback_model spec = spec_of(&none);
+    spec.predict = denoise_guided;
+    spec.user = &a;
+    spec.takes_to = spec.takes_guidance = 1;
+    vn_sample_options o = vn_sample_options_default();
+    o.steps = 3;
+    o.seed = 5;
+    for (int round = 0; round < 3; round++) {
+        vn_model *m = open_callback(&spec), *shared = NULL;
+        o.count = 4;
+        vn_samples *before = draw(m, &o);
+        expect_ok(vn, vn_model_share(m, vn, &shared));
+        o.count = 9;
+        vn_samples *more = round > 0 ? draw(shared, &o) : NULL;
+        if (round < 2) vn_model_close(&shared);
+        o.count = 4;
+        vn_samples *after = draw(m, &o);
+        assert_memory_equal(vn_samples_data(after), vn_samples_data(before), 8 * sizeof(float));
+        if (more)
+            assert_memory_equal(vn_samples_data(more), vn_samples_data(before), 8 * sizeof(float));
+        vn_samples_close(&before);
+        vn_samples_close(&more);
+        vn_samples_close(&after);
+        vn_model_close(&m);
+        vn_model_close(&shared);
+    }
+}
+
 static void test_a_callback_has_conditions_of_its_own(void **state) {
     (void)state;
     gaussians none = {0};
@@ -491,6 +525,7 @@ int main(void) {
         cmocka_unit_test(test_a_population_is_one_batch),
         cmocka_unit_test(test_a_trace_holds_every_state),
         cmocka_unit_test(test_a_callback_is_given_where_the_step_goes_and_how_strongly_to_guide),
+        cmocka_unit_test(test_a_shared_callback_has_arrays_of_its_own),
         cmocka_unit_test(test_a_callback_has_conditions_of_its_own),
     };
     return run_under_each_kernel_set(tests, context_enter, context_leave);

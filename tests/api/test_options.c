@@ -92,6 +92,7 @@ static const char *some_value(const vn_option *o, char text[64]) {
         snprintf(text, 64, "%.*s", (int)strcspn(o->choices, "|"), o->choices);
         return text;
     }
+    if (o->table) return vn_kind_row(vn_kind_find(o->table), 0)->name;
     if (o->type == VN_OPTION_TEXT) return "words";
     if (o->type == VN_OPTION_DOUBLE) return o->max < 1 ? "0.0625" : "0.125";
     return "7";
@@ -174,6 +175,10 @@ static void unknown_names_are_refused_with_the_nearest(void **state) {
                    "train has no option 'weigth_decay'; did you mean 'weight_decay'?");
     expect_refused(vn_option_set(vn, VN_OPTIONS_TRAIN, &t, "schedule", "cosin"), VN_BAD_ARGUMENT,
                    "unknown `schedule` 'cosin'; did you mean 'cosine'?");
+    vn_sample_options s = vn_sample_options_default();
+    expect_refused(vn_option_set(vn, VN_OPTIONS_SAMPLE, &s, "sampler", "eulr"), VN_BAD_ARGUMENT,
+                   "unknown sampler 'eulr'; did you mean 'euler'?");
+    assert_null(s.sampler);
     expect_refused(vn_option_set(vn, 77, &t, "steps", "1"), VN_BAD_ARGUMENT, "77 is no kind");
     expect_refused(vn_option_set(vn, VN_OPTIONS_TRAIN, &t, "flip", "yes"), VN_BAD_ARGUMENT,
                    "`flip`: expected true or false, not 'yes'");

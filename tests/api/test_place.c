@@ -251,7 +251,7 @@ static void settings_name_the_class_beyond_doubt(void **state) {
     static const struct {
         int32_t label;
         const char *word;
-    } cases[] = {{0, "x"}, {1, "1"}, {2, "2"}, {3, "y,z"}, {VN_LABEL_NULL, "null"}};
+    } cases[] = {{0, "0"}, {1, "1"}, {2, "2"}, {3, "y,z"}, {VN_LABEL_NULL, "null"}};
     meanwhile m = {0};
     vn_model *model = open_model(&m);
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
@@ -265,8 +265,17 @@ static void settings_name_the_class_beyond_doubt(void **state) {
         assert_int_equal(label, cases[i].label);
         vn_samples_close(&s);
     }
+    int32_t label = 7;
+    expect_refused(vn_model_find_label(model, "x", &label), VN_BAD_ARGUMENT,
+                   "class x: callback has several called so, 0, 1 and 2: say which by its number");
+    assert_int_equal(label, 7);
     vn_sample_options o = few(2);
     vn_samples *s = NULL;
+    o.guidance = 2;
+    o.guide = "negative:class=x";
+    expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT,
+                   "negative: class=x: several classes of the model are called so, 0, 1 and 2");
+    o.guide = NULL;
     o.cycle = (const int32_t[]){0, 2};
     o.cycle_count = 2;
     expect_ok(vn, vn_sample(model, &o, &s));

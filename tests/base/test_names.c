@@ -124,9 +124,9 @@ static void a_word_for_a_class_means_no_other(void **state) {
     static const struct {
         const char *names[3], *words[3];
     } cases[] = {
-        {{"a", "b", "c"}, {"a", "b", "c"}}, {{"x", "x", "x"}, {"x", "1", "2"}},
-        {{"2", "1", "0"}, {"2", "1", "0"}}, {{"1", "1", "x"}, {"1", NULL, "x"}},
-        {{"", "x", ""}, {"", "x", "2"}},
+        {{"a", "b", "c"}, {"a", "b", "c"}}, {{"x", "x", "x"}, {"0", "1", "2"}},
+        {{"2", "1", "0"}, {"2", "1", "0"}}, {{"1", "1", "x"}, {NULL, NULL, "x"}},
+        {{"", "x", ""}, {"0", "x", "2"}},
     };
     char number[VN_NAMES_NUMBER];
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
@@ -144,6 +144,35 @@ static void a_word_for_a_class_means_no_other(void **state) {
         }
     }
     assert_string_equal(vn_names_word(&(vn_names){NULL, 3}, 2, number), "2");
+}
+
+/* ImageNet has two cranes and two maillots. */
+static void a_name_of_several_means_none_of_them(void **state) {
+    (void)state;
+    static const char *const three[] = {"crane", "owl", "crane"}, *const own[] = {"1", "1", "x"};
+    const char *many[11];
+    for (size_t i = 0; i < VN_COUNT(many); i++) many[i] = i == 4 ? "y" : "x";
+    const vn_names cranes = {three, 3}, numbers = {own, 3}, ten = {many, 11};
+    char text[VN_NAMES_SHARED];
+    int64_t index;
+    vn_choice c;
+    vn_err err = {0};
+    assert_false(vn_names_find(&cranes, "crane", &index));
+    assert_true(vn_names_find(&cranes, "2", &index));
+    assert_int_equal(index, 2);
+    assert_string_equal(vn_names_shared(&cranes, "crane", text),
+                        "0 and 2: say which by its number");
+    assert_null(vn_names_shared(&cranes, "owl", text));
+    assert_null(vn_names_shared(&cranes, "emu", text));
+    assert_null(vn_names_shared(&(vn_names){NULL, 3}, "1", text));
+    assert_string_equal(vn_names_shared(&numbers, "1", text), "0 and 1");
+    assert_string_equal(vn_names_shared(&ten, "x", text),
+                        "0, 1, 2, 3, 5, 6, 7, 8 and 2 more: say which by its number");
+    assert_int_equal(parse("also:class=crane", &cranes, &c, &err), VN_BAD_ARGUMENT);
+    assert_string_equal(err.text, "also: class=crane: several classes of the model are called so, "
+                                  "0 and 2: say which by its number");
+    assert_int_equal(parse("also:class=2", &cranes, &c, NULL), VN_OK);
+    assert_true(c.value[0] == 2);
 }
 
 static void classes_that_are_not_known_yet_are_taken(void **state) {
@@ -172,6 +201,7 @@ int main(void) {
         cmocka_unit_test(classes_without_names_have_numbers),
         cmocka_unit_test(a_number_that_other_classes_are_named_by_is_no_index),
         cmocka_unit_test(a_word_for_a_class_means_no_other),
+        cmocka_unit_test(a_name_of_several_means_none_of_them),
         cmocka_unit_test(classes_that_are_not_known_yet_are_taken),
         cmocka_unit_test(commas_in_quotes_do_not_end_a_pair),
     };

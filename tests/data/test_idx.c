@@ -124,13 +124,50 @@ static void refuses_what_does_not_fit(void **state) {
     must_refuse("bad", &plain, VN_BAD_FILE,
                 "holds 6 images, but bad/train-labels-idx1-ubyte holds 7 labels");
     unlink(labels);
+    make_idx("bad/t10k", 3, 4, 3, false); /* where others have labels, theirs are missing */
     must_refuse("bad", &plain, VN_IO, "bad/train-labels-idx1-ubyte: cannot be read: No such file");
+    must_refuse("bad/train-labels-idx1-ubyte", &plain, VN_IO, "cannot be read: No such file");
+    unlink("bad/t10k-labels-idx1-ubyte");
+    unlink("bad/t10k-images-idx3-ubyte");
     mkdir(labels, 0777);
     must_refuse("bad", &plain, VN_IO, "bad/train-labels-idx1-ubyte: is a folder");
     rmdir(labels);
     make_idx("bad/train", 6, 4, 3, false);
     unlink(images);
     must_refuse("bad/train-images-idx3-ubyte", &plain, VN_IO, "No such file");
+}
+
+static void note(void *user, vn_log_level level, const char *text) {
+    (void)level;
+    snprintf(user, 256, "%s", text);
+}
+
+static void images_without_labels_have_no_classes(void **state) {
+    (void)state;
+    static const char *const sources[] = {"alone", "alone/train-images-idx3-ubyte.gz"};
+    mkdir("alone", 0777);
+    make_idx("alone/train", 7, 4, 3, true);
+    unlink("alone/train-labels-idx1-ubyte.gz");
+    scratch_write_text("alone/labels.txt", "zero\n"); /* names of nothing */
+    for (size_t i = 0; i < VN_COUNT(sources); i++) {
+        char line[256] = "";
+        const vn_watch watch = {.log = note, .user = line};
+        const vn_data_options options = {.seed = 1, .watch = &watch};
+        vn_data *data = must_open(sources[i], &options);
+        const vn_data_info *info = vn_data_get_info(data);
+        int32_t labels[7];
+        assert_true(info->count == 7 && info->classes == 0 && !vn_data_labels(data));
+        assert_string_equal(line, "alone/train-images-idx3-ubyte.gz: images without classes, as "
+                                  "there is no alone/train-labels-idx1-ubyte.gz");
+        float *x = read_all(data, labels);
+        assert_true(labels[0] == -1 && labels[6] == -1);
+        for (int k = 0; k < 7 * 12; k++)
+            assert_float_equal(x[k], (float)data_pixel(k / 12, k % 12) / 127.5f - 1.0f, 0.0);
+        free(x);
+        vn_data_close(&data);
+    }
+    must_refuse("alone/train-labels-idx1-ubyte.gz", &plain, VN_IO,
+                "alone/train-labels-idx1-ubyte.gz: cannot be read: No such file");
 }
 
 /* A gzip file that claims more than it can hold, and one whose checksum is wrong. */
@@ -185,6 +222,7 @@ int main(void) {
         cmocka_unit_test(reads_a_pair),
         cmocka_unit_test(names_classes),
         cmocka_unit_test(refuses_what_does_not_fit),
+        cmocka_unit_test(images_without_labels_have_no_classes),
         cmocka_unit_test(refuses_bad_gzip),
         cmocka_unit_test(reads_fashion_mnist),
     };
