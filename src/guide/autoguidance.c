@@ -11,12 +11,12 @@ static vn_pass weak(const vn_guide_at *at) {
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     (void)g;
     const vn_pass w = weak(at), d = vn_conditional(at);
-    vn_plan_between(at, p, &w, &d);
+    vn_plan_extrapolation(at, p, &w, &d);
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const vn_pass w = weak(at), d = vn_conditional(at);
-    vn_combine_between(g, at, p, &w, &d, out);
+    vn_combine_extrapolation(g, at, p, &w, &d, out);
 }
 
 const vn_guide_row vn_autoguidance_guide = {

@@ -7,12 +7,12 @@
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     (void)g;
     const vn_pass u = vn_null(at), c = vn_conditional(at);
-    vn_plan_between(at, p, &u, &c);
+    vn_plan_extrapolation(at, p, &u, &c);
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const vn_pass u = vn_null(at), c = vn_conditional(at);
-    vn_combine_between(g, at, p, &u, &c, out);
+    vn_combine_extrapolation(g, at, p, &u, &c, out);
 }
 
 const vn_guide_row vn_cfg_guide = {

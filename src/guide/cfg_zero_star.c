@@ -16,7 +16,7 @@ static const vn_param params[] = {
 };
 
 static bool stands_still(const vn_guide *g, const vn_guide_at *at) {
-    return vn_guided(at) && at->step + 1 <= g->choice.value[ZERO] * at->steps;
+    return vn_guidance_acts(at) && at->step + 1 <= g->choice.value[ZERO] * at->steps;
 }
 
 static bool some_without_condition(const vn_guide_at *at) {

@@ -34,7 +34,7 @@ static const vn_param params[] = {
 enum { GAMMA, AHEAD, LOG_P, SLOTS };
 
 static bool weighs(const vn_guide_at *at) {
-    return at->gamma != 0 && vn_guided(at);
+    return at->gamma != 0 && vn_guidance_acts(at);
 }
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {

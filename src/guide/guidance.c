@@ -62,10 +62,11 @@ static void keep_variance(vn_guidance *g, const vn_guide_at *at, const vn_pass *
                           const float *rows) {
     const vn_pass conditional = vn_conditional(at);
     const bool fit = same_pass(p, &conditional, at->n);
-    if (p->x || p->level || p->perturb.kind || g->settled || (g->found && !fit)) return;
-    memcpy(g->wanted, rows, (size_t)(at->n * g->denoiser->size) * sizeof *rows);
-    g->found = true;
-    g->settled = fit;
+    if (p->x || p->level || p->perturb.kind || g->variance_final || (g->variance_found && !fit))
+        return;
+    memcpy(g->variance_out, rows, (size_t)(at->n * g->denoiser->size) * sizeof *rows);
+    g->variance_found = true;
+    g->variance_final = fit;
 }
 
 /* Takes the first pass that has not been run and all that can share a forward pass with it, moves
@@ -88,8 +89,8 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
         for (size_t k = 0; k < n; k++) g->sample[at_row + k] = at->first + k;
         for (size_t k = 0; g->to && k < n; k++)
             g->to[at_row + k] = at->next ? *at->next : *at->level;
-        for (size_t k = 0; g->strength && k < n; k++)
-            g->strength[at_row + k] = p.guidance ? (float)*p.guidance : NAN;
+        for (size_t k = 0; g->network_guidance && k < n; k++)
+            g->network_guidance[at_row + k] = p.guidance ? (float)*p.guidance : NAN;
         if (p.direction)
             memcpy(g->direction + at_row * (size_t)g->denoiser->size, p.direction,
                    floats * sizeof(float));
@@ -101,13 +102,13 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
                   .x = g->x,
                   .level = g->level,
                   .to = g->to,
-                  .guidance = g->strength,
+                  .guidance = g->network_guidance,
                   .condition = g->condition,
                   .sample = g->sample,
                   .step = (uint64_t)at->step,
                   .want = first.want,
                   .direction = first.direction ? g->direction : NULL,
-                  .variance = g->wanted && first.network == VN_NETWORK_MAIN && !first.want
+                  .variance = g->variance_out && first.network == VN_NETWORK_MAIN && !first.want
                                   ? g->variance
                                   : NULL};
     vn_status status = g->denoiser->predict(g->denoiser->self, &q, g->raw, err);
@@ -226,8 +227,8 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_request *request, vn_esti
     at.n = request->n ? request->n : g->n;
     at.first += (uint64_t)request->row;
     at.condition += request->row;
-    g->wanted = request->variance;
-    g->found = g->settled = false;
+    g->variance_out = request->variance;
+    g->variance_found = g->variance_final = false;
     if (request->unguided) return predict_unguided(g, &at, out, err);
     at.gamma = gamma_at(g, &at);
     if (at.request == 0) {
@@ -239,7 +240,7 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_request *request, vn_esti
     vn_status status = evaluate(g, &at, err);
     if (!status) status = combine(g, &at, &out, err);
     move_memory(g, -request->row);
-    if (status || !g->wanted || g->found) return status;
+    if (status || !g->variance_out || g->variance_found) return status;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "no pass of these guides is the model's own: it has no variance to say");
 }

@@ -29,17 +29,17 @@ struct vn_guidance {
     vn_plan plan;
     vn_perturb always;     /* in every pass through the main network */
     vn_condition *null;    /* [capacity] */
-    double *spare;         /* [capacity] */
+    double *spare;         /* [capacity] scratch */
     double *null_estimate; /* [2,size], x0 and eps; NULL unless it answers in double */
-    /* a batch of passes, [max,capacity] rows */
-    float *x, *raw, *direction, *variance, *strength;
+    /* a batch of passes, [max,capacity] rows; network_guidance: gamma as a network's input */
+    float *x, *raw, *direction, *variance, *network_guidance;
     vn_level *level, *to;
     vn_condition *condition;
     uint64_t *sample;
     /* of the prediction that is being made: where the learned variance goes, or NULL; found: it
-     * holds that of some pass; settled: that of the conditional one */
-    float *wanted;
-    bool found, settled;
+     * holds that of some pass; final: that of the conditional one */
+    float *variance_out;
+    bool variance_found, variance_final;
 };
 
 #endif

@@ -93,7 +93,7 @@ static vn_status add_guides(vn_guidance *g, const char *text, vn_err *err) {
 static vn_status check_needs(const vn_guidance *g, vn_err *err) {
     if (!isfinite(g->gamma))
         return vn_fail(err, VN_BAD_ARGUMENT, "guidance is not a finite number");
-    const vn_guide_means means = {g->table, g->denoiser, g->reward};
+    const vn_guide_provided means = {g->table, g->denoiser, g->reward};
     for (int i = 0; i < g->count; i++) {
         const vn_guide_row *row = g->guide[i].row;
         if (g->gamma == 1 && row->stage == VN_GUIDE_RULE && !row->exclusive) continue;
@@ -180,7 +180,7 @@ static vn_status take_memory(vn_guidance *g) {
     if ((g->denoiser->can & VN_TAKES_TO) && !(g->to = vn_alloc(rows, sizeof *g->to)))
         return VN_NO_MEMORY;
     if ((g->denoiser->can & VN_TAKES_GUIDANCE) &&
-        !(g->strength = vn_alloc(rows, sizeof *g->strength)))
+        !(g->network_guidance = vn_alloc(rows, sizeof *g->network_guidance)))
         return VN_NO_MEMORY;
     if (vjp && !(g->direction = new_rows(g, plan->max))) return VN_NO_MEMORY;
     if (!plan->pass || !plan->estimate || !g->null || !g->spare || !g->level || !g->condition ||
@@ -236,7 +236,7 @@ void vn_guidance_close(vn_guidance **guidance) {
     vn_free(g->null_estimate);
     vn_free(g->level);
     vn_free(g->to);
-    vn_free(g->strength);
+    vn_free(g->network_guidance);
     vn_free(g->condition);
     vn_free(g->sample);
     vn_free(g->x);

@@ -22,12 +22,12 @@ static vn_pass random_class(vn_guide *g, const vn_guide_at *at) {
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     const vn_pass r = random_class(g, at), c = vn_conditional(at);
-    vn_plan_between(at, p, &r, &c);
+    vn_plan_extrapolation(at, p, &r, &c);
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const vn_pass r = random_class(g, at), c = vn_conditional(at);
-    vn_combine_between(g, at, p, &r, &c, out);
+    vn_combine_extrapolation(g, at, p, &r, &c, out);
 }
 
 const vn_guide_row vn_icg_guide = {

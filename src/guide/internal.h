@@ -30,7 +30,7 @@ vn_pass vn_conditional(const vn_guide_at *at);
 /* The pass under the null condition. */
 vn_pass vn_null(const vn_guide_at *at);
 /* Whether guidance has an effect here: gamma is not 1 and some row has a condition. */
-bool vn_guided(const vn_guide_at *at);
+bool vn_guidance_acts(const vn_guide_at *at);
 /* out = a + gamma (b - a), n floats. */
 void vn_extrapolate(size_t n, double gamma, const float *a, const float *b, float *out);
 void vn_copy_estimate(size_t n, vn_estimate out, const vn_estimate *from);
@@ -42,9 +42,9 @@ void vn_shift_estimate(const vn_guide_at *at, int64_t size, const float *shift, 
 /* ---- rules that combine two predictions (spaces.c) ------------------------------------------- */
 
 /* The rule a + gamma (b - a) of two passes; at gamma 0 only a is named, at gamma 1 only b. */
-void vn_plan_between(const vn_guide_at *at, vn_plan *p, const vn_pass *a, const vn_pass *b);
-void vn_combine_between(vn_guide *g, const vn_guide_at *at, vn_plan *p, const vn_pass *a,
-                        const vn_pass *b, vn_estimate *out);
+void vn_plan_extrapolation(const vn_guide_at *at, vn_plan *p, const vn_pass *a, const vn_pass *b);
+void vn_combine_extrapolation(vn_guide *g, const vn_guide_at *at, vn_plan *p, const vn_pass *a,
+                              const vn_pass *b, vn_estimate *out);
 /* A row's `plan`: the conditional pass, and the null one where guidance acts. */
 void vn_plan_conditional_and_null(vn_guide *g, const vn_guide_at *at, vn_plan *p);
 /* Sets *c and *u to the conditional and the null estimate, and copies the conditional one to *out.
@@ -98,13 +98,14 @@ size_t vn_guide_length(const char *text);
 
 /* ---- what guides need (needs.c) -------------------------------------------------------------- */
 
-typedef struct vn_guide_means {
+/* What the model and the user provide, against which needs are checked. */
+typedef struct vn_guide_provided {
     const vn_table *table; /* of guides */
     const vn_denoiser *denoiser;
     const vn_reward *reward; /* or NULL */
-} vn_guide_means;
+} vn_guide_provided;
 /* VN_BAD_ARGUMENT names what the row needs and the model or the user does not provide. */
-vn_status vn_guide_check_needs(const vn_guide_means *m, const vn_guide_row *row, double gamma,
+vn_status vn_guide_check_needs(const vn_guide_provided *m, const vn_guide_row *row, double gamma,
                                vn_err *err);
 
 /* ---- classifiers and rewards (classifier.c, energy.c) ---------------------------------------- */

@@ -5,12 +5,13 @@
 #include <string.h>
 
 /* What `row` needs and there is not, in words; NULL: nothing. met: needs that are taken as met. */
-static const char *lacking(const vn_guide_means *m, const vn_guide_row *row, unsigned met) {
+static const char *lacking(const vn_guide_provided *m, const vn_guide_row *row, unsigned met) {
     const vn_denoiser *d = m->denoiser;
     const unsigned needs = row->needs & ~met;
-    const bool told = d->unconditional && !(needs & VN_NEEDS_CLASSIFIER); /* by it alone */
-    if ((needs & VN_NEEDS_CONDITION) && (told || !vn_conditions_count(&d->conditions)))
-        return told ? "conditions of its own, beside those of its classifier" : "conditions";
+    /* the conditions that there are, are the classes of its classifier */
+    const bool borrowed = d->unconditional && !(needs & VN_NEEDS_CLASSIFIER);
+    if ((needs & VN_NEEDS_CONDITION) && (borrowed || !vn_conditions_count(&d->conditions)))
+        return borrowed ? "conditions of its own, beside those of its classifier" : "conditions";
     if ((needs & VN_NEEDS_NULL) && !d->conditions.has_null) return "the null condition";
     if ((needs & VN_NEEDS_WEAK) && !(d->can & VN_CAN_WEAK)) return "a weak model";
     if ((needs & VN_NEEDS_VJP) && !(d->can & VN_CAN_VJP)) return "derivatives";
@@ -38,14 +39,14 @@ static use use_of(const vn_guide_row *row) {
 }
 
 /* Whether the guide, with its defaults, can guide this model. */
-static bool can_guide(const vn_guide_means *m, const vn_guide_row *row) {
+static bool can_guide(const vn_guide_provided *m, const vn_guide_row *row) {
     vn_choice c;
     return !lacking(m, row, USER_CAN_MEET) && !vn_choice_parse(row->row.name, m->table, &c, NULL) &&
            (!row->check || !row->check(&c, m->denoiser, NULL));
 }
 
 /* Appends "; before: a, b (with a weak model), c" to text. */
-static void list_guides(const vn_guide_means *m, use as, const char *before, char *text,
+static void list_guides(const vn_guide_provided *m, use as, const char *before, char *text,
                         size_t size) {
     const char *comma = before;
     for (size_t i = 0; i < m->table->count; i++) {
@@ -63,7 +64,7 @@ static void list_guides(const vn_guide_means *m, use as, const char *before, cha
     }
 }
 
-vn_status vn_guide_check_needs(const vn_guide_means *m, const vn_guide_row *row, double gamma,
+vn_status vn_guide_check_needs(const vn_guide_provided *m, const vn_guide_row *row, double gamma,
                                vn_err *err) {
     const vn_denoiser *d = m->denoiser;
     const char *lacks = lacking(m, row, 0);

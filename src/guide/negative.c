@@ -15,12 +15,12 @@ static vn_pass negative(vn_guide *g, const vn_guide_at *at) {
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     const vn_pass n = negative(g, at), c = vn_conditional(at);
-    vn_plan_between(at, p, &n, &c);
+    vn_plan_extrapolation(at, p, &n, &c);
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const vn_pass n = negative(g, at), c = vn_conditional(at);
-    vn_combine_between(g, at, p, &n, &c, out);
+    vn_combine_extrapolation(g, at, p, &n, &c, out);
 }
 
 const vn_guide_row vn_negative_guide = {

@@ -11,7 +11,7 @@ vn_pass vn_null(const vn_guide_at *at) {
     return (vn_pass){.condition = at->null};
 }
 
-bool vn_guided(const vn_guide_at *at) {
+bool vn_guidance_acts(const vn_guide_at *at) {
     return at->gamma != 1 && !at->all_null;
 }
 

@@ -24,7 +24,7 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
 }
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
-    if (!vn_guided(at)) return;
+    if (!vn_guidance_acts(at)) return;
     const vn_pass n = vn_pass_of_class(g, at, (int32_t)g->choice.value[CLASS]),
                   c = vn_conditional(at), u = vn_null(at);
     vn_plan_pass(p, &n);
@@ -58,7 +58,7 @@ static void take_away(size_t size, double amount, double ratio, const float *n, 
 /* Computed in x0 or in eps, whichever has the larger deltas: in the other they may be lost to
  * rounding. */
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
-    if (!vn_guided(at)) return;
+    if (!vn_guidance_acts(at)) return;
     const vn_pass of_n = {.condition = g->condition}, of_c = vn_conditional(at), of_u = vn_null(at);
     const vn_estimate *n = vn_plan_pass(p, &of_n), *c = vn_plan_pass(p, &of_c),
                       *u = vn_plan_pass(p, &of_u);

@@ -17,7 +17,7 @@ static const vn_level *ahead(const vn_guide_at *at) {
 }
 
 static bool corrects(const vn_guide_at *at) {
-    return vn_guided(at) && ahead(at)->sigma > 0;
+    return vn_guidance_acts(at) && ahead(at)->sigma > 0;
 }
 
 static vn_pass predicted(const vn_guide *g, const vn_guide_at *at, const vn_condition *condition) {

@@ -17,13 +17,13 @@
 
 /* ---- passes ---------------------------------------------------------------------------------- */
 
-void vn_plan_between(const vn_guide_at *at, vn_plan *p, const vn_pass *a, const vn_pass *b) {
+void vn_plan_extrapolation(const vn_guide_at *at, vn_plan *p, const vn_pass *a, const vn_pass *b) {
     if (at->gamma != 0) vn_plan_pass(p, b);
     if (at->gamma != 1) vn_plan_pass(p, a);
 }
 
-void vn_combine_between(vn_guide *g, const vn_guide_at *at, vn_plan *p, const vn_pass *a,
-                        const vn_pass *b, vn_estimate *out) {
+void vn_combine_extrapolation(vn_guide *g, const vn_guide_at *at, vn_plan *p, const vn_pass *a,
+                              const vn_pass *b, vn_estimate *out) {
     const size_t n = (size_t)(at->n * g->denoiser->size);
     if (at->gamma == 0 || at->gamma == 1) {
         vn_copy_estimate(n, *out, vn_plan_pass(p, at->gamma == 0 ? a : b));
@@ -38,14 +38,14 @@ void vn_plan_conditional_and_null(vn_guide *g, const vn_guide_at *at, vn_plan *p
     (void)g;
     const vn_pass c = vn_conditional(at), u = vn_null(at);
     vn_plan_pass(p, &c);
-    if (vn_guided(at)) vn_plan_pass(p, &u);
+    if (vn_guidance_acts(at)) vn_plan_pass(p, &u);
 }
 
 bool vn_conditional_and_null(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out,
                              const vn_estimate **c, const vn_estimate **u) {
     const vn_pass of_c = vn_conditional(at), of_u = vn_null(at);
     *c = vn_plan_pass(p, &of_c);
-    *u = vn_guided(at) ? vn_plan_pass(p, &of_u) : NULL;
+    *u = vn_guidance_acts(at) ? vn_plan_pass(p, &of_u) : NULL;
     vn_copy_estimate((size_t)(at->n * g->denoiser->size), *out, *c);
     return *u != NULL;
 }

@@ -8,7 +8,7 @@
  *
  *     vn_metric_list_parse     "fd,precision:k=5" -> rows with their parameters
  *     vn_extractor_open        what features are
- *     vn_metric_measure               reads, extracts, measures: rows of a vn_measured
+ *     vn_metric_measure        reads, extracts, measures: rows of a vn_measured
  *
  * All sums are made in a fixed order, so that the numbers do not depend on the threads. Intervals
  * are of 95%. */
@@ -80,9 +80,9 @@ const char *vn_features_usual(const vn_shape *sample);
 
 typedef struct vn_feature_row {
     vn_row row;
-    /* n samples [n,size] to features [n,d] and, of a classifier, logits [n,classes] */
     vn_status (*open)(vn_extractor *e, const vn_choice *choice, const vn_engine *engine,
                       vn_err *err);
+    /* n samples [n,size] to features [n,d] and, of a classifier, logits [n,classes] */
     vn_status (*extract)(vn_extractor *e, int64_t n, const float *x, float *features, float *logits,
                          vn_err *err);
     void (*close)(vn_extractor *e);

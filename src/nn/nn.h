@@ -83,7 +83,7 @@ typedef struct vn_extent {
 
 /* A port's shape for these lengths. */
 vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent);
-/* Lengths of the port become those of a node that stands for it. */
+/* Sets the lengths of *extent that the port leaves open to those of a node that stands for it. */
 void vn_extent_take(vn_extent *extent, const vn_port *port, const vn_node *node);
 /* The lengths of a batch of samples [C,H,W] or [D]. */
 vn_extent vn_extent_of(int64_t batch, const vn_shape *sample);

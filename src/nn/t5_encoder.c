@@ -128,7 +128,7 @@ static vn_status open_t5(const json_t *config, void **self, vn_net_io *io, vn_er
     return VN_OK;
 }
 
-/* ---- who sees whom --------------------------------------------------------------------------- */
+/* ---- the bias of attention ------------------------------------------------------------------- */
 
 #define MAX_TOKENS 8192 /* the table of distances has as many rows and columns */
 

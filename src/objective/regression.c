@@ -45,7 +45,8 @@ double vn_weight_of(const vn_choice *c, const vn_prediction *p, const vn_level *
     const double ratio = l->alpha / l->sigma;
     double sd = c->value[VN_WEIGHT_SIGMA_DATA];
     switch ((int)c->value[VN_WEIGHT]) {
-    case MIN_SNR: return m.noise * m.noise * fmin(1, c->value[VN_WEIGHT_GAMMA] / (ratio * ratio));
+    case MIN_SNR:
+        return m.eps_error * m.eps_error * fmin(1, c->value[VN_WEIGHT_GAMMA] / (ratio * ratio));
     case EDM: return (1 / (sd * sd) + ratio * ratio) * m.x0_raw * m.x0_raw;
     default: return m.weight;
     }

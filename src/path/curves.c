@@ -38,11 +38,11 @@ double vn_exploding_of_ratio(double s) {
     return 1;
 }
 
-double vn_straight_of_sigma(double sigma) {
+double vn_rectified_of_sigma(double sigma) {
     return fmax(1 - sigma, 0);
 }
 
-double vn_straight_of_ratio(double s) {
+double vn_rectified_of_ratio(double s) {
     return 1 / (1 + s);
 }
 
@@ -113,7 +113,7 @@ double vn_sub_vp_min_time(const vn_path *p) {
 
 /* ---- ve: alpha = 1, sigma geometric; t = 0 still has sigma_min ------------------------------- */
 
-vn_status vn_between_open(vn_path *p, vn_err *err) {
+vn_status vn_sigma_range_open(vn_path *p, vn_err *err) {
     double a = p->choice.value[VN_SIGMA_MIN], b = p->choice.value[VN_SIGMA_MAX];
     if (a < b) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_min %g is not below sigma_max %g",

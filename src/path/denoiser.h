@@ -19,8 +19,8 @@ typedef enum vn_network {
 typedef struct vn_query {
     int64_t n;
     vn_network network;
-    vn_perturb perturb;    /* of these rows */
-    vn_perturb always;     /* beside it: that of all passes through this network */
+    vn_perturb perturb;    /* of these rows, as a guide's perturbed pass has it */
+    vn_perturb always;     /* a second one, the same in every pass of a sampling run (PLADIS) */
     const float *x;        /* [n,size] */
     const vn_level *level; /* [n] */
     /* [n] the level that the step goes to, or NULL: for networks that take it (VN_TAKES_TO) */
@@ -33,7 +33,7 @@ typedef struct vn_query {
      * denoisers that know more of a sample than its x. sample NULL: not known */
     const uint64_t *sample;
     uint64_t step;
-    vn_want want;           /* of the raw output as a function of x */
+    vn_want want;           /* the raw output, or a product with its Jacobian by x */
     const float *direction; /* [n,size]; NULL for VN_ANSWER */
     float *variance;        /* NULL, or [n,size]: receives the learned v (VN_CAN_VARIANCE) */
 } vn_query;
@@ -84,7 +84,8 @@ typedef struct vn_denoiser {
                        double *x0, double *eps, vn_err *err);
     /* p(condition|x_t) beside the denoiser; NULL: it has none. */
     vn_status (*classify)(void *self, const vn_classify *q, vn_err *err);
-    bool unconditional; /* its own passes know no condition: those it has are of `classify` */
+    /* its network takes no condition: `conditions` are the classes that `classify` tells */
+    bool unconditional;
 } vn_denoiser;
 
 #endif

@@ -22,8 +22,9 @@ VN_PATH_FUNCTIONS(trigonometric)
 #undef VN_PATH_FUNCTIONS
 
 vn_status vn_ddpm_open(vn_path *p, vn_err *err);
-vn_status vn_vp_open(vn_path *p, vn_err *err);      /* vp, sub-vp: refuses beta_min > beta_max */
-vn_status vn_between_open(vn_path *p, vn_err *err); /* ve, edm: refuses sigma_min >= sigma_max */
+vn_status vn_vp_open(vn_path *p, vn_err *err); /* vp, sub-vp: refuses beta_min > beta_max */
+vn_status vn_sigma_range_open(vn_path *p,
+                              vn_err *err); /* ve, edm: refuses sigma_min >= sigma_max */
 
 /* alpha as a function of sigma or of sigma/alpha, for the four relations between them:
  * alpha^2 + sigma^2 = 1, alpha^2 + sigma = 1, alpha = 1, alpha + sigma = 1. */
@@ -33,8 +34,8 @@ double vn_sub_preserving_of_sigma(double sigma);
 double vn_sub_preserving_of_ratio(double s);
 double vn_exploding_of_sigma(double sigma);
 double vn_exploding_of_ratio(double s);
-double vn_straight_of_sigma(double sigma);
-double vn_straight_of_ratio(double s);
+double vn_rectified_of_sigma(double sigma);
+double vn_rectified_of_ratio(double s);
 
 /* The rows' parameters, by their place in choice.value. */
 enum {

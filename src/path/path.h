@@ -62,7 +62,7 @@ typedef struct vn_path_row {
     /* what goes with this path where the user does not say: rows of other tables; times: how
      * training draws t */
     const char *prediction, *sampler, *grid, *times;
-    /* Fills the path's table, if it has one. NULL: none. */
+    /* Checks the parameters, and fills p->table of a discrete path. NULL: nothing to do. */
     vn_status (*open)(vn_path *p, vn_err *err);
     void (*level)(const vn_path *p, double t, vn_level *out);
     /* inverse of s = sigma/alpha, clamped to the path's range */
@@ -71,8 +71,8 @@ typedef struct vn_path_row {
     /* alpha where sigma/alpha = s; s may be infinite */
     double (*alpha_of_ratio)(double s);
     double (*network_time)(const vn_path *p, const vn_level *l); /* a network's input for t */
-    double (*min_time)(
-        const vn_path *p); /* the smallest t that grids and training use, but for 0 */
+    /* the smallest t that grids and training use, but for 0 */
+    double (*min_time)(const vn_path *p);
     /* k of the straight coordinates (see the head of this file) */
     int straight_k;
 } vn_path_row;

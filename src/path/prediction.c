@@ -18,7 +18,7 @@ static void x0_coefficients(const vn_choice *c, const vn_level *l, vn_coefficien
         m->eps_raw = -l->alpha / l->sigma;
     }
     m->raw_x0 = 1;
-    m->noise = l->alpha / l->sigma;
+    m->eps_error = l->alpha / l->sigma;
 }
 
 static void eps_coefficients(const vn_choice *c, const vn_level *l, vn_coefficients *m) {
@@ -29,7 +29,7 @@ static void eps_coefficients(const vn_choice *c, const vn_level *l, vn_coefficie
     }
     m->eps_raw = 1;
     m->raw_eps = 1;
-    m->noise = 1;
+    m->eps_error = 1;
 }
 
 /* score = -eps/sigma */
@@ -38,7 +38,7 @@ static void score_coefficients(const vn_choice *c, const vn_level *l, vn_coeffic
     m->x0_raw *= -l->sigma;
     m->eps_raw = -l->sigma;
     m->raw_eps = l->sigma > 0 ? -1 / l->sigma : 0;
-    m->noise = l->sigma;
+    m->eps_error = l->sigma;
     m->weight = l->sigma * l->sigma;
 }
 
@@ -52,7 +52,7 @@ static void v_coefficients(const vn_choice *c, const vn_level *l, vn_coefficient
     m->x0_raw = -m->eps_x;
     m->raw_x0 = -l->sigma;
     m->raw_eps = l->alpha;
-    m->noise = l->alpha / n;
+    m->eps_error = l->alpha / n;
 }
 
 /* u = dalpha x0 + dsigma eps, by t. Where dsigma is infinite (vp at t = 0), or the level has no
@@ -74,7 +74,7 @@ static void velocity_coefficients(const vn_choice *c, const vn_level *l, vn_coef
     m->x0_raw = -l->sigma / det;
     m->eps_x = -l->dalpha / det;
     m->eps_raw = l->alpha / det;
-    m->noise = l->alpha / det;
+    m->eps_error = l->alpha / det;
 }
 
 /* EDM's F (2206.00364): x0 = c_skip y + c_out F(c_in y) with y = x/alpha, s = sigma/alpha, written
@@ -89,7 +89,7 @@ static void edm_coefficients(const vn_choice *c, const vn_level *l, vn_coefficie
     m->raw_x0 = l->sigma / (sd * root);
     m->raw_eps = -l->alpha * sd / root;
     m->input = 1 / root;
-    m->noise = l->alpha * sd / root;
+    m->eps_error = l->alpha * sd / root;
 }
 
 static const vn_param edm_params[] = {

@@ -14,9 +14,9 @@ typedef struct vn_coefficients {
     double eps_x, eps_raw;
     double raw_x0, raw_eps; /* raw = raw_x0 x0 + raw_eps eps: the target in training */
     double input;           /* the network sees input * x */
-    /* how large an error of raw is in eps: |x0_raw| alpha / sigma, or its limit where that is
-     * 0/0 */
-    double noise;
+    /* an error in raw, times this, is the error in eps: |x0_raw| alpha / sigma, or its limit where
+     * that is 0/0 */
+    double eps_error;
     /* the usual weight of raw's squared error in training: 1, and sigma^2 for score (2011.13456) */
     double weight;
 } vn_coefficients;

@@ -32,7 +32,7 @@ static const struct {
     {"is for video",
      {"CogVideoXDDIMScheduler", "CogVideoXDPMScheduler", "HeliosScheduler", "HeliosDMDScheduler",
       "LTXEulerAncestralRFScheduler", "MiniMaxH3Scheduler"}},
-    {"tells its network of noise in another way than any path here",
+    {"gives its network the noise level in another way than any path here",
      {"CMStochasticIterativeScheduler", "SCMScheduler", "CosineDPMSolverMultistepScheduler",
       "IPNDMScheduler", "ScoreSdeVeScheduler", "ScoreSdeVpScheduler", "KarrasVeScheduler",
       "DDPMWuerstchenScheduler"}},
@@ -231,7 +231,7 @@ static vn_status read_ddpm(const json_t *config, size_t class, vn_path **path, v
 static vn_status read_rectified(const json_t *config, vn_path **path, vn_err *err) {
     double steps;
     vn_status status = get_number(config, "num_train_timesteps", 1000, &steps, err);
-    if (!status && steps != 1000) /* the network is told 1000 t */
+    if (!status && steps != 1000) /* the network is given 1000 t */
         status = vn_fail(err, VN_UNSUPPORTED,
                          "num_train_timesteps %g of a flow is not supported, only 1000", steps);
     return status ? status : vn_path_open("rectified", path, err);

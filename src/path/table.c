@@ -45,19 +45,19 @@ static const vn_param edm_params[] = {
 #define PRESERVING         vn_preserving_of_sigma, vn_preserving_of_ratio
 #define SUB_PRESERVING     vn_sub_preserving_of_sigma, vn_sub_preserving_of_ratio
 #define EXPLODING          vn_exploding_of_sigma, vn_exploding_of_ratio
-#define STRAIGHT           vn_straight_of_sigma, vn_straight_of_ratio
+#define RECTIFIED          vn_rectified_of_sigma, vn_rectified_of_ratio
 #define NETWORK_TIME(name) vn_##name##_network_time, vn_##name##_min_time
 
 /* clang-format off */
 const vn_path_row vn_path_rows[] = {
     {{"rectified", "alpha = 1-t, sigma = t: rectified flow, CondOT", "2209.03003", NULL},
      "velocity", "euler", "uniform", "logit-normal", NULL,
-     CURVE(rectified), STRAIGHT, NETWORK_TIME(rectified), 1},
+     CURVE(rectified), RECTIFIED, NETWORK_TIME(rectified), 1},
     {{"ddpm", "T discrete steps of variance-preserving noise", "2006.11239", ddpm_params},
      "eps", "ddim", "trailing", "uniform", vn_ddpm_open,
      CURVE(ddpm), PRESERVING, NETWORK_TIME(ddpm), 0},
     {{"edm", "alpha = 1, sigma = sigma_max t", "2206.00364", edm_params},
-     "edm", "heun", "karras", "edm", vn_between_open,
+     "edm", "heun", "karras", "edm", vn_sigma_range_open,
      CURVE(edm), EXPLODING, NETWORK_TIME(edm), 0},
     {{"vp", "variance-preserving SDE with linear beta(t)", "2011.13456", vp_params},
      "eps", "dpmpp-2m", "linspace", "uniform", vn_vp_open,
@@ -66,7 +66,7 @@ const vn_path_row vn_path_rows[] = {
      "eps", "dpmpp-2m", "linspace", "uniform", vn_vp_open,
      CURVE(sub_vp), SUB_PRESERVING, NETWORK_TIME(sub_vp), 0},
     {{"ve", "variance-exploding SDE: alpha = 1, sigma geometric", "2011.13456", ve_params},
-     "edm", "heun", "linspace", "uniform", vn_between_open,
+     "edm", "heun", "linspace", "uniform", vn_sigma_range_open,
      CURVE(ve), EXPLODING, NETWORK_TIME(ve), 0},
     {{"trigonometric", "alpha = cos(pi t/2), sigma = sin(pi t/2): TrigFlow, GVP", "2303.08797",
       NULL},
@@ -75,7 +75,7 @@ const vn_path_row vn_path_rows[] = {
     {{"polynomial", "alpha = 1-t^n, sigma = t^n: rectified at another pace", "2412.06264",
       polynomial_params},
      "velocity", "euler", "uniform", "uniform", NULL,
-     CURVE(polynomial), STRAIGHT, NETWORK_TIME(polynomial), 1},
+     CURVE(polynomial), RECTIFIED, NETWORK_TIME(polynomial), 1},
 };
 /* clang-format on */
 const size_t vn_path_row_count = VN_COUNT(vn_path_rows);

@@ -18,7 +18,7 @@ const char *vn_world_class_name(const vn_world *w, int32_t label);
 double vn_world_prior(const vn_world *w, int32_t label); /* p(label) */
 bool vn_world_has_weak(const vn_world *w);
 
-/* The functions below compute exactly, in double, at x [D] on (alpha, sigma); label may be
+/* The functions below compute exactly, in double, at x [D] and a level (alpha, sigma); label may be
  * VN_CONDITION_NULL. `work` holds vn_world_work(w) doubles and is overwritten. */
 size_t vn_world_work(const vn_world *w);
 double vn_world_log_density(const vn_world *w, vn_network which, int32_t label, double alpha,

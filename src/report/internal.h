@@ -38,9 +38,9 @@ typedef struct vn_plot {
     const vn_series *series;
     size_t count;                    /* at most VN_PLOT_SERIES are drawn */
     bool dots;                       /* marks without lines */
-    bool far_x;                      /* the x axis may be logarithmic too */
+    bool log_x;                      /* the x axis may be logarithmic too, as the y axis may */
     double mark_x, mark_y;           /* a ring around this point; NaN: none */
-    const double *front_x, *front_y; /* [front] a dashed line; NULL: none */
+    const double *front_x, *front_y; /* [front] a Pareto front, as a dashed line; NULL: none */
     size_t front;
 } vn_plot;
 

@@ -92,7 +92,7 @@ static void find_axes(const vn_plot *p, plot_axis *x, plot_axis *y) {
             if (s->high) widen(s->high[i], &low, &high);
         }
     }
-    *x = make_axis(left, right, LEFT, WIDE - RIGHT, 4, p->far_x);
+    *x = make_axis(left, right, LEFT, WIDE - RIGHT, 4, p->log_x);
     *y = make_axis(low, high, HIGH - BOTTOM, TOP, 5, true);
 }
 

@@ -228,7 +228,7 @@ static int compare(const void *a, const void *b) {
 static double rank_value(const vn_point_result *r, const char *objective) {
     const vn_point_number *n = r->error ? NULL : vn_point_find(r, objective);
     if (!n || !isfinite(n->value)) return HUGE_VAL;
-    return vn_metric_rises(objective) ? -n->value : n->value;
+    return vn_metric_higher_is_better(objective) ? -n->value : n->value;
 }
 
 static void put_row(FILE *to, const vn_sweep_view *v, const vn_point_result *r) {

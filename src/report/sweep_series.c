@@ -145,7 +145,7 @@ static double turned(const vn_sweep_view *v, const vn_point_result *r) {
     double low, high;
     const double value = value_of(r, v->page->objective, &low, &high);
     if (!isfinite(value)) return HUGE_VAL;
-    return vn_metric_rises(v->page->objective) ? -value : value;
+    return vn_metric_higher_is_better(v->page->objective) ? -value : value;
 }
 
 /* The groups, the best first where there are more than a plot shows; NULL: memory. */
@@ -288,7 +288,7 @@ bool vn_sweep_curves(vn_sweep_view *v, const char *key, vn_plot *out) {
 /* ---- fronts ---------------------------------------------------------------------------------- */
 
 static bool better(const char *key, double a, double b) {
-    return vn_metric_rises(key) ? a > b : a < b;
+    return vn_metric_higher_is_better(key) ? a > b : a < b;
 }
 
 static int by_first(const void *a, const void *b) {
@@ -332,7 +332,7 @@ bool vn_sweep_scatter(vn_sweep_view *v, const char *x_key, const char *y_key, vn
     out->x_name = small(v, vn_metric_title(x_key));
     if (!out->x_name) return false;
     out->title = title_of(v, vn_metric_title(y_key), out->x_name);
-    out->dots = out->far_x = !strcmp(x_key, "seconds");
+    out->dots = out->log_x = !strcmp(x_key, "seconds");
     mark(v, x_key, y_key, out);
     return out->title && find_front(v, x_key, y_key, out);
 }

@@ -11,7 +11,7 @@
  *                 jacobian   C = sigma^2/alpha J
  *     kernel      langevin   steps of x0 += h score + sqrt(2 h) z from c, with tau in the place of
  *                            noise
- *                 exact      c + C^(1/2) z, then moved by what its observation with new noise lacks
+ *                 exact      c + C^(1/2) z, then corrected for the residual of y with new noise
  *
  * ode, level and langevin are as published. They are not the posterior, even for Gaussian data: c
  * and C are not x0's given x_t. mean, jacobian and exact are it for Gaussian data; C^(1/2) z is
@@ -91,17 +91,17 @@ static vn_status follow_ode(const vn_restoring *s, vn_err *err) {
     float *x = r->basis[0];
     vn_status status = VN_OK;
     memcpy(x, s->x, (size_t)(s->n * size) * sizeof *x);
-    for (int64_t i = 0; i < s->n; i++) r->other[i] = s->level[i];
+    for (int64_t i = 0; i < s->n; i++) r->free_level[i] = s->level[i];
     for (int k = 1; k <= steps && !status; k++) {
-        if (k > 1) status = vn_ask_x0(s, x, r->other, s->x0, err);
+        if (k > 1) status = vn_query_x0(s, x, r->free_level, s->x0, err);
         for (int64_t i = 0; i < s->n && !status; i++) {
             const double first = pow(vn_level_ratio(&s->level[i]), 1.0 / RHO),
                          ratio = pow(first + (last - first) * k / steps, RHO);
-            const vn_level from = r->other[i];
+            const vn_level from = r->free_level[i];
             if (!(vn_level_ratio(&s->level[i]) > END_RATIO)) continue;
-            r->other[i] = vn_path_level_of_ratio(r->inner->path, ratio);
-            const double keep = r->other[i].sigma / from.sigma,
-                         move = r->other[i].alpha - keep * from.alpha;
+            r->free_level[i] = vn_path_level_of_ratio(r->inner->path, ratio);
+            const double keep = r->free_level[i].sigma / from.sigma,
+                         move = r->free_level[i].alpha - keep * from.alpha;
             for (int64_t j = i * size; j < (i + 1) * size; j++)
                 x[j] = (float)(keep * (double)x[j] + move * (double)s->x0[j]);
         }
@@ -109,18 +109,18 @@ static vn_status follow_ode(const vn_restoring *s, vn_err *err) {
     for (int64_t i = 0; i < s->n && !status; i++)
         for (int64_t j = i * size; vn_level_ratio(&s->level[i]) > END_RATIO && j < (i + 1) * size;
              j++)
-            s->x0[j] = (float)((double)x[j] / r->other[i].alpha);
+            s->x0[j] = (float)((double)x[j] / r->free_level[i].alpha);
     return status;
 }
 
 /* ---- Langevin -------------------------------------------------------------------------------- */
 
-static void walk(const vn_restoring *s, int64_t row, double variance) {
+static void run_langevin(const vn_restoring *s, int64_t row, double variance) {
     vn_restoration *r = s->r;
     const int64_t size = r->inner->size, count = r->op->count;
     const double *y = vn_observed(r, s->q->sample[row]), *value = r->choice.value;
     const double h = value[RATE] * (0.01 + 0.99 * s->level[row].t), spread = sqrt(2 * h);
-    double *x = r->wide[0], *pull = r->wide[1], *residual = r->narrow[0];
+    double *x = r->x_work[0], *pull = r->x_work[1], *residual = r->y_work[0];
     const float *center = s->x0 + row * size;
     float *z = r->direction + row * size;
     for (int64_t j = 0; j < size; j++) x[j] = (double)center[j];
@@ -138,8 +138,8 @@ static void walk(const vn_restoring *s, int64_t row, double variance) {
 
 /* ---- exact ----------------------------------------------------------------------------------- */
 
-/* r->residual = y + noise eta - A x0 */
-static void find_lack(const vn_restoring *s) {
+/* r->residual = y + noise eta - A x0, with new eta ~ N(0, I) */
+static void find_noisy_residual(const vn_restoring *s) {
     vn_restoration *r = s->r;
     const int64_t count = r->op->count;
     vn_find_residual(s);
@@ -163,12 +163,12 @@ static void draw_isotropic(const vn_restoring *s, const double *variance) {
         for (int64_t j = 0; j < size; j++)
             s->x0[i * size + j] += (float)(sqrt(variance[i]) * (double)z[j]);
     }
-    find_lack(s);
+    find_noisy_residual(s);
     for (int64_t i = 0; i < s->n; i++) {
         double *v = r->v + i * count;
         vn_operator_solve(r->op, r->noise * r->noise / variance[i], r->residual + i * count, v);
-        r->op->row->transpose(r->op, v, r->wide[1]);
-        vn_shift_row(s, i, 1, r->wide[1]);
+        r->op->row->transpose(r->op, v, r->x_work[1]);
+        vn_shift_row(s, i, 1, r->x_work[1]);
     }
 }
 
@@ -222,10 +222,10 @@ static bool extend(const vn_restoring *s, int64_t row, int k, double *on, double
 }
 
 /* x0 += (sigma^2/alpha J)^(1/2) z */
-static vn_status add_spread(const vn_restoring *s, vn_err *err) {
+static vn_status add_prior_draw(const vn_restoring *s, vn_err *err) {
     vn_restoration *r = s->r;
     const int64_t size = r->inner->size;
-    double *length = r->number[0], *done = r->number[1];
+    double *length = r->row_work[0], *done = r->row_work[1];
     int64_t left = s->n;
     vn_status status = VN_OK;
     for (int64_t i = 0; i < s->n; i++) {
@@ -239,9 +239,9 @@ static vn_status add_spread(const vn_restoring *s, vn_err *err) {
         for (int64_t i = 0; i < s->n; i++)
             for (int64_t j = i * size; j < (i + 1) * size; j++)
                 r->direction[j] = done[i] == 0 ? r->basis[k][j] : 0;
-        status = vn_ask_vjp(s, err);
+        status = vn_query_vjp(s, err);
         for (int64_t i = 0; i < s->n && !status; i++) {
-            double *on = r->small + i * 2 * VN_MAX_BASIS, *off = on + VN_MAX_BASIS;
+            double *on = r->lanczos + i * 2 * VN_MAX_BASIS, *off = on + VN_MAX_BASIS;
             if (done[i] != 0 || extend(s, i, k, on, off)) continue;
             add_root(s, i, k + 1, on, off, length[i]);
             done[i] = 1;
@@ -252,15 +252,15 @@ static vn_status add_spread(const vn_restoring *s, vn_err *err) {
 }
 
 static vn_status draw_by_jacobian(const vn_restoring *s, vn_err *err) {
-    const vn_status status = add_spread(s, err);
+    const vn_status status = add_prior_draw(s, err);
     if (status) return status;
-    find_lack(s);
+    find_noisy_residual(s);
     return vn_solve_posterior(s, (int)s->r->choice.value[ITERATIONS], s->x0, err);
 }
 
 static vn_status restore(const vn_restoring *s, vn_err *err) {
     const vn_choice *c = &s->r->choice;
-    double *variance = s->r->number[0];
+    double *variance = s->r->row_work[0];
     const vn_status status = c->value[CENTER] == ODE ? follow_ode(s, err) : VN_OK;
     if (status || c->value[COVARIANCE] == JACOBIAN)
         return status ? status : draw_by_jacobian(s, err);
@@ -271,7 +271,7 @@ static vn_status restore(const vn_restoring *s, vn_err *err) {
     if (is_exact(c))
         draw_isotropic(s, variance);
     else
-        for (int64_t i = 0; i < s->n; i++) walk(s, i, variance[i]);
+        for (int64_t i = 0; i < s->n; i++) run_langevin(s, i, variance[i]);
     return VN_OK;
 }
 

@@ -19,8 +19,8 @@ static vn_status restore(const vn_restoring *s, vn_err *err) {
     for (int64_t i = 0; i < s->n; i++) {
         const vn_level *to = vn_restoring_to(s, i);
         const double most = to->sigma / to->alpha, lambda = r->noise > most ? most / r->noise : 1;
-        vn_operator_pseudo_inverse(r->op, r->residual + i * r->op->count, r->wide[1]);
-        vn_shift_row(s, i, lambda, r->wide[1]);
+        vn_operator_pseudo_inverse(r->op, r->residual + i * r->op->count, r->x_work[1]);
+        vn_shift_row(s, i, lambda, r->x_work[1]);
     }
     return VN_OK;
 }

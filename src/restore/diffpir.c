@@ -25,8 +25,8 @@ static vn_status restore(const vn_restoring *s, vn_err *err) {
         double *v = r->v + i * r->op->count;
         vn_operator_solve(r->op, r->choice.value[LAMBDA] * part * part,
                           r->residual + i * r->op->count, v);
-        r->op->row->transpose(r->op, v, r->wide[1]);
-        vn_shift_row(s, i, 1, r->wide[1]);
+        r->op->row->transpose(r->op, v, r->x_work[1]);
+        vn_shift_row(s, i, 1, r->x_work[1]);
     }
     return VN_OK;
 }

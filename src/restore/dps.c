@@ -21,7 +21,7 @@ static const vn_param params[] = {
 static vn_status restore(const vn_restoring *s, vn_err *err) {
     vn_restoration *r = s->r;
     const int64_t size = r->inner->size, count = r->op->count;
-    double *amount = r->number[0];
+    double *amount = r->row_work[0];
     vn_find_residual(s);
     for (int64_t i = 0; i < s->n; i++) {
         double *residual = r->residual + i * count, square = 0;
@@ -31,7 +31,7 @@ static vn_status restore(const vn_restoring *s, vn_err *err) {
         amount[i] =
             r->choice.value[SCALE] / vn_ancestral_share(&s->level[i], vn_restoring_to(s, i));
     }
-    const vn_status status = vn_ask_vjp(s, err);
+    const vn_status status = vn_query_vjp(s, err);
     if (!status) vn_shift_by_derivative(s, amount);
     return status;
 }

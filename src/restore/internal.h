@@ -28,9 +28,10 @@ extern const vn_operator_row vn_callback_operator_row;
 
 /* What a rule needs. */
 enum {
-    VN_RULE_VJP = 1,     /* of the denoiser */
-    VN_RULE_NOISE = 2,   /* a noise level above 0: it divides by it */
-    VN_RULE_ONE_PASS = 4 /* one pass a step: it keeps a state of each sample, or draws */
+    VN_RULE_VJP = 1,   /* of the denoiser */
+    VN_RULE_NOISE = 2, /* a noise level above 0: it divides by it */
+    VN_RULE_ONE_PASS =
+        4 /* one pass a step: it keeps a state of each sample, or draws x0 at random */
 };
 
 /* Rows of one query, each with its own level. */
@@ -52,9 +53,9 @@ typedef struct vn_restorer_row {
     const char *sampler;
     bool only;
     bool selects; /* samples of one condition are particles */
-    bool asks;    /* `restore` asks the denoiser by itself; else x0 is there */
-    int slots;    /* arrays [capacity,size] kept of each sample, 0 when a batch begins */
-    int basis;    /* arrays [rows,size] */
+    bool queries; /* `restore` queries the denoiser itself; else it is given x0 */
+    int slots;    /* arrays [capacity,size] kept from step to step, 0 when a batch begins */
+    int basis;    /* arrays [rows,size]: vectors of a Krylov space, or scratch */
     vn_status (*check)(const vn_restoration *r, vn_err *err); /* NULL: all is fine */
     /* NULL: the prediction stays as it is */
     vn_status (*restore)(const vn_restoring *s, vn_err *err);
@@ -76,27 +77,28 @@ struct vn_restoration {
     vn_denoiser denoiser;
     vn_prediction prediction; /* of the denoiser: v, from which x0 and eps follow at every level */
     vn_between between;
-    /* of the batch: samples, the first one's index; and rows passed since it began */
+    /* of the batch: how many samples, and the index of the first; and how many rows went through
+     * the network since it began, forward and back */
     int64_t capacity, n;
     uint64_t batch_first;
-    int64_t passed, derived;
-    /* slots, and a number of each sample [capacity] */
+    int64_t passes, derivatives;
+    /* the slots; and numbers kept of each sample, [capacity] */
     float *slot[VN_RULE_SLOTS];
-    double *kept[2];
+    double *per_sample[2];
     vn_condition *condition; /* [capacity] scratch */
     bool known;              /* tds: the slots hold a prediction */
     /* of a query, [rows,size]: */
     int64_t rows;
     float *x, *x0, *eps, *raw, *direction, *derivative;
     float *basis[VN_MAX_BASIS];
-    vn_level *level, *other; /* [rows]; other: free for rules */
-    uint64_t *sample;        /* [rows] likewise */
+    vn_level *level;      /* [rows] of r->x */
+    vn_level *free_level; /* [rows] scratch of rules */
+    uint64_t *sample;     /* [rows] scratch of rules */
     /* [rows,count] */
     double *residual, *p, *q, *v;
-    double *number[3]; /* [rows] */
-    double *small;     /* [rows,2 VN_MAX_BASIS], of rules with a basis */
-    /* of one row: [size], [size], [count], [count] */
-    double *wide[2], *narrow[2];
+    double *row_work[3]; /* [rows] scratch */
+    double *lanczos;     /* [rows,2 VN_MAX_BASIS] the tridiagonal matrices of rules with a basis */
+    double *x_work[2], *y_work[2]; /* scratch of one row: samples [size], observations [count] */
 };
 
 /* The observation of the sample of a row. */
@@ -111,17 +113,19 @@ void vn_shift_row(const vn_restoring *s, int64_t row, double amount, const doubl
 void vn_shift_by_derivative(const vn_restoring *s, const double *amount);
 /* The same, and then vn_limit_shift by the lengths of r->residual. */
 void vn_shift_within(const vn_restoring *s, const double *amount);
-/* x0 is moved back towards what it was, r->eps, where A x0 moved by more than `length` [n]: no
- * Gaussian's mean moves by more than its residual, but a network's Jacobian at much noise, which is
- * small and multiplied by sigma^2/alpha, would have it do so. */
-void vn_keep_x0(const vn_restoring *s); /* r->eps = x0 */
+/* Copies x0 to r->eps, for vn_limit_shift. */
+void vn_keep_x0(const vn_restoring *s);
+/* Moves x0 back towards what vn_keep_x0 kept where A x0 has moved by more than `length` [n]. The
+ * posterior mean of a Gaussian moves by no more than the residual. A network's Jacobian at high
+ * noise is small and inexact, and multiplied by sigma^2/alpha it can move x0 further. */
 void vn_limit_shift(const vn_restoring *s, const double *length);
-/* Asks the denoiser: x0 [n,size] at x and levels; and r->derivative = J^T r->direction at s->x,
- * where J = dx0/dx. */
-vn_status vn_ask_x0(const vn_restoring *s, const float *x, const vn_level *level, float *x0,
-                    vn_err *err);
-vn_status vn_ask_vjp(const vn_restoring *s, vn_err *err);
-/* r->x [n,size] and r->level: a query's, but where alpha is 0. */
+/* Query the denoiser: for x0 [n,size] at x and levels; and for r->derivative = J^T r->direction at
+ * s->x, where J = dx0/dx. */
+vn_status vn_query_x0(const vn_restoring *s, const float *x, const vn_level *level, float *x0,
+                      vn_err *err);
+vn_status vn_query_vjp(const vn_restoring *s, vn_err *err);
+/* Sets r->x [n,size] and r->level to those of a query. Where alpha is 0 they are those of a level
+ * with a finite noise-to-signal ratio. */
 void vn_place_query(vn_restoration *r, const vn_query *q);
 /* gamma = sigma^2/alpha: the covariance of x0 given x is gamma J. */
 double vn_covariance_scale(const vn_level *l);
@@ -129,8 +133,7 @@ double vn_covariance_scale(const vn_level *l);
 uint64_t vn_sample_row(const vn_restoring *s, int64_t row);
 /* Level `to` of the query's row; the clean one where it is not known. */
 const vn_level *vn_restoring_to(const vn_restoring *s, int64_t row);
-/* How far x' moves with x0 in an ancestral step (ddpm): alpha' (1 - (alpha sigma'/(alpha'
- * sigma))^2). */
+/* dx'/dx0 in an ancestral step (ddpm): alpha' (1 - (s'/s)^2) with s = sigma/alpha. */
 double vn_ancestral_share(const vn_level *from, const vn_level *to);
 /* N(0,1), by (seed, sample, step, draw). */
 void vn_rule_noise(const vn_restoration *r, uint64_t sample, uint64_t step, int draw, size_t n,
@@ -138,9 +141,10 @@ void vn_rule_noise(const vn_restoration *r, uint64_t sample, uint64_t step, int 
 /* v [n,count] of (noise^2 + gamma A J^T A^T) v = r->residual by conjugate gradients, of so many
  * products; r->v = v, and with x0 != NULL what is added to x0: gamma J^T A^T v (mmps.c). */
 vn_status vn_solve_posterior(const vn_restoring *s, int iterations, float *x0, vn_err *err);
-/* A twist of mmps's kind with the covariance sigma^2/(alpha^2 + sigma^2) of data of unit variance
- * (pigdm.c): r->direction = A^T (A A^T + c)^-1 (y - A x0), c = noise^2/r^2, and, with `twist` [n],
- * log N(y; A x0, noise^2 + r^2 A A^T) but for what does not depend on x. */
+/* The Gaussian approximation of p(y|x_t), a twist, in which x0 given x_t has the covariance r^2 I,
+ * r^2 = sigma^2/(alpha^2 + sigma^2), of data of unit variance (pigdm.c). Sets r->direction
+ * = A^T (A A^T + c)^-1 (y - A x0) with c = noise^2/r^2, and `twist` [n] (or NULL) to log N(y; A x0,
+ * noise^2 + r^2 A A^T) but for what does not depend on x. */
 void vn_unit_twist(const vn_restoring *s, double *twist);
 double vn_unit_variance(const vn_level *l); /* r^2 */
 /* Puts what is known into x at a level: A x becomes alpha y + noise (replacement.c). */

@@ -45,14 +45,14 @@ static vn_status multiply(const vn_restoring *s, const double *done, vn_err *err
             vn_transpose_row(r, r->p + i * count, r->direction + i * size);
         else
             memset(r->direction + i * size, 0, (size_t)size * sizeof(float));
-    const vn_status status = vn_ask_vjp(s, err);
+    const vn_status status = vn_query_vjp(s, err);
     for (int64_t i = 0; i < s->n && !status; i++) {
         const double gamma = vn_covariance_scale(&s->level[i]);
         double *p = r->p + i * count, *q = r->q + i * count;
         if (done[i] != 0) continue;
         for (int64_t j = 0; j < size; j++)
-            r->wide[0][j] = gamma * (double)r->derivative[i * size + j];
-        r->op->row->apply(r->op, r->wide[0], q);
+            r->x_work[0][j] = gamma * (double)r->derivative[i * size + j];
+        r->op->row->apply(r->op, r->x_work[0], q);
         for (int64_t j = 0; j < count; j++) q[j] += r->noise * r->noise * p[j];
     }
     return status;
@@ -82,7 +82,7 @@ static bool advance(const vn_restoring *s, int64_t row, double *rr, float *x0) {
 vn_status vn_solve_posterior(const vn_restoring *s, int iterations, float *x0, vn_err *err) {
     vn_restoration *r = s->r;
     const int64_t count = r->op->count;
-    double *rr = r->number[0], *enough = r->number[1], *done = r->number[2];
+    double *rr = r->row_work[0], *enough = r->row_work[1], *done = r->row_work[2];
     const size_t numbers = (size_t)(s->n * count);
     if (x0) vn_keep_x0(s);
     memset(r->v, 0, numbers * sizeof *r->v);
@@ -125,7 +125,7 @@ const vn_restorer_row vn_mmps_restorer = {
 static vn_status restore_diagonal(const vn_restoring *s, vn_err *err) {
     vn_restoration *r = s->r;
     const int64_t size = r->inner->size, count = r->op->count;
-    double *none = r->number[0], *gamma = r->number[1];
+    double *none = r->row_work[0], *gamma = r->row_work[1];
     vn_find_residual(s);
     for (int64_t i = 0; i < s->n; i++) {
         none[i] = 0;
@@ -138,7 +138,7 @@ static vn_status restore_diagonal(const vn_restoring *s, vn_err *err) {
             r->v[j] = r->q[j] > 0 ? r->residual[j] / r->q[j] : 0;
         vn_transpose_row(r, r->v + i * count, r->direction + i * size);
     }
-    if (!status) status = vn_ask_vjp(s, err);
+    if (!status) status = vn_query_vjp(s, err);
     if (!status) vn_shift_within(s, gamma);
     return status;
 }

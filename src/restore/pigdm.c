@@ -4,9 +4,9 @@
  *
  *     D_y = D + (sigma^2/alpha) J^T A^T (r^2 A A^T + noise^2)^-1 (y - A D)
  *
- * That is the score of its Gaussian, `weight=score`, by which A x0 moves by no more than the
- * residual. The published steps weigh its r^2-fold by
- * alpha alpha' in x' (`weight=published`), which does not shrink with the step. */
+ * That is the score of this Gaussian (`weight=score`), with which A x0 moves by no more than the
+ * residual. The published algorithm instead adds alpha alpha' r^2 times the gradient to x'
+ * (`weight=published`), an amount that does not shrink with the step. */
 #include "restore/internal.h"
 
 #include <math.h>
@@ -39,7 +39,7 @@ void vn_unit_twist(const vn_restoring *s, double *twist) {
 
 static vn_status restore(const vn_restoring *s, vn_err *err) {
     vn_restoration *r = s->r;
-    double *amount = r->number[0];
+    double *amount = r->row_work[0];
     vn_unit_twist(s, NULL);
     for (int64_t i = 0; i < s->n; i++) {
         const vn_level *from = &s->level[i], *to = vn_restoring_to(s, i);
@@ -47,7 +47,7 @@ static vn_status restore(const vn_restoring *s, vn_err *err) {
                         ? vn_covariance_scale(from) / vn_unit_variance(from)
                         : from->alpha * to->alpha / vn_ancestral_share(from, to);
     }
-    const vn_status status = vn_ask_vjp(s, err);
+    const vn_status status = vn_query_vjp(s, err);
     if (!status && r->choice.value[WEIGHT] == SCORE)
         vn_shift_within(s, amount);
     else if (!status)

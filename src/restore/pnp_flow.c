@@ -27,7 +27,7 @@ static vn_status average(const vn_restoring *s, vn_err *err) {
     const int64_t size = r->inner->size;
     const int draws = s->q->step ? (int)r->choice.value[DRAWS] : 1; /* z is not known at first */
     float *x = r->basis[0], *mean = r->derivative;
-    vn_status status = vn_ask_x0(s, s->x, s->level, s->x0, err);
+    vn_status status = vn_query_x0(s, s->x, s->level, s->x0, err);
     for (int64_t j = 0; j < s->n * size; j++) mean[j] = s->x0[j] / (float)draws;
     for (int k = 1; k < draws && !status; k++) {
         for (int64_t i = 0; i < s->n; i++) {
@@ -38,7 +38,7 @@ static vn_status average(const vn_restoring *s, vn_err *err) {
             for (int64_t j = 0; j < size; j++)
                 row[j] = (float)(l->alpha * (double)z[j] + l->sigma * (double)row[j]);
         }
-        status = vn_ask_x0(s, x, s->level, s->x0, err);
+        status = vn_query_x0(s, x, s->level, s->x0, err);
         for (int64_t j = 0; j < s->n * size; j++) mean[j] += s->x0[j] / (float)draws;
     }
     for (int64_t j = 0; j < s->n * size; j++) s->x0[j] = mean[j];
@@ -55,8 +55,8 @@ static vn_status restore(const vn_restoring *s, vn_err *err) {
         const vn_level *to = vn_restoring_to(s, i);
         const double rate = r->choice.value[RATE] * pow(to->t, r->choice.value[POWER]);
         float *z = r->slot[POINT] + (int64_t)vn_sample_row(s, i) * size;
-        r->op->row->transpose(r->op, r->residual + i * r->op->count, r->wide[1]);
-        if (to->sigma > 0) vn_shift_row(s, i, rate, r->wide[1]);
+        r->op->row->transpose(r->op, r->residual + i * r->op->count, r->x_work[1]);
+        if (to->sigma > 0) vn_shift_row(s, i, rate, r->x_work[1]);
         for (int64_t j = 0; j < size; j++) z[j] = s->x0[i * size + j];
     }
     return VN_OK;
@@ -68,7 +68,7 @@ const vn_restorer_row vn_pnp_flow_restorer = {
     .needs = VN_RULE_ONE_PASS,
     .sampler = "lcm",
     .only = true,
-    .asks = true,
+    .queries = true,
     .slots = SLOTS,
     .basis = 1,
     .restore = restore,

@@ -25,10 +25,10 @@ static void start(const vn_restoring *s, int64_t row, float *mu) {
     vn_restoration *r = s->r;
     const int64_t size = r->inner->size;
     const vn_level *l = &s->level[row];
-    vn_operator_pseudo_inverse(r->op, vn_observed(r, s->q->sample[row]), r->wide[1]);
+    vn_operator_pseudo_inverse(r->op, vn_observed(r, s->q->sample[row]), r->x_work[1]);
     for (int64_t j = 0; j < size; j++) {
-        mu[j] = (float)r->wide[1][j];
-        r->x[row * size + j] = (float)(l->alpha * r->wide[1][j]) + r->x[row * size + j];
+        mu[j] = (float)r->x_work[1][j];
+        r->x[row * size + j] = (float)(l->alpha * r->x_work[1][j]) + r->x[row * size + j];
     }
 }
 
@@ -59,15 +59,15 @@ static vn_status restore(const vn_restoring *s, vn_err *err) {
     const int64_t size = r->inner->size, count = r->op->count;
     for (int64_t i = 0; i < s->n && s->q->step == 0; i++)
         start(s, i, r->slot[MU] + (int64_t)vn_sample_row(s, i) * size);
-    const vn_status status = vn_ask_x0(s, s->x, s->level, s->x0, err);
+    const vn_status status = vn_query_x0(s, s->x, s->level, s->x0, err);
     for (int64_t i = 0; i < s->n && !status; i++) {
         const double *y = vn_observed(r, s->q->sample[i]);
         const float *mu = r->slot[MU] + (int64_t)vn_sample_row(s, i) * size;
-        for (int64_t j = 0; j < size; j++) r->wide[0][j] = (double)mu[j];
-        r->op->row->apply(r->op, r->wide[0], r->narrow[0]);
-        for (int64_t j = 0; j < count; j++) r->narrow[0][j] = y[j] - r->narrow[0][j];
-        r->op->row->transpose(r->op, r->narrow[0], r->wide[1]);
-        descend(s, i, r->wide[1]);
+        for (int64_t j = 0; j < size; j++) r->x_work[0][j] = (double)mu[j];
+        r->op->row->apply(r->op, r->x_work[0], r->y_work[0]);
+        for (int64_t j = 0; j < count; j++) r->y_work[0][j] = y[j] - r->y_work[0][j];
+        r->op->row->transpose(r->op, r->y_work[0], r->x_work[1]);
+        descend(s, i, r->x_work[1]);
     }
     return status;
 }
@@ -78,7 +78,7 @@ const vn_restorer_row vn_red_diff_restorer = {
     .needs = VN_RULE_ONE_PASS,
     .sampler = "lcm",
     .only = true,
-    .asks = true,
+    .queries = true,
     .slots = SLOTS,
     .restore = restore,
 };

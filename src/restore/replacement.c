@@ -22,12 +22,12 @@ vn_status vn_replace_known(vn_restoration *r, vn_step *s, const vn_condition *co
         const double *y = vn_observed(r, s->first + (uint64_t)i);
         /* A (noise z - x'), as z is that of a whole sample */
         for (int64_t j = 0; j < size; j++)
-            r->wide[0][j] = noise * (double)z[i * size + j] - (double)s->x[i * size + j];
-        r->op->row->apply(r->op, r->wide[0], r->narrow[0]);
-        for (int64_t j = 0; j < count; j++) r->narrow[0][j] += alpha * y[j];
-        vn_operator_pseudo_inverse(r->op, r->narrow[0], r->wide[1]);
+            r->x_work[0][j] = noise * (double)z[i * size + j] - (double)s->x[i * size + j];
+        r->op->row->apply(r->op, r->x_work[0], r->y_work[0]);
+        for (int64_t j = 0; j < count; j++) r->y_work[0][j] += alpha * y[j];
+        vn_operator_pseudo_inverse(r->op, r->y_work[0], r->x_work[1]);
         for (int64_t j = 0; j < size; j++)
-            s->x[i * size + j] = (float)((double)s->x[i * size + j] + r->wide[1][j]);
+            s->x[i * size + j] = (float)((double)s->x[i * size + j] + r->x_work[1][j]);
     }
     return VN_OK;
 }

@@ -48,13 +48,13 @@ static vn_status take_memory(vn_restoration *r, vn_err *err) {
                  count = (size_t)r->op->count;
     for (int i = 0; i < r->row->slots; i++)
         if (!(r->slot[i] = vn_alloc(n, size * sizeof(float)))) return vn_no_memory(err);
-    for (size_t i = 0; i < VN_COUNT(r->kept); i++)
-        if (!(r->kept[i] = vn_alloc(n, sizeof(double)))) return vn_no_memory(err);
+    for (size_t i = 0; i < VN_COUNT(r->per_sample); i++)
+        if (!(r->per_sample[i] = vn_alloc(n, sizeof(double)))) return vn_no_memory(err);
     r->condition = vn_alloc(n, sizeof *r->condition);
-    for (size_t i = 0; i < VN_COUNT(r->wide); i++) {
-        r->wide[i] = vn_alloc(size, sizeof(double));
-        r->narrow[i] = vn_alloc(count, sizeof(double));
-        if (!r->wide[i] || !r->narrow[i]) return vn_no_memory(err);
+    for (size_t i = 0; i < VN_COUNT(r->x_work); i++) {
+        r->x_work[i] = vn_alloc(size, sizeof(double));
+        r->y_work[i] = vn_alloc(count, sizeof(double));
+        if (!r->x_work[i] || !r->y_work[i]) return vn_no_memory(err);
     }
     return r->condition ? VN_OK : vn_no_memory(err);
 }
@@ -66,12 +66,12 @@ static vn_status begin(void *self, int64_t n, uint64_t first, vn_err *err) {
                        (long long)n, (long long)r->capacity);
     r->n = n;
     r->batch_first = first;
-    r->passed = r->derived = 0;
+    r->passes = r->derivatives = 0;
     r->known = false;
     for (int i = 0; i < r->row->slots; i++)
         memset(r->slot[i], 0, (size_t)(n * r->inner->size) * sizeof(float));
-    for (size_t i = 0; i < VN_COUNT(r->kept); i++)
-        memset(r->kept[i], 0, (size_t)n * sizeof(double));
+    for (size_t i = 0; i < VN_COUNT(r->per_sample); i++)
+        memset(r->per_sample[i], 0, (size_t)n * sizeof(double));
     return VN_OK;
 }
 
@@ -142,8 +142,8 @@ const vn_between *vn_restoration_between(const vn_restoration *r) {
 }
 
 void vn_restoration_cost(const vn_restoration *r, int64_t n, double *passes, double *derivatives) {
-    *passes = (double)r->passed / (double)n;
-    *derivatives = (double)r->derived / (double)n;
+    *passes = (double)r->passes / (double)n;
+    *derivatives = (double)r->derivatives / (double)n;
 }
 
 const char *vn_restorer_sampler(const char *text, bool *only) {
@@ -164,7 +164,8 @@ bool vn_restorer_selects(const char *text) {
 
 static void close_rows(vn_restoration *r) {
     float *floats[] = {r->x, r->x0, r->eps, r->raw, r->direction, r->derivative};
-    double *doubles[] = {r->residual, r->p, r->q, r->v, r->number[0], r->number[1], r->number[2]};
+    double *doubles[] = {r->residual,    r->p,           r->q,          r->v,
+                         r->row_work[0], r->row_work[1], r->row_work[2]};
     for (size_t i = 0; i < VN_COUNT(floats); i++) vn_free(floats[i]);
     for (size_t i = 0; i < VN_COUNT(doubles); i++) vn_free(doubles[i]);
     for (int i = 0; i < r->row->basis; i++) {
@@ -172,14 +173,14 @@ static void close_rows(vn_restoration *r) {
         r->basis[i] = NULL;
     }
     vn_free(r->level);
-    vn_free(r->other);
+    vn_free(r->free_level);
     vn_free(r->sample);
-    vn_free(r->small);
+    vn_free(r->lanczos);
     r->x = r->x0 = r->eps = r->raw = r->direction = r->derivative = NULL;
-    r->residual = r->p = r->q = r->v = r->number[0] = r->number[1] = r->number[2] = NULL;
-    r->level = r->other = NULL;
+    r->residual = r->p = r->q = r->v = r->row_work[0] = r->row_work[1] = r->row_work[2] = NULL;
+    r->level = r->free_level = NULL;
     r->sample = NULL;
-    r->small = NULL;
+    r->lanczos = NULL;
     r->rows = 0;
 }
 
@@ -192,15 +193,15 @@ static vn_status reserve(vn_restoration *r, int64_t n, vn_err *err) {
     float **floats[] = {&r->x, &r->x0, &r->eps, &r->raw, &r->direction, &r->derivative};
     double **doubles[] = {&r->residual, &r->p, &r->q, &r->v};
     r->level = vn_alloc(rows, sizeof *r->level);
-    r->other = vn_alloc(rows, sizeof *r->other);
+    r->free_level = vn_alloc(rows, sizeof *r->free_level);
     r->sample = vn_alloc(rows, sizeof *r->sample);
-    r->small = vn_alloc(r->row->basis ? rows : 0, 2 * VN_MAX_BASIS * sizeof *r->small);
-    bool whole = r->level && r->other && r->sample && r->small;
+    r->lanczos = vn_alloc(r->row->basis ? rows : 0, 2 * VN_MAX_BASIS * sizeof *r->lanczos);
+    bool whole = r->level && r->free_level && r->sample && r->lanczos;
     for (size_t i = 0; i < VN_COUNT(floats); i++) whole &= (*floats[i] = vn_alloc(rows, wide)) != 0;
     for (size_t i = 0; i < VN_COUNT(doubles); i++)
         whole &= (*doubles[i] = vn_alloc(rows, narrow)) != 0;
-    for (size_t i = 0; i < VN_COUNT(r->number); i++)
-        whole &= (r->number[i] = vn_alloc(rows, sizeof(double))) != 0;
+    for (size_t i = 0; i < VN_COUNT(r->row_work); i++)
+        whole &= (r->row_work[i] = vn_alloc(rows, sizeof(double))) != 0;
     for (int i = 0; i < r->row->basis; i++) whole &= (r->basis[i] = vn_alloc(rows, wide)) != 0;
     if (whole) {
         r->rows = n;
@@ -224,8 +225,8 @@ void vn_place_query(vn_restoration *r, const vn_query *q) {
     }
 }
 
-vn_status vn_ask_x0(const vn_restoring *s, const float *x, const vn_level *level, float *x0,
-                    vn_err *err) {
+vn_status vn_query_x0(const vn_restoring *s, const float *x, const vn_level *level, float *x0,
+                      vn_err *err) {
     vn_restoration *r = s->r;
     const vn_denoiser *d = r->inner;
     const size_t size = (size_t)d->size;
@@ -234,14 +235,14 @@ vn_status vn_ask_x0(const vn_restoring *s, const float *x, const vn_level *level
     q.level = level;
     q.want = VN_ANSWER;
     const vn_status status = d->predict(d->self, &q, r->raw, err);
-    r->passed += s->n;
+    r->passes += s->n;
     for (size_t i = 0; i < (size_t)s->n && !status; i++)
         vn_prediction_to_estimate(&d->prediction, &level[i], size, x + i * size, r->raw + i * size,
                                   x0 + i * size, r->eps + i * size);
     return status;
 }
 
-vn_status vn_ask_vjp(const vn_restoring *s, vn_err *err) {
+vn_status vn_query_vjp(const vn_restoring *s, vn_err *err) {
     vn_restoration *r = s->r;
     const vn_denoiser *d = r->inner;
     const size_t size = (size_t)d->size;
@@ -252,7 +253,7 @@ vn_status vn_ask_vjp(const vn_restoring *s, vn_err *err) {
     q.direction = r->direction;
     q.variance = NULL;
     const vn_status status = d->predict(d->self, &q, r->raw, err);
-    r->derived += s->n;
+    r->derivatives += s->n;
     for (size_t i = 0; i < (size_t)s->n && !status; i++) {
         const vn_coefficients m = vn_prediction_coefficients(&d->prediction, &s->level[i]);
         for (size_t j = i * size; j < (i + 1) * size; j++)
@@ -269,7 +270,7 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     if (status) return status;
     vn_place_query(r, q);
     const vn_restoring s = {r, q, q->n, r->x, r->level, r->x0};
-    if (!r->row->asks) status = vn_ask_x0(&s, s.x, s.level, s.x0, err);
+    if (!r->row->queries) status = vn_query_x0(&s, s.x, s.level, s.x0, err);
     if (!status && r->row->restore) status = r->row->restore(&s, err);
     if (!status) status = vn_operator_status(r->op, err);
     if (status) return status;
@@ -290,10 +291,10 @@ void vn_restoration_close(vn_restoration **restoration) {
     if (!r) return;
     if (r->row) close_rows(r);
     for (size_t i = 0; i < VN_COUNT(r->slot); i++) vn_free(r->slot[i]);
-    for (size_t i = 0; i < VN_COUNT(r->kept); i++) vn_free(r->kept[i]);
-    for (size_t i = 0; i < VN_COUNT(r->wide); i++) {
-        vn_free(r->wide[i]);
-        vn_free(r->narrow[i]);
+    for (size_t i = 0; i < VN_COUNT(r->per_sample); i++) vn_free(r->per_sample[i]);
+    for (size_t i = 0; i < VN_COUNT(r->x_work); i++) {
+        vn_free(r->x_work[i]);
+        vn_free(r->y_work[i]);
     }
     vn_free(r->condition);
     vn_free(r);

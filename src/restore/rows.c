@@ -15,15 +15,15 @@ void vn_find_residual(const vn_restoring *s) {
     for (int64_t i = 0; i < s->n; i++) {
         const double *y = vn_observed(r, s->q->sample[i]);
         double *residual = r->residual + i * count;
-        for (int64_t j = 0; j < size; j++) r->wide[0][j] = (double)s->x0[i * size + j];
-        r->op->row->apply(r->op, r->wide[0], residual);
+        for (int64_t j = 0; j < size; j++) r->x_work[0][j] = (double)s->x0[i * size + j];
+        r->op->row->apply(r->op, r->x_work[0], residual);
         for (int64_t j = 0; j < count; j++) residual[j] = y[j] - residual[j];
     }
 }
 
 void vn_transpose_row(vn_restoration *r, const double *v, float *out) {
-    r->op->row->transpose(r->op, v, r->wide[0]);
-    for (int64_t j = 0; j < r->inner->size; j++) out[j] = (float)r->wide[0][j];
+    r->op->row->transpose(r->op, v, r->x_work[0]);
+    for (int64_t j = 0; j < r->inner->size; j++) out[j] = (float)r->x_work[0][j];
 }
 
 void vn_shift_row(const vn_restoring *s, int64_t row, double amount, const double *by) {
@@ -50,13 +50,13 @@ void vn_limit_shift(const vn_restoring *s, const double *length) {
         float *x0 = s->x0 + i * size;
         const float *before = r->eps + i * size;
         double square = 0;
-        for (int64_t j = 0; j < size; j++) r->wide[0][j] = (double)x0[j] - (double)before[j];
-        r->op->row->apply(r->op, r->wide[0], r->narrow[0]);
-        for (int64_t j = 0; j < count; j++) square += r->narrow[0][j] * r->narrow[0][j];
+        for (int64_t j = 0; j < size; j++) r->x_work[0][j] = (double)x0[j] - (double)before[j];
+        r->op->row->apply(r->op, r->x_work[0], r->y_work[0]);
+        for (int64_t j = 0; j < count; j++) square += r->y_work[0][j] * r->y_work[0][j];
         if (!(square > length[i] * length[i])) continue;
         const double part = length[i] / sqrt(square);
         for (int64_t j = 0; j < size; j++)
-            x0[j] = (float)((double)before[j] + part * r->wide[0][j]);
+            x0[j] = (float)((double)before[j] + part * r->x_work[0][j]);
     }
 }
 
@@ -69,9 +69,9 @@ void vn_shift_within(const vn_restoring *s, const double *amount) {
         double square = 0;
         for (int64_t j = i * count; j < (i + 1) * count; j++)
             square += r->residual[j] * r->residual[j];
-        r->number[2][i] = sqrt(square);
+        r->row_work[2][i] = sqrt(square);
     }
-    vn_limit_shift(s, r->number[2]);
+    vn_limit_shift(s, r->row_work[2]);
 }
 
 uint64_t vn_sample_row(const vn_restoring *s, int64_t row) {

@@ -41,16 +41,16 @@ static void to_slot(const vn_restoring *s, int slot, const float *rows) {
 /* D, D_y and the twist at s->x, into the slots. */
 static vn_status evaluate(const vn_restoring *s, vn_err *err) {
     vn_restoration *r = s->r;
-    double *twist = r->number[1], *amount = r->number[0];
-    vn_status status = vn_ask_x0(s, s->x, s->level, s->x0, err);
+    double *twist = r->row_work[1], *amount = r->row_work[0];
+    vn_status status = vn_query_x0(s, s->x, s->level, s->x0, err);
     if (status) return status;
     to_slot(s, STATE, s->x);
     to_slot(s, PLAIN, s->x0);
     vn_unit_twist(s, twist);
-    status = vn_ask_vjp(s, err);
+    status = vn_query_vjp(s, err);
     for (int64_t i = 0; i < s->n; i++) {
         amount[i] = vn_covariance_scale(&s->level[i]) / vn_unit_variance(&s->level[i]);
-        r->kept[TWIST][vn_sample_row(s, i)] = twist[i];
+        r->per_sample[TWIST][vn_sample_row(s, i)] = twist[i];
     }
     if (!status) vn_shift_within(s, amount);
     to_slot(s, TWISTED, s->x0);
@@ -104,10 +104,10 @@ static double likelihood(vn_restoration *r, const vn_step *s, int64_t row) {
     const int64_t size = r->inner->size, count = r->op->count;
     const double *y = vn_observed(r, s->first + (uint64_t)row);
     double square = 0;
-    for (int64_t j = 0; j < size; j++) r->wide[0][j] = (double)s->x[row * size + j];
-    r->op->row->apply(r->op, r->wide[0], r->narrow[0]);
+    for (int64_t j = 0; j < size; j++) r->x_work[0][j] = (double)s->x[row * size + j];
+    r->op->row->apply(r->op, r->x_work[0], r->y_work[0]);
     for (int64_t j = 0; j < count; j++)
-        square += (y[j] - r->narrow[0][j]) * (y[j] - r->narrow[0][j]);
+        square += (y[j] - r->y_work[0][j]) * (y[j] - r->y_work[0][j]);
     return -square / (2 * r->noise * r->noise);
 }
 
@@ -115,12 +115,12 @@ static double likelihood(vn_restoration *r, const vn_step *s, int64_t row) {
 static vn_status look_ahead(vn_restoration *r, const vn_step *s, const vn_condition *condition,
                             vn_err *err) {
     for (int64_t i = 0; i < s->n; i++) {
-        r->other[i] = *s->to;
+        r->free_level[i] = *s->to;
         r->sample[i] = s->first + (uint64_t)i;
     }
     const vn_query q = {.n = s->n,
                         .x = s->x,
-                        .level = r->other,
+                        .level = r->free_level,
                         .condition = condition,
                         .sample = r->sample,
                         .step = (uint64_t)s->index + 1};
@@ -138,18 +138,18 @@ static void move(vn_restoration *r, int64_t n, const int64_t *ancestor) {
         for (int64_t i = 0; i < n; i++)
             memcpy(r->slot[k] + (size_t)i * size, spare + (size_t)ancestor[i] * size, row);
     }
-    memcpy(r->number[0], r->kept[TWIST], (size_t)n * sizeof(double));
-    for (int64_t i = 0; i < n; i++) r->kept[TWIST][i] = r->number[0][ancestor[i]];
+    memcpy(r->row_work[0], r->per_sample[TWIST], (size_t)n * sizeof(double));
+    for (int64_t i = 0; i < n; i++) r->per_sample[TWIST][i] = r->row_work[0][ancestor[i]];
 }
 
 static vn_status after(vn_restoration *r, vn_step *s, const vn_condition *condition,
                        int64_t *ancestor, vn_err *err) {
     const bool end = s->to->sigma == 0;
-    double *weight = r->kept[WEIGHT];
-    for (int64_t i = 0; i < s->n; i++) weight[i] += step_weight(r, s, i) - r->kept[TWIST][i];
+    double *weight = r->per_sample[WEIGHT];
+    for (int64_t i = 0; i < s->n; i++) weight[i] += step_weight(r, s, i) - r->per_sample[TWIST][i];
     vn_status status = end ? VN_OK : look_ahead(r, s, condition, err);
     for (int64_t i = 0; i < s->n && !status; i++)
-        weight[i] += end ? likelihood(r, s, i) : r->kept[TWIST][i];
+        weight[i] += end ? likelihood(r, s, i) : r->per_sample[TWIST][i];
     if (status) return status;
     const vn_guide_at at = {.n = s->n,
                             .first = s->first,
@@ -171,7 +171,7 @@ const vn_restorer_row vn_tds_restorer = {
     .sampler = "ddpm",
     .only = true,
     .selects = true,
-    .asks = true,
+    .queries = true,
     .slots = SLOTS,
     .check = check,
     .restore = restore,

@@ -66,15 +66,17 @@ void vn_adams_weights(int n, const double *node, const double *moment, double *w
     }
 }
 
-int vn_step_order(const vn_step *s, int order, bool fall) {
+int vn_step_order(const vn_step *s, int order, bool lower_final) {
     const int left = s->count - s->index, known = s->history + 1;
-    if (fall && left < order) order = left;
+    if (lower_final && left < order) order = left;
     return known < order ? known : order;
 }
 
-int vn_step_order_by(const vn_step *s, int order, int fall) {
-    const bool few = s->count < VN_FEW_STEPS && (fall == VN_FALL_FEW || fall == VN_FALL_BOTH);
-    const bool last = s->index == s->count - 1 && (fall == VN_FALL_LAST || fall == VN_FALL_BOTH);
+int vn_step_order_by(const vn_step *s, int order, int lower_final) {
+    const bool few =
+        s->count < VN_FEW_STEPS && (lower_final == VN_LOWER_FEW || lower_final == VN_LOWER_BOTH);
+    const bool last =
+        s->index == s->count - 1 && (lower_final == VN_LOWER_LAST || lower_final == VN_LOWER_BOTH);
     return vn_step_order(s, last ? 1 : order, few);
 }
 

@@ -48,7 +48,7 @@ vn_status vn_step_rows(vn_step *s, const vn_level *from, const vn_level *to, vn_
             vn_fail_in(err, "%s: sample %llu", s->choice->row->name,
                        (unsigned long long)s->first + row);
         else if (row + 1 < s->n)
-            status = vn_step_made(s, (double)(row + 1) / (double)s->n, err);
+            status = vn_step_progress(s, (double)(row + 1) / (double)s->n, err);
     }
     return status;
 }

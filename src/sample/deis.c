@@ -8,10 +8,10 @@
  * sigma = 0, where log rho is infinite, is of order 1. */
 #include "sample/internal.h"
 
-enum { ORDER, FALL };
+enum { ORDER, LOWER_FINAL };
 static const vn_param params[] = {
     {"order", "of the solver", 2, 1, 3, 1, NULL},
-    VN_FALL_PARAM(VN_FALL_FEW),
+    VN_LOWER_FINAL_PARAM(VN_LOWER_FEW),
     {0},
 };
 
@@ -21,9 +21,9 @@ static vn_status step(vn_step *s, vn_err *err) {
     double node[2], moment[2];
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
-    vn_step_move(s, p);
+    vn_step_ddim(s, p);
     const int order =
-        vn_step_order_by(s, (int)s->choice->value[ORDER], (int)s->choice->value[FALL]);
+        vn_step_order_by(s, (int)s->choice->value[ORDER], (int)s->choice->value[LOWER_FINAL]);
     const int n = vn_step_lambda_nodes(s, order - 1, node);
     vn_adams_moments(n, h, moment);
     vn_step_adams(s, -s->to->sigma * h, n, node, moment, &s->slot[2], p.eps);

@@ -48,7 +48,7 @@ static vn_status dpm2_a_step(vn_step *s, vn_err *err) {
     const vn_renoise l = vn_renoise_ancestral(s->from, s->to, value[ETA]);
     const vn_level end = vn_path_level_of_ratio(s->path, l.down / s->to->alpha);
     vn_status status = midpoint(s, &end, s->to->alpha / end.alpha, err);
-    if (!status) vn_step_spread(s, value[NOISE] * l.up, 0, s->x, s->slot[0]);
+    if (!status) vn_step_add_noise(s, value[NOISE] * l.up, 0, s->x, s->slot[0]);
     return status;
 }
 

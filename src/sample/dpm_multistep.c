@@ -16,15 +16,16 @@ static void moments(int n, double z, bool midpoint, double *moment) {
     moment[1] = vn_phi(3, z);
 }
 
-static vn_status step(vn_step *s, int order, int fall, bool midpoint, bool data, vn_err *err) {
+static vn_status step(vn_step *s, int order, int lower_final, bool midpoint, bool data,
+                      vn_err *err) {
     const vn_estimate p = {s->slot[0], s->slot[1]};
     const float *now = data ? p.x0 : p.eps;
     const double h = vn_level_lambda(s->to) - vn_level_lambda(s->from);
     double node[2], moment[2];
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
-    vn_step_move(s, p);
-    const int n = vn_step_lambda_nodes(s, vn_step_order_by(s, order, fall) - 1, node);
+    vn_step_ddim(s, p);
+    const int n = vn_step_lambda_nodes(s, vn_step_order_by(s, order, lower_final) - 1, node);
     moments(n, data ? -h : h, midpoint, moment);
     vn_step_adams(s, data ? s->to->alpha * h : -s->to->sigma * h, n, node, moment, &s->slot[2],
                   now);
@@ -32,8 +33,8 @@ static vn_status step(vn_step *s, int order, int fall, bool midpoint, bool data,
     return VN_OK;
 }
 
-enum { ORDER, SOLVER, FALL };
-static const vn_param params[] = {VN_DPM_PARAMS, VN_FALL_PARAM(VN_FALL_FEW), {0}};
+enum { ORDER, SOLVER, LOWER_FINAL };
+static const vn_param params[] = {VN_DPM_PARAMS, VN_LOWER_FINAL_PARAM(VN_LOWER_FEW), {0}};
 
 vn_status vn_dpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     (void)d;
@@ -43,21 +44,21 @@ vn_status vn_dpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
 }
 
 static vn_status dpmpp_step(vn_step *s, vn_err *err) {
-    return step(s, (int)s->choice->value[ORDER], (int)s->choice->value[FALL],
+    return step(s, (int)s->choice->value[ORDER], (int)s->choice->value[LOWER_FINAL],
                 s->choice->value[SOLVER] == 0, true, err);
 }
 
 static vn_status dpm_step(vn_step *s, vn_err *err) {
-    return step(s, (int)s->choice->value[ORDER], (int)s->choice->value[FALL],
+    return step(s, (int)s->choice->value[ORDER], (int)s->choice->value[LOWER_FINAL],
                 s->choice->value[SOLVER] == 0, false, err);
 }
 
 static vn_status dpmpp_2m_step(vn_step *s, vn_err *err) {
-    return step(s, 2, VN_FALL_FEW, true, true, err);
+    return step(s, 2, VN_LOWER_FEW, true, true, err);
 }
 
 static vn_status dpmpp_3m_step(vn_step *s, vn_err *err) {
-    return step(s, 3, VN_FALL_FEW, true, true, err);
+    return step(s, 3, VN_LOWER_FEW, true, true, err);
 }
 
 const vn_sampler_row vn_dpmpp_sampler = {

@@ -16,13 +16,13 @@
 
 enum { BEGIN_X0, BEGIN_EPS, X0, EPS, MIDDLE, SLOTS };
 
-enum { ORDER, SOLVER, FALL };
+enum { ORDER, SOLVER, LOWER_FINAL };
 
 /* How many steps of the sampling run ago this one's began. */
-static int place(const vn_step *s, int order) {
+static int steps_back(const vn_step *s, int order) {
     const int back = s->history % order;
-    const bool fall = s->choice->row->params && s->choice->value[FALL] != 0;
-    if (fall && s->index == s->count - 1 && s->count % order == 0) return 0;
+    const bool lower_final = s->choice->row->params && s->choice->value[LOWER_FINAL] != 0;
+    if (lower_final && s->index == s->count - 1 && s->count % order == 0) return 0;
     return s->to->sigma == 0 || s->from[-back].alpha == 0 ? 0 : back;
 }
 
@@ -34,7 +34,8 @@ static int nodes(const vn_step *s, int back, bool midpoint, double begin, double
     return 2;
 }
 
-static void bend(vn_step *s, int back, bool midpoint, bool data) {
+/* Adds what the polynomial through the nodes changes of the step of order 1. */
+static void add_polynomial(vn_step *s, int back, bool midpoint, bool data) {
     const double begin = vn_level_lambda(s->from - back), h = vn_level_lambda(s->to) - begin,
                  z = data ? -h : h;
     double node[2], moment[2];
@@ -47,13 +48,13 @@ static void bend(vn_step *s, int back, bool midpoint, bool data) {
 }
 
 static vn_status step(vn_step *s, int order, bool midpoint, bool data, vn_err *err) {
-    const int back = place(s, order);
+    const int back = steps_back(s, order);
     const vn_estimate begin = {s->slot[BEGIN_X0], s->slot[BEGIN_EPS]},
                       now = {s->slot[X0], s->slot[EPS]};
     vn_status status = vn_step_predict(s, s->x, s->from, back ? now : begin, err);
     if (status) return status;
-    vn_step_move(s, begin);
-    if (back) bend(s, back, midpoint, data);
+    vn_step_ddim(s, begin);
+    if (back) add_polynomial(s, back, midpoint, data);
     vn_step_record(s, data ? X0 : EPS, MIDDLE, 1);
     return VN_OK;
 }

@@ -16,18 +16,18 @@
  * the last steps of 2m where the parameter `lower_final` says so. */
 #include "sample/internal.h"
 
-enum { ETA, NOISE, SOLVER, FALL };
+enum { ETA, NOISE, SOLVER, LOWER_FINAL };
 enum { MIDPOINT, HEUN };
 static const vn_param two_m_params[] = {
     VN_NOISE_PARAMS,
     {"solver", "how the slope of x0 counts", MIDPOINT, 0, 1, 1, "midpoint|heun"},
-    VN_FALL_PARAM(VN_FALL_NO),
+    VN_LOWER_FINAL_PARAM(VN_LOWER_NO),
     {0},
 };
 
 enum { X0, EPS, PAST }; /* slots: this step's estimate, then order - 1 earlier x0 */
 
-static vn_status step(vn_step *s, int order, int fall, bool midpoint, vn_err *err) {
+static vn_status step(vn_step *s, int order, int lower_final, bool midpoint, vn_err *err) {
     const vn_estimate p = {s->slot[X0], s->slot[EPS]};
     const double *value = s->choice->value, alpha = s->to->alpha;
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
@@ -36,20 +36,21 @@ static vn_status step(vn_step *s, int order, int fall, bool midpoint, vn_err *er
     const double z = (1 + value[ETA]) * (vn_level_lambda(s->to) - vn_level_lambda(s->from));
     const double moment[] = {midpoint ? vn_phi(1, -z) / 2 : vn_phi(2, -z), vn_phi(3, -z)};
     double node[2];
-    const int n = vn_step_lambda_nodes(s, vn_step_order_by(s, order, fall) - 1, node);
+    const int n = vn_step_lambda_nodes(s, vn_step_order_by(s, order, lower_final) - 1, node);
     vn_step_blend(s, alpha, p.x0, l.down, p.eps, s->x);
     vn_step_adams(s, alpha * z, n, node, moment, &s->slot[PAST], p.x0);
-    vn_step_spread(s, value[NOISE] * l.up, 0, s->x, p.eps);
+    vn_step_add_noise(s, value[NOISE] * l.up, 0, s->x, p.eps);
     vn_step_record(s, X0, PAST, order - 1);
     return VN_OK;
 }
 
 static vn_status two_m_step(vn_step *s, vn_err *err) {
-    return step(s, 2, (int)s->choice->value[FALL], s->choice->value[SOLVER] == MIDPOINT, err);
+    return step(s, 2, (int)s->choice->value[LOWER_FINAL], s->choice->value[SOLVER] == MIDPOINT,
+                err);
 }
 
 static vn_status three_m_step(vn_step *s, vn_err *err) {
-    return step(s, 3, VN_FALL_NO, false, err);
+    return step(s, 3, VN_LOWER_NO, false, err);
 }
 
 const vn_sampler_row vn_dpmpp_2m_sde_sampler = {

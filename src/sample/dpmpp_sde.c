@@ -48,8 +48,8 @@ static vn_status two_s_a_step(vn_step *s, vn_err *err) {
         status = vn_step_predict(s, s->slot[2], &mid, p, err);
         if (status) return status;
     }
-    vn_step_toward(s, l.down, p.x0);
-    vn_step_spread(s, value[NOISE] * l.up, 0, s->x, p.eps);
+    vn_step_toward_x0(s, l.down, p.x0);
+    vn_step_add_noise(s, value[NOISE] * l.up, 0, s->x, p.eps);
     return VN_OK;
 }
 
@@ -84,9 +84,9 @@ static vn_status sde_step(vn_step *s, vn_err *err) {
         status = look_ahead(s, &mid, p, z, err);
         if (status) return status;
     }
-    vn_step_toward(s, l.down, p.x0);
+    vn_step_toward_x0(s, l.down, p.x0);
     if (q > 0) vn_step_blend(s, 1, s->x, up * sqrt(q), z, s->x);
-    vn_step_spread(s, up * sqrt(1 - q), 1, s->x, z);
+    vn_step_add_noise(s, up * sqrt(1 - q), 1, s->x, z);
     return VN_OK;
 }
 

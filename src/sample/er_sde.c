@@ -97,7 +97,7 @@ static vn_status step(vn_step *s, vn_err *err) {
         g((int)value[SCALING], vn_level_ratio(to)) / g((int)value[SCALING], vn_level_ratio(from));
     vn_step_blend(s, to->alpha, p.x0, to->sigma * kept, p.eps, s->x);
     if (past > 0) add_differences(s, past);
-    vn_step_spread(s, value[NOISE] * to->sigma * sqrt((1 - kept) * (1 + kept)), 0, s->x, p.eps);
+    vn_step_add_noise(s, value[NOISE] * to->sigma * sqrt((1 - kept) * (1 + kept)), 0, s->x, p.eps);
     vn_step_record(s, X0, PAST, 2);
     return VN_OK;
 }

@@ -45,7 +45,7 @@ double vn_level_lambda(const vn_level *l) {
     return log(l->alpha) - log(l->sigma);
 }
 
-void vn_step_move(vn_step *s, vn_estimate p) {
+void vn_step_ddim(vn_step *s, vn_estimate p) {
     const float a = (float)s->to->alpha, b = (float)s->to->sigma;
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++) s->x[i] = a * p.x0[i] + b * p.eps[i];
 }
@@ -54,7 +54,7 @@ static vn_status step(vn_step *s, vn_err *err) {
     const vn_estimate p = {s->slot[0], s->slot[1]};
     const vn_level hat = vn_step_churn(s, s->slot[0]);
     vn_status status = vn_step_predict(s, s->x, &hat, p, err);
-    if (!status) vn_step_move(s, p);
+    if (!status) vn_step_ddim(s, p);
     return status;
 }
 

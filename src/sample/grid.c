@@ -146,7 +146,7 @@ static void linspace_of_steps(const vn_path *p, vn_spacing spacing, int steps, i
                               vn_level *level) {
     int n = spacing == VN_SPACING_EXTRA ? steps + 1 : steps;
     for (int i = 0; i < steps; i++) {
-        double step = vn_spread(top - 1, 0, i, n);
+        double step = vn_linspace(top - 1, 0, i, n);
         level[i] =
             spacing == VN_SPACING_BETWEEN ? between(p, step) : vn_path_level_of_step(p, rint(step));
     }
@@ -156,10 +156,10 @@ static void linspace_of_t(const vn_choice *c, const vn_path *p, int steps, vn_le
     const double shift = c->value[SHIFT], terminal = c->value[TERMINAL], own = p->row->min_time(p);
     const double min_t = c->value[MIN_T] == UNSHIFTED ? own : vn_shifted(own, shift);
     const int n = c->value[EXTRA] != 0 ? steps + 1 : steps;
-    const double end = vn_shifted(vn_spread(1, min_t, steps - 1, n), shift);
+    const double end = vn_shifted(vn_linspace(1, min_t, steps - 1, n), shift);
     const double stretch = terminal > 0 && end < 1 ? (1 - terminal) / (1 - end) : 1;
     for (int i = 0; i < steps; i++) {
-        const double t = vn_shifted(vn_spread(1, min_t, i, n), shift);
+        const double t = vn_shifted(vn_linspace(1, min_t, i, n), shift);
         level[i] = vn_path_level(p, stretch == 1 ? t : 1 - stretch * (1 - t));
         vn_level_set_time(p, &level[i], (int)c->value[TIMESTEP]);
     }

@@ -141,7 +141,7 @@ static vn_status fill_karras(const vn_choice *c, const vn_path *p, vn_spacing sp
     if (status) return status;
     const double max = pow(ends.max, 1 / rho), min = pow(ends.min, 1 / rho);
     for (int i = 0; i < steps; i++)
-        level[i] = vn_path_level_of_clock(p, pow(vn_spread(max, min, i, steps), rho));
+        level[i] = vn_path_level_of_clock(p, pow(vn_linspace(max, min, i, steps), rho));
     finish(c, SPAN, p, spacing, VN_TIME_NEAREST, steps, level, last);
     return VN_OK;
 }
@@ -168,7 +168,7 @@ static vn_status fill_exponential(const vn_choice *c, const vn_path *p, vn_spaci
     if (status) return status;
     const double rise = log(ends.max / ends.min);
     for (int i = 0; i < steps; i++) {
-        const double part = pow(vn_spread(1, 0, i, steps), c->value[RHO]);
+        const double part = pow(vn_linspace(1, 0, i, steps), c->value[RHO]);
         level[i] = vn_path_level_of_clock(p, i ? ends.min * exp(part * rise) : ends.max);
     }
     finish(c, SPAN, p, spacing, VN_TIME_CUT, steps, level, last);
@@ -197,7 +197,7 @@ static vn_status fill_beta(const vn_choice *c, const vn_path *p, vn_spacing spac
     vn_status status = find_span(c, BETA_SPAN, p, steps, &ends, err);
     if (status) return status;
     for (int i = 0; i < steps; i++) {
-        const double part = vn_beta_quantile(c->value[A], c->value[B], vn_spread(1, 0, i, steps));
+        const double part = vn_beta_quantile(c->value[A], c->value[B], vn_linspace(1, 0, i, steps));
         level[i] = vn_path_level_of_clock(p, ends.min + part * (ends.max - ends.min));
     }
     finish(c, BETA_SPAN, p, spacing, VN_TIME_CUT, steps, level, last);
@@ -231,7 +231,7 @@ static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing
     double max = lambda_at(p, pure ? 1 - end : 1);
     if (isinf(max)) max = -log(VN_PURE_NOISE_RATIO);
     for (int i = 0; i < steps; i++)
-        level[i] = vn_path_level_of_ratio(p, exp(-vn_spread(max, min, i, steps)));
+        level[i] = vn_path_level_of_ratio(p, exp(-vn_linspace(max, min, i, steps)));
     if (pure) level[0] = vn_path_level(p, 1);
     const int wanted = (int)c->value[LU_TIMESTEP];
     const bool whole = p->steps && spacing == VN_SPACING_EXTRA;

@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-double vn_spread(double a, double b, int i, int n) {
+double vn_linspace(double a, double b, int i, int n) {
     /* rounded as numpy's linspace, counted from b */
     return i ? b + (a - b) / (n - 1) * (n - 1 - i) : a;
 }
@@ -96,7 +96,7 @@ static vn_status fill_dynamic(const vn_choice *c, const vn_path *p, vn_spacing s
     if (terminal > 0) stretch = (1 - terminal) / (1 - vn_shifted(end, shift));
     for (int i = 0; i < steps; i++)
         level[i] =
-            vn_path_level(p, 1 - stretch * (1 - vn_shifted(vn_spread(1, end, i, steps), shift)));
+            vn_path_level(p, 1 - stretch * (1 - vn_shifted(vn_linspace(1, end, i, steps), shift)));
     return VN_OK;
 }
 

@@ -11,7 +11,7 @@ vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err) {
     const vn_estimate here = {s->slot[0], s->slot[1]}, there = {s->slot[2], s->slot[3]};
     vn_status status = vn_step_predict(s, s->x, level, here, err);
     if (status) return status;
-    vn_step_move(s, here);
+    vn_step_ddim(s, here);
     if (s->to->sigma == 0) return VN_OK;
     status = vn_step_predict(s, s->x, s->to, there, err);
     if (status) return status;

@@ -37,9 +37,9 @@ VN_GRIDS(VN_DECLARE_GRID)
 
 /* ---- what samplers share --------------------------------------------------------------------- */
 
-/* The state becomes alpha x0 + sigma eps at s->to, which is exact if x0 and eps are constant over
- * the step: DDIM, and Euler's rule in the straight coordinates of any path. */
-void vn_step_move(vn_step *s, vn_estimate p);
+/* The DDIM step: the state becomes alpha x0 + sigma eps at s->to, which is exact if x0 and eps are
+ * constant over the step. It is also Euler's rule in the straight coordinates of any path. */
+void vn_step_ddim(vn_step *s, vn_estimate p);
 /* EDM's churn, by the row's parameters vn_churn_params: adds noise to x, and returns the level that
  * x then has. scratch [n,size] is overwritten. */
 vn_level vn_step_churn(vn_step *s, float *scratch);
@@ -48,9 +48,9 @@ extern const vn_param vn_churn_params[];
 vn_status vn_churn_check(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 /* Heun's step from `level`, which x has, to s->to; overwrites slots 0 to 3. */
 vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err);
-/* The parameter `spacing` of samplers on discrete paths: whether a step ends on the grid's next
- * level or T/N steps below s->from, as in diffusers' DDIM and PNDM, whatever the next level is. On
- * the grid `leading` the two are the same. */
+/* The parameter `spacing` of samplers on discrete paths, which is not vn_spacing: whether a step
+ * ends on the grid's next level or T/N steps below s->from, whatever the next level is, as in
+ * diffusers' DDIM and PNDM. On the grid `leading` the two are the same. */
 enum { VN_TARGET_NEXT, VN_TARGET_EVEN };
 /* clang-format off */
 #define VN_TARGET_PARAM \
@@ -91,11 +91,11 @@ void vn_step_blend(const vn_step *s, double a, const float *x, double b, const f
 /* The state becomes alpha' x0 + down eps + noise up z; z [n,size] receives the noise, and may be
  * eps, which is then overwritten. */
 void vn_step_renoise(vn_step *s, vn_estimate p, const vn_renoise *r, double noise, float *z);
-/* The same without the new noise, where eps = (x - alpha x0)/sigma follows from x and x0: the state
- * becomes down/sigma x + (alpha' - alpha down/sigma) x0. */
-void vn_step_toward(const vn_step *s, double down, const float *x0);
+/* The deterministic part alone, x' = alpha' x0 + down eps, written in x and x0 where eps = (x -
+ * alpha x0)/sigma: the state becomes down/sigma x + (alpha' - alpha down/sigma) x0. */
+void vn_step_toward_x0(const vn_step *s, double down, const float *x0);
 /* x += deviation z; z [n,size] receives the noise, drawn by (seed, sample, step, draw). */
-void vn_step_spread(const vn_step *s, double deviation, int draw, float *x, float *z);
+void vn_step_add_noise(const vn_step *s, double deviation, int draw, float *x, float *z);
 
 /* ---- multistep and exponential solvers (adams.c) --------------------------------------------- */
 
@@ -109,8 +109,8 @@ void vn_adams_moments(int n, double z, double *moment);
  * different and not 0. */
 void vn_adams_weights(int n, const double *node, const double *moment, double *weight);
 /* The order that a step can have: `order`, but at most the number of predictions that there are
- * and, with `fall`, of steps that are left. */
-int vn_step_order(const vn_step *s, int order, bool fall);
+ * and, with `lower_final`, of steps that are left. */
+int vn_step_order(const vn_step *s, int order, bool lower_final);
 /* The order of DPM-Solver's and DEIS's steps by the parameter `lower_final` (diffusers'
  * lower_order_final and euler_at_final):
  *   few    with fewer than 15 steps the last is of order 1 and the one before at most of order 2
@@ -119,14 +119,14 @@ int vn_step_order(const vn_step *s, int order, bool fall);
  *   both   few with fewer than 15 steps, last with more
  * A step to sigma = 0 is always of order 1. */
 #define VN_FEW_STEPS 15
-enum { VN_FALL_FEW, VN_FALL_NO, VN_FALL_LAST, VN_FALL_BOTH };
+enum { VN_LOWER_FEW, VN_LOWER_NO, VN_LOWER_LAST, VN_LOWER_BOTH };
 /* clang-format off */
-#define VN_FALL_PARAM(value) \
+#define VN_LOWER_FINAL_PARAM(value) \
     {"lower_final", "to lower order in the last two of fewer than 15 steps, never, in the last " \
                     "one, or few and last both", value, \
      0, 3, 1, "few|no|last|both"}
 /* clang-format on */
-int vn_step_order_by(const vn_step *s, int order, int fall);
+int vn_step_order_by(const vn_step *s, int order, int lower_final);
 /* node[k] = (past[k] - from)/(to - from), all in one time variable, for k = 0, 1, ... below `max`,
  * up to the first past[k] that is not finite; returns how many. */
 int vn_step_nodes(int max, double from, double to, const double *past, double *node);
@@ -219,9 +219,9 @@ void vn_step_scale(size_t n, double by, float *x);
  * Slots 0 and 1 hold x0 and eps at `from`, of all samples. */
 typedef vn_status (*vn_inner_step)(vn_step *s, const vn_level *from, const vn_level *to,
                                    vn_err *err);
-/* Makes the step by `inner`, but for its ends, which Euler's rule makes: from the path's smallest t
- * to sigma = 0, and from alpha = 0 to the level with sigma/alpha = max_ratio (infinite: `inner`
- * does that too). */
+/* Makes the step by `inner`, except where the ODE is singular. There Euler's rule takes over: from
+ * the path's smallest t to sigma = 0, and from alpha = 0 to the level with sigma/alpha = max_ratio
+ * (infinite: `inner` begins at alpha = 0 too). */
 vn_status vn_step_continuous(vn_step *s, double max_ratio, vn_inner_step inner, vn_err *err);
 /* The max_ratio of a step: infinite where straight coordinates are finite at alpha = 0, else
  * `finite`, such as VN_MAX_RATIO. */
@@ -270,8 +270,8 @@ enum { VN_END_ZERO, VN_END_FIRST, VN_END_LAST };
 
 /* ---- grids ----------------------------------------------------------------------------------- */
 
-/* The i-th of n values that are even from a to b, both included. */
-double vn_spread(double a, double b, int i, int n);
+/* The i-th of n evenly spaced values from a to b, both included. */
+double vn_linspace(double a, double b, int i, int n);
 double vn_shifted(double t, double shift); /* shift t / (1 + (shift - 1) t) */
 /* The quantile: x with I_x(a,b) = p, for a and b in [0.1, 10]. */
 double vn_beta_quantile(double a, double b, double p);

@@ -95,7 +95,7 @@ static vn_status langevin_step(vn_step *s, vn_err *err) {
         return VN_OK;
     }
     if (!status) status = vn_step_predict(s, s->x, s->from, estimate, err);
-    if (!status) vn_step_move(s, estimate);
+    if (!status) vn_step_ddim(s, estimate);
     return status;
 }
 
@@ -133,14 +133,14 @@ static vn_status predict(vn_step *s, bool ancestral, vn_err *err) {
     vn_status status = vn_step_predict(s, s->x, from, p, err);
     if (status) return status;
     if (to->sigma == 0) {
-        vn_step_move(s, p);
+        vn_step_ddim(s, p);
         return VN_OK;
     }
     const double a = from->alpha / to->alpha, variance = vn_step_variance(from, to);
     const double noise = sqrt(variance) * (ancestral ? to->sigma / from->sigma : 1);
     vn_step_noise(s, 0, s->slot[Z]);
     if (ancestral) {
-        vn_step_move(s, p);
+        vn_step_ddim(s, p);
         add(n, a * to->sigma * to->sigma / from->sigma - to->sigma, noise, p.eps, s->slot[Z], s->x);
     } else {
         vn_step_scale(n, 2 - a, s->x);
@@ -184,7 +184,7 @@ static vn_status pcg_step(vn_step *s, vn_err *err) {
     vn_status status = vn_step_predict_request(
         s, &(vn_request){.x = s->x, .level = s->from, .unguided = true}, p, err);
     if (status) return status;
-    vn_step_move(s, p);
+    vn_step_ddim(s, p);
     for (int k = 0; k < (int)s->choice->value[G_CORRECTIONS] && s->to->sigma > 0 && !status; k++)
         status = sharpen(s, k, err);
     return status;

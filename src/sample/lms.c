@@ -20,7 +20,7 @@ static vn_status step(vn_step *s, vn_err *err) {
     double past[3], node[3], moment[3];
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
-    vn_step_move(s, p);
+    vn_step_ddim(s, p);
     vn_flow_slope(s->path, (size_t)(s->n * s->size), p);
     const int known = vn_step_order(s, (int)s->choice->value[ORDER], false) - 1;
     for (int k = 0; k < known; k++) past[k] = vn_path_clock(s->path, s->from - k - 1);

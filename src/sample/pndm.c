@@ -52,7 +52,7 @@ static void move_to_target(vn_step *s, vn_estimate p, bool even) {
     const vn_level *next = s->to,
                    target = vn_step_target(s, even ? VN_TARGET_EVEN : VN_TARGET_NEXT);
     s->to = &target;
-    vn_step_move(s, p);
+    vn_step_ddim(s, p);
     s->to = next;
 }
 
@@ -60,7 +60,7 @@ static void move_by_rule(vn_step *s, vn_estimate p, int order, bool even) {
     const vn_level *next = s->to,
                    target = vn_step_target(s, even ? VN_TARGET_EVEN : VN_TARGET_NEXT);
     s->to = &target;
-    vn_step_move(s, p);
+    vn_step_ddim(s, p);
     even_rule(s, order);
     s->to = next;
 }

@@ -71,15 +71,15 @@ void vn_step_blend(const vn_step *s, double a, const float *x, double b, const f
 
 void vn_step_renoise(vn_step *s, vn_estimate p, const vn_renoise *r, double noise, float *z) {
     vn_step_blend(s, s->to->alpha, p.x0, r->down, p.eps, s->x);
-    vn_step_spread(s, noise * r->up, 0, s->x, z);
+    vn_step_add_noise(s, noise * r->up, 0, s->x, z);
 }
 
-void vn_step_toward(const vn_step *s, double down, const float *x0) {
+void vn_step_toward_x0(const vn_step *s, double down, const float *x0) {
     const double keep = down / s->from->sigma;
     vn_step_blend(s, keep, s->x, s->to->alpha - s->from->alpha * keep, x0, s->x);
 }
 
-void vn_step_spread(const vn_step *s, double deviation, int draw, float *x, float *z) {
+void vn_step_add_noise(const vn_step *s, double deviation, int draw, float *x, float *z) {
     if (deviation == 0) return;
     vn_step_noise(s, draw, z);
     vn_step_blend(s, 1, x, deviation, z, x);

@@ -53,7 +53,7 @@ static vn_status predict_at(vn_step *s, const vn_level *level, int slot, vn_err 
 /* x = move + alpha' h sum_k weight[k] (x0_k - x0), the x0_k from the second on. */
 static void make(vn_step *s, double h, int n, const double *weight) {
     const vn_estimate begin = {s->slot[X0], s->slot[EPS]};
-    vn_step_move(s, begin);
+    vn_step_ddim(s, begin);
     vn_step_correct(s, s->to->alpha * h, n, weight, &s->slot[SECOND], begin.x0);
 }
 
@@ -83,7 +83,7 @@ static vn_status step(vn_step *s, vn_err *err) {
     if (status) return status;
     if (s->choice->value[FORM] == SINGLESTEP && order > 1 && isfinite(h))
         return singlestep(s, order, h, err);
-    vn_step_move(s, (vn_estimate){s->slot[X0], s->slot[EPS]});
+    vn_step_ddim(s, (vn_estimate){s->slot[X0], s->slot[EPS]});
     if (s->choice->value[FORM] == MULTISTEP) multistep(s, order, h);
     vn_step_record(s, X0, PAST, 3);
     return VN_OK;

@@ -19,7 +19,7 @@
 
 #define MAX_ORDER 4 /* how many x0 a sum has at most */
 
-enum { PREDICTOR, CORRECTOR, TAU, TAU_MIN, TAU_MAX, FALL };
+enum { PREDICTOR, CORRECTOR, TAU, TAU_MIN, TAU_MAX, LOWER_FINAL };
 static const vn_param params[] = {
     {"predictor_order", "how many x0 the predictor uses", 2, 1, MAX_ORDER, 1, NULL},
     {"corrector_order", "how many x0 the corrector uses; 0: none", 2, 0, MAX_ORDER, 1, NULL},
@@ -89,16 +89,16 @@ static vn_status step(vn_step *s, vn_err *err) {
     const vn_estimate p = {s->slot[X0], s->slot[EPS]};
     const int predictor = (int)s->choice->value[PREDICTOR],
               corrector = (int)s->choice->value[CORRECTOR];
-    const bool fall = s->choice->value[FALL] == 0;
-    const int left = fall ? s->count - s->index : MAX_ORDER,
+    const bool lower_final = s->choice->value[LOWER_FINAL] == 0;
+    const int left = lower_final ? s->count - s->index : MAX_ORDER,
               known = vn_step_order(s, corrector, false);
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     if (s->history > 0 && corrector > 0) correct(s, known < left + 2 ? known : left + 2);
     const vn_renoise l = vn_renoise_sde(s->from, s->to, strength(s->choice, s->from));
     vn_step_blend(s, l.down / s->from->sigma, s->x, 0, p.x0, s->slot[BASE]);
-    vn_step_spread(s, l.up, 0, s->slot[BASE], p.eps);
-    predict(s, vn_step_order(s, predictor, fall));
+    vn_step_add_noise(s, l.up, 0, s->slot[BASE], p.eps);
+    predict(s, vn_step_order(s, predictor, lower_final));
     vn_step_record(s, X0, PAST, MAX_ORDER - 1);
     return VN_OK;
 }

@@ -80,7 +80,7 @@ vn_status vn_step_predict_exact(vn_step *s, const vn_request_exact *request, dou
                                 double *eps, vn_err *err);
 /* Reports progress within a step that takes long: the fraction of it that is made, in (0, 1).
  * VN_CANCELLED: the caller asks to stop. */
-vn_status vn_step_made(const vn_step *s, double fraction, vn_err *err);
+vn_status vn_step_progress(const vn_step *s, double fraction, vn_err *err);
 #define VN_MAX_DRAWS 127
 /* out [n,size] ~ N(0,1), by (seed, sample, step, draw). The draws of one step, 0 .. VN_MAX_DRAWS-1,
  * are independent. */
@@ -116,8 +116,8 @@ typedef struct vn_scheduler {
     /* of its class; "": it does not describe sampling, and the rest is empty */
     char name[64];
     char sampler[160], grid[240]; /* rows with parameters */
-    /* the sampler on levels other than the scheduler's own: the user's grid or list */
-    char sampler_elsewhere[160];
+    /* the sampler where the user names a grid or a list of levels */
+    char sampler_on_other_levels[160];
     double clip_range; /* x0 is clipped to [-clip_range, clip_range]; 0: it is not */
     /* x0 is thresholded instead, with dynamic_thresholding_ratio and sample_max_value */
     bool thresholds;

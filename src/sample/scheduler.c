@@ -119,7 +119,8 @@ static void read_unclip(vn_scheduler_reader *r) {
 /* The steps of these classes are T/N apart whatever timestep_spacing is; on levels that the user
  * lists, they follow those. */
 static void step_evenly(vn_scheduler_reader *r) {
-    vn_scheduler_write(r, &r->sampler, r->out->sampler_elsewhere, sizeof r->out->sampler_elsewhere);
+    vn_scheduler_write(r, &r->sampler, r->out->sampler_on_other_levels,
+                       sizeof r->out->sampler_on_other_levels);
     if (!same(vn_key_text(r, "timestep_spacing", "leading"), "leading"))
         vn_scheduler_set(r, &r->sampler, "spacing", VN_TARGET_EVEN);
 }
@@ -202,10 +203,10 @@ static void read_euler(vn_scheduler_reader *r) {
     if (!same(how, "linear") &&
         (vn_scheduler_grid_is(r, "linspace") || vn_scheduler_grid_is(r, "leading") ||
          vn_scheduler_grid_is(r, "trailing")))
-        vn_scheduler_refuse(
-            r, VN_SCHEDULER_GRID,
-            "interpolation_type %.40s (which tells the network of other steps than it visits)",
-            how);
+        vn_scheduler_refuse(r, VN_SCHEDULER_GRID,
+                            "interpolation_type %.40s (which gives the network the times of other "
+                            "steps than it visits)",
+                            how);
 }
 
 static void read_euler_ancestral(vn_scheduler_reader *r) {
@@ -304,12 +305,12 @@ static void read_solver_type(vn_scheduler_reader *r) {
         vn_scheduler_set(r, &r->sampler, "solver", same(type, "heun") ? 1 : 0);
 }
 
-static void set_fall(vn_scheduler_reader *r) {
+static void set_lower_final(vn_scheduler_reader *r) {
     const bool lower = vn_key_flag(r, "lower_order_final", true),
                euler = vn_key_flag(r, "euler_at_final", false);
     vn_scheduler_set(r, &r->sampler, "lower_final",
-                     lower ? (euler ? VN_FALL_BOTH : VN_FALL_FEW)
-                           : (euler ? VN_FALL_LAST : VN_FALL_NO));
+                     lower ? (euler ? VN_LOWER_BOTH : VN_LOWER_FEW)
+                           : (euler ? VN_LOWER_LAST : VN_LOWER_NO));
 }
 
 /* algorithm_type and what goes with it; single: one of the singlestep rows. */
@@ -337,7 +338,7 @@ static void read_algorithm(vn_scheduler_reader *r, bool single) {
 
 static void read_dpm_multistep(vn_scheduler_reader *r) {
     read_algorithm(r, false);
-    set_fall(r);
+    set_lower_final(r);
     use_solver_grid(r, true, true, ends_clean(r), false);
     read_clip(r, false, true);
     const bool cuts =
@@ -365,7 +366,7 @@ static void read_deis(vn_scheduler_reader *r) {
     vn_scheduler_use_sampler(r, "deis");
     vn_scheduler_set(r, &r->sampler, "order", vn_key_number(r, "solver_order", 2));
     vn_scheduler_set(r, &r->sampler, "lower_final",
-                     vn_key_flag(r, "lower_order_final", true) ? VN_FALL_FEW : VN_FALL_NO);
+                     vn_key_flag(r, "lower_order_final", true) ? VN_LOWER_FEW : VN_LOWER_NO);
     use_solver_grid(r, false, false, false, true);
     read_clip(r, false, true);
 }
@@ -515,7 +516,7 @@ static void read_edm_euler(vn_scheduler_reader *r) {
 
 static void read_edm_dpm(vn_scheduler_reader *r) {
     read_algorithm(r, false);
-    set_fall(r);
+    set_lower_final(r);
     use_edm_grid(r);
     read_clip(r, false, true);
 }
@@ -557,8 +558,9 @@ vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t t
         snprintf(out->name, sizeof out->name, "%s", r.name);
         classes[i].read(&r);
         vn_scheduler_write(&r, &r.sampler, out->sampler, sizeof out->sampler);
-        if (!out->sampler_elsewhere[0])
-            snprintf(out->sampler_elsewhere, sizeof out->sampler_elsewhere, "%s", out->sampler);
+        if (!out->sampler_on_other_levels[0])
+            snprintf(out->sampler_on_other_levels, sizeof out->sampler_on_other_levels, "%s",
+                     out->sampler);
         vn_scheduler_write(&r, &r.grid, out->grid, sizeof out->grid);
     }
     return r.status;

@@ -60,7 +60,7 @@ vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_samp
     if (!setup->grid && !setup->sigmas && s->unsupported[VN_SCHEDULER_GRID][0])
         return refuse(s, VN_SCHEDULER_GRID, err);
     if (!setup->sampler)
-        setup->sampler = setup->grid || setup->sigmas ? s->sampler_elsewhere : s->sampler;
+        setup->sampler = setup->grid || setup->sigmas ? s->sampler_on_other_levels : s->sampler;
     if (!setup->grid && !setup->sigmas) setup->grid = s->grid;
     vn_choice sampler;
     vn_status status = vn_choice_parse(setup->sampler, &vn_samplers, &sampler, err);

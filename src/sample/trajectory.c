@@ -235,7 +235,7 @@ static vn_status report(const vn_trajectory *trajectory, double made, vn_err *er
                : VN_OK;
 }
 
-vn_status vn_step_made(const vn_step *s, double part, vn_err *err) {
+vn_status vn_step_progress(const vn_step *s, double part, vn_err *err) {
     return report(s->trajectory, s->index + part, err);
 }
 

@@ -18,7 +18,7 @@
 
 #define MAX_ORDER 4
 enum { X0, EPS, LAST, PAST, SLOTS = PAST + MAX_ORDER };
-enum { ORDER, VARIANT, FALL };
+enum { ORDER, VARIANT, LOWER_FINAL };
 enum { BH1, BH2 };
 static const vn_param params[] = {
     {"order", "p of UniPC-p", 2, 1, MAX_ORDER, 1, NULL},
@@ -76,14 +76,14 @@ static void predict(vn_step *s, int order) {
 
 static vn_status step(vn_step *s, vn_err *err) {
     const int order = (int)s->choice->value[ORDER];
-    const bool fall = s->choice->value[FALL] == 0;
+    const bool lower_final = s->choice->value[LOWER_FINAL] == 0;
     const vn_step before = {.index = s->index - 1, .count = s->count, .history = s->history - 1};
     vn_status status =
         vn_step_predict(s, s->x, s->from, (vn_estimate){s->slot[X0], s->slot[EPS]}, err);
     if (status) return status;
-    if (s->history) correct(s, vn_step_order(&before, order, fall));
+    if (s->history) correct(s, vn_step_order(&before, order, lower_final));
     memcpy(s->slot[LAST], s->x, (size_t)(s->n * s->size) * sizeof *s->x);
-    predict(s, vn_step_order(s, order, fall));
+    predict(s, vn_step_order(s, order, lower_final));
     vn_step_record(s, X0, PAST, MAX_ORDER);
     return VN_OK;
 }

@@ -10,7 +10,7 @@ const vn_point_number *vn_point_find(const vn_point_result *r, const char *metri
     return NULL;
 }
 
-bool vn_metric_rises(const char *metric) {
+bool vn_metric_higher_is_better(const char *metric) {
     static const char *const rising[] = {"accuracy", "precision", "recall", "density",
                                          "coverage", "psnr",      "ssim"};
     for (size_t i = 0; i < VN_COUNT(rising); i++)
@@ -35,7 +35,7 @@ static bool take(const vn_point_result *r, const char *objective, int64_t count,
                  double *bound) {
     const vn_point_number *n = r->count == count && !r->error ? vn_point_find(r, objective) : NULL;
     if (!n || !isfinite(n->value)) return false;
-    const bool rises = vn_metric_rises(objective);
+    const bool rises = vn_metric_higher_is_better(objective);
     *value = rises ? -n->value : n->value;
     *bound = rises ? -n->low : n->high;
     if (!isfinite(*bound)) *bound = *value;

@@ -112,7 +112,7 @@ static int compare(const void *a, const void *b) {
 static double rank_value(const vn_point_result *r, const char *objective) {
     const vn_point_number *n = r && !r->error ? vn_point_find(r, objective) : NULL;
     if (!n || isnan(n->value)) return HUGE_VAL;
-    return vn_metric_rises(objective) ? -n->value : n->value;
+    return vn_metric_higher_is_better(objective) ? -n->value : n->value;
 }
 
 /* What is left to be done after this rung is estimated from the points that are in it. */

@@ -5,9 +5,9 @@
  * measures), results.jsonl has a line for each point that was measured, written when it was. What a
  * point is measured by is the caller's function: nothing here knows what a model is.
  *
- *     vn_sweep_open     makes the folder, or goes on with the one that is there
- *     vn_sweep_run      measures what is missing (search.c)
- *     vn_sweep_best     which point is recommended (recommend.c)
+ *     vn_sweep_open       makes the folder, or goes on with the one that is there
+ *     vn_sweep_run        measures what is missing (search.c)
+ *     vn_sweep_recommend  which point to sample with (recommend.c)
  *     vn_sweep_close
  */
 #ifndef VN_SWEEP_H
@@ -47,7 +47,7 @@ typedef struct vn_point_result {
 /* The measure of that name; NULL: it was not taken. */
 const vn_point_number *vn_point_find(const vn_point_result *r, const char *metric);
 /* Whether more of the metric is better, as of an accuracy, or less, as of a distance. */
-bool vn_metric_rises(const char *metric);
+bool vn_metric_higher_is_better(const char *metric);
 /* "cfg, guidance 1.5, heun, 16 steps" */
 void vn_point_text(const vn_point *p, char *text, size_t size);
 

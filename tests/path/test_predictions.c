@@ -96,7 +96,8 @@ static void consistent(const vn_path *path, const vn_prediction *p, const vn_lev
     (void)path;
     expect_small(fabs(ones - 1), 1e-9);
     expect_small(fabs(none), 1e-9 * (1 + fabs(l->alpha * m.x0_raw)));
-    expect_small(fabs(fabs(m.x0_raw) * l->alpha / l->sigma - m.noise), 1e-9 * (1 + m.noise));
+    expect_small(fabs(fabs(m.x0_raw) * l->alpha / l->sigma - m.eps_error),
+                 1e-9 * (1 + m.eps_error));
 }
 
 static void pairs_agree_with_x(void **state) {
