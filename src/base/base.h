@@ -249,6 +249,9 @@ const char *vn_choice_string(const vn_choice *choice, size_t param);
 /* Bytes of `text` up to the comma after its first word or key=value, quotes minded, or to its
  * end. */
 size_t vn_pair_length(const char *text);
+/* Bytes of the row with parameters that a list of them begins with: up to the comma whose next word
+ * is a name, not key=value, or to its end. */
+size_t vn_choice_length(const char *text);
 /* The text that parses to the same choice, only what was given. New string or NULL. */
 char *vn_choice_text(const vn_choice *choice);
 /* Of `count` names the shortest that begins with the text, else the nearest by edit distance, or
@@ -341,6 +344,13 @@ bool vn_is_unguessable(const char *text);
 /* Opens a regular file for reading; *fd is closed by the caller. Folders, pipes, sockets and
  * devices are refused by their kind, not waited for; the second says so without opening. */
 vn_status vn_file_open(const char *path, int *fd, vn_err *err);
+/* Calls `take` with each whole line of a regular file, its '\n' included, numbered from 1, until it
+ * fails. A last line without its end is one that is being written, or that a killed process left:
+ * it is left out. Messages begin with the path. */
+vn_status vn_file_lines(const char *path,
+                        vn_status (*take)(void *self, const char *line, size_t size, size_t number,
+                                          vn_err *err),
+                        void *self, vn_err *err);
 vn_status vn_check_regular(const char *path, vn_err *err);
 /* Locks a folder, until the descriptor is closed or the process ends; on a file system without
  * locks it is only opened. VN_IO where another holds it: "NAME is being DONE by another

@@ -76,6 +76,39 @@ vn_status vn_file_open(const char *path, int *fd, vn_err *err) {
     return status;
 }
 
+static vn_status take_lines(FILE *from,
+                            vn_status (*take)(void *self, const char *line, size_t size,
+                                              size_t number, vn_err *err),
+                            void *self, vn_err *err) {
+    char *line = NULL;
+    size_t capacity = 0, number = 0;
+    ssize_t size = 0;
+    vn_status status = VN_OK;
+    while (!status && (size = getline(&line, &capacity, from)) > 0 && line[size - 1] == '\n')
+        status = take(self, line, (size_t)size, ++number, err);
+    if (!status && ferror(from)) status = vn_fail_errno(err, "cannot be read");
+    if (!status && size < 0 && !feof(from)) status = vn_no_memory(err);
+    free(line);
+    return status;
+}
+
+vn_status vn_file_lines(const char *path,
+                        vn_status (*take)(void *self, const char *line, size_t size, size_t number,
+                                          vn_err *err),
+                        void *self, vn_err *err) {
+    int fd;
+    vn_status status = vn_file_open(path, &fd, err);
+    if (status) return status;
+    FILE *from = fdopen(fd, "rb");
+    if (!from) {
+        close(fd);
+        return vn_no_memory(err);
+    }
+    status = take_lines(from, take, self, err);
+    fclose(from);
+    return status ? vn_fail_in(err, "%s", path) : VN_OK;
+}
+
 vn_status vn_read_file(const char *path, size_t max_bytes, char **data, size_t *size, vn_err *err) {
     *data = NULL;
     *size = 0;

@@ -328,6 +328,16 @@ size_t vn_pair_length(const char *text) {
     return n + strcspn(text + n, ",");
 }
 
+size_t vn_choice_length(const char *text) {
+    size_t end = vn_pair_length(text);
+    while (text[end]) {
+        const char *word = text + end + 1;
+        if (word[strcspn(word, "=:,")] != '=') break;
+        end += 1 + vn_pair_length(word);
+    }
+    return end;
+}
+
 /* A value without its quotes, in place; NULL where they do not close at its end. */
 static char *unquote(char *text) {
     if (text[0] != '"') return text;

@@ -77,7 +77,7 @@ static vn_status add_guides(vn_guidance *g, const char *text, vn_err *err) {
     vn_status status = VN_OK;
     bool more = text != NULL, rule = false;
     while (more && !status) {
-        size_t length = vn_guide_length(text);
+        size_t length = vn_choice_length(text);
         char *one = vn_format("%.*s", (int)length, text);
         status = one ? add_guide(g, one, err) : vn_no_memory(err);
         vn_free(one);

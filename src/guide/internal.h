@@ -90,12 +90,6 @@ double vn_noise_follows(const vn_guide_at *at, const vn_choice *c);
 void vn_shift_x0(const vn_guide_at *at, int64_t size, const float *shift, double follow,
                  vn_estimate *out);
 
-/* ---- the text of a list (list.c) ------------------------------------------------------------- */
-
-/* How long the guide is that `text` begins with: up to a comma whose next word is a name, not
- * key=value. */
-size_t vn_guide_length(const char *text);
-
 /* ---- what guides need (needs.c) -------------------------------------------------------------- */
 
 /* What the model and the user provide, against which needs are checked. */

@@ -4,24 +4,12 @@
 
 #include <string.h>
 
-/* Where the guide that begins at `text` ends: at a comma whose next word is a name, not
- * key=value. */
-size_t vn_guide_length(const char *text) {
-    size_t end = vn_pair_length(text);
-    while (text[end]) {
-        const char *word = text + end + 1;
-        if (word[strcspn(word, "=:,")] != '=') break;
-        end += 1 + vn_pair_length(word);
-    }
-    return end;
-}
-
 /* The row of the first guide of a list, or NULL if that is not the text of a guide; *text moves on
  * to the next one, and is NULL after the last. */
 static const vn_guide_row *next_row(const char **text) {
     vn_choice c;
     vn_err err;
-    const size_t length = vn_guide_length(*text);
+    const size_t length = vn_choice_length(*text);
     char *one = vn_format("%.*s", (int)length, *text);
     const bool known = one && vn_choice_parse(one, &vn_guides, &c, &err) == VN_OK;
     vn_free(one);
@@ -72,7 +60,7 @@ char *vn_guides_finish(const char *guide, const char *last) {
     bool replaced = false;
     char *list = vn_strdup("");
     for (const char *text = guide; text && list;) {
-        const size_t length = vn_guide_length(text);
+        const size_t length = vn_choice_length(text);
         char *one = vn_format("%.*s", (int)length, text);
         vn_choice c;
         const vn_status status = one ? vn_choice_parse(one, &vn_guides, &c, NULL) : VN_NO_MEMORY;

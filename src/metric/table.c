@@ -12,18 +12,6 @@ static const vn_word words[] = {
     {NULL, NULL}};
 const vn_table vn_metrics = {"metric", rows, 0, VN_COUNT(rows), words, NULL};
 
-/* Where the metric that begins at `text` ends: at a comma whose next word is a name, not
- * key=value. */
-static size_t metric_length(const char *text) {
-    size_t end = vn_pair_length(text);
-    while (text[end]) {
-        const char *word = text + end + 1;
-        if (word[strcspn(word, "=:,")] != '=') break;
-        end += 1 + vn_pair_length(word);
-    }
-    return end;
-}
-
 static vn_status add(vn_metric_list *list, const char *text, vn_err *err) {
     if (list->count == VN_MAX_METRICS)
         return vn_fail(err, VN_BAD_ARGUMENT, "more than %d metrics", VN_MAX_METRICS);
@@ -43,7 +31,7 @@ vn_status vn_metric_list_parse(const char *text, vn_metric_list *out, vn_err *er
     out->count = 0;
     out->needs = 0;
     for (bool more = true; more && !status;) {
-        const size_t length = metric_length(text);
+        const size_t length = vn_choice_length(text);
         char *one = vn_format("%.*s", (int)length, text);
         status = one ? add(out, one, err) : vn_no_memory(err);
         vn_free(one);

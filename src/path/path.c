@@ -26,6 +26,10 @@ double vn_step_variance(const vn_level *from, const vn_level *to) {
     return fmax((from->sigma - kept) * (from->sigma + kept), 0);
 }
 
+double vn_step_ratio(const vn_level *from, const vn_level *to) {
+    return from->alpha * to->sigma / (to->alpha * from->sigma);
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* "ddpm:cosine,T=500" -> "ddpm:schedule=cosine,T=500": a first word without '=' is the value of the

@@ -52,6 +52,9 @@ double vn_level_diffusion(const vn_level *l);
  * `from` (x, alpha): x = (alpha/alpha') x' + sqrt(this) eps. It is the integral of g^2 dt, scaled
  * to the level `from`. Finite: sigma^2 at alpha = 0. */
 double vn_step_variance(const vn_level *from, const vn_level *to);
+/* s'/s with s = sigma/alpha at `from` and s' at `to`: the part of the noise-to-signal ratio that a
+ * step leaves. 0 from pure noise, where s is infinite. */
+double vn_step_ratio(const vn_level *from, const vn_level *to);
 
 /* ---- paths ----------------------------------------------------------------------------------- */
 

@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { MAX_NAME = 256, DEEPEST = 4 };
 
@@ -97,8 +96,8 @@ static vn_status take(vn_history *h, const char *name, const json_t *value, int 
     return status;
 }
 
-static vn_status take_line(vn_history *h, const char *line, size_t size, size_t number,
-                           vn_err *err) {
+static vn_status take_line(void *self, const char *line, size_t size, size_t number, vn_err *err) {
+    vn_history *h = self;
     vn_err damage = {0};
     json_t *object = NULL;
     vn_status status = vn_json_parse(line, size, "log", &object, &damage);
@@ -117,31 +116,6 @@ static vn_status take_line(vn_history *h, const char *line, size_t size, size_t 
     return status;
 }
 
-/* ---- the file -------------------------------------------------------------------------------- */
-
-static vn_status read_lines(vn_history *h, FILE *from, vn_err *err) {
-    char *line = NULL;
-    size_t capacity = 0, number = 0;
-    ssize_t size = 0;
-    vn_status status = VN_OK;
-    while (!status && (size = getline(&line, &capacity, from)) > 0 && line[size - 1] == '\n')
-        status = take_line(h, line, (size_t)size, ++number, err);
-    if (!status && ferror(from)) status = vn_fail_errno(err, "cannot be read");
-    if (!status && size < 0 && !feof(from)) status = vn_no_memory(err);
-    free(line);
-    return status;
-}
-
 vn_status vn_history_read(vn_history *h, const char *path, vn_err *err) {
-    int fd;
-    const vn_status opened = vn_file_open(path, &fd, err);
-    if (opened) return opened;
-    FILE *from = fdopen(fd, "rb");
-    if (!from) {
-        close(fd);
-        return vn_no_memory(err);
-    }
-    const vn_status status = read_lines(h, from, err);
-    fclose(from);
-    return status ? vn_fail_in(err, "%s", path) : VN_OK;
+    return vn_file_lines(path, take_line, h, err);
 }

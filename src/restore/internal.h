@@ -101,6 +101,7 @@ struct vn_restoration {
     double *x_work[2], *y_work[2]; /* scratch of one row: samples [size], observations [count] */
 };
 
+double vn_dot(int64_t n, const double *a, const double *b);
 /* The observation of the sample of a row. */
 const double *vn_observed(const vn_restoration *r, uint64_t sample);
 /* r->residual [n,count] = y - A x0. */

@@ -29,12 +29,6 @@ static const vn_param params[] = {
 
 #define SOLVED 1e-6 /* a residual, relative: the products are of float32 */
 
-static double dot(int64_t n, const double *a, const double *b) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
-    return sum;
-}
-
 /* r->q = (noise^2 + gamma A J^T A^T) r->p for rows that are not `done`; r->derivative = J^T A^T
  * p. */
 static vn_status multiply(const vn_restoring *s, const double *done, vn_err *err) {
@@ -65,7 +59,7 @@ static bool advance(const vn_restoring *s, int64_t row, double *rr, float *x0) {
     const int64_t size = r->inner->size, count = r->op->count;
     double *p = r->p + row * count, *q = r->q + row * count, *v = r->v + row * count,
            *left = r->residual + row * count;
-    const double curve = dot(count, p, q), before = *rr;
+    const double curve = vn_dot(count, p, q), before = *rr;
     if (!(curve > 0)) return false;
     const double step = before / curve, of_x0 = step * vn_covariance_scale(&s->level[row]);
     for (int64_t j = 0; j < count; j++) {
@@ -74,7 +68,7 @@ static bool advance(const vn_restoring *s, int64_t row, double *rr, float *x0) {
     }
     for (int64_t j = row * size; x0 && j < (row + 1) * size; j++)
         x0[j] = (float)((double)x0[j] + of_x0 * (double)r->derivative[j]);
-    *rr = dot(count, left, left);
+    *rr = vn_dot(count, left, left);
     for (int64_t j = 0; j < count; j++) p[j] = left[j] + *rr / before * p[j];
     return true;
 }
@@ -89,7 +83,7 @@ vn_status vn_solve_posterior(const vn_restoring *s, int iterations, float *x0, v
     memcpy(r->p, r->residual, numbers * sizeof *r->p);
     int64_t left = s->n;
     for (int64_t i = 0; i < s->n; i++) {
-        rr[i] = dot(count, r->residual + i * count, r->residual + i * count);
+        rr[i] = vn_dot(count, r->residual + i * count, r->residual + i * count);
         enough[i] = SOLVED * SOLVED * rr[i];
         done[i] = rr[i] == 0;
         left -= rr[i] == 0;

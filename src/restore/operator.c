@@ -12,12 +12,6 @@ enum { MAX_ITERATIONS = 300, PROBES = 3 };
  * 1e-12; of a callback in float below 1e-6. A wrong transpose is of the order 1/sqrt(count). */
 #define APART 1e-5
 
-static double dot(int64_t n, const double *a, const double *b) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
-    return sum;
-}
-
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static void probe(int64_t n, uint64_t sample, uint64_t step, float *scratch, double *out) {
@@ -33,9 +27,9 @@ static vn_status compare(vn_operator *o, int k, double *u, double *v, double *au
     o->row->apply(o, u, au);
     o->row->transpose(o, v, atv);
     vn_status status = vn_operator_status(o, err);
-    const double left = dot(o->count, au, v), right = dot(o->size, u, atv);
-    const double scale = sqrt(dot(o->count, au, au) * dot(o->count, v, v)) +
-                         sqrt(dot(o->size, u, u) * dot(o->size, atv, atv));
+    const double left = vn_dot(o->count, au, v), right = vn_dot(o->size, u, atv);
+    const double scale = sqrt(vn_dot(o->count, au, au) * vn_dot(o->count, v, v)) +
+                         sqrt(vn_dot(o->size, u, u) * vn_dot(o->size, atv, atv));
     if (!status && !isfinite(scale))
         status = vn_fail(err, VN_BAD_ARGUMENT, "it gives numbers that are not finite");
     if (!status && !(fabs(left - right) <= APART * scale))
@@ -149,18 +143,18 @@ static void solve_by_gradients(vn_operator *o, double c, const double *b, double
     memcpy(r, b, (size_t)n * sizeof *r);
     memcpy(p, b, (size_t)n * sizeof *p);
     memset(v, 0, (size_t)n * sizeof *v);
-    double rr = dot(n, r, r);
+    double rr = vn_dot(n, r, r);
     const double enough = SOLVED * SOLVED * rr;
     for (int k = 0; k < MAX_ITERATIONS && rr > enough; k++) {
         multiply(o, c, p, q, wide);
-        const double curve = dot(n, p, q);
+        const double curve = vn_dot(n, p, q);
         if (!(curve > 0)) break; /* what is left is outside A's range */
         const double step = rr / curve, before = rr;
         for (int64_t i = 0; i < n; i++) {
             v[i] += step * p[i];
             r[i] -= step * q[i];
         }
-        rr = dot(n, r, r);
+        rr = vn_dot(n, r, r);
         for (int64_t i = 0; i < n; i++) p[i] = r[i] + rr / before * p[i];
     }
 }

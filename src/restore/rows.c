@@ -4,6 +4,12 @@
 #include <math.h>
 #include <string.h>
 
+double vn_dot(int64_t n, const double *a, const double *b) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
 const double *vn_observed(const vn_restoration *r, uint64_t sample) {
     const uint64_t row = r->observations > 1 ? sample - r->first : 0;
     return r->observed + (int64_t)row * r->op->count;
@@ -87,7 +93,7 @@ const vn_level *vn_restoring_to(const vn_restoring *s, int64_t row) {
 }
 
 double vn_ancestral_share(const vn_level *from, const vn_level *to) {
-    const double q = from->alpha * to->sigma / (to->alpha * from->sigma);
+    const double q = vn_step_ratio(from, to);
     return to->alpha * (1 - q) * (1 + q);
 }
 

@@ -83,8 +83,7 @@ static vn_status restore(const vn_restoring *s, vn_err *err) {
 
 /* log p(x'|x)/p_y(x'|x) of one sample */
 static double step_weight(const vn_restoration *r, const vn_step *s, int64_t row) {
-    const double q = s->from->alpha * s->to->sigma / (s->to->alpha * s->from->sigma),
-                 keep = s->to->sigma * q / s->from->sigma,
+    const double q = vn_step_ratio(s->from, s->to), keep = s->to->sigma * q / s->from->sigma,
                  share = vn_ancestral_share(s->from, s->to),
                  variance = s->to->sigma * s->to->sigma * (1 - q) * (1 + q);
     const int64_t size = r->inner->size;

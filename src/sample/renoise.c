@@ -17,19 +17,14 @@
 
 #include <math.h>
 
-/* s'/s */
-static double fall(const vn_level *from, const vn_level *to) {
-    return from->alpha * to->sigma / (to->alpha * from->sigma);
-}
-
 vn_renoise vn_renoise_ancestral(const vn_level *from, const vn_level *to, double eta) {
-    const double q = fall(from, to), share = eta * sqrt((1 - q) * (1 + q));
+    const double q = vn_step_ratio(from, to), share = eta * sqrt((1 - q) * (1 + q));
     return (vn_renoise){.down = to->sigma * sqrt((1 - share) * (1 + share)),
                         .up = to->sigma * share};
 }
 
 vn_renoise vn_renoise_sde(const vn_level *from, const vn_level *to, double eta) {
-    const double q = fall(from, to), kept = pow(q, eta);
+    const double q = vn_step_ratio(from, to), kept = pow(q, eta);
     const double fresh = q > 0 ? sqrt(-expm1(2 * eta * log(q))) : sqrt((1 - kept) * (1 + kept));
     return (vn_renoise){.down = to->sigma * kept, .up = to->sigma * fresh};
 }

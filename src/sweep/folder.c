@@ -127,8 +127,9 @@ const vn_point_result *vn_sweep_find(const vn_sweep_folder *s, const vn_point *p
 
 /* ---- results.jsonl --------------------------------------------------------------------------- */
 
-static vn_status read_line(vn_sweep_folder *s, const char *line, size_t size, size_t number,
-                           vn_err *err) {
+/* Keeps a line's result; s->end is where the lines end that were read. */
+static vn_status read_line(void *self, const char *line, size_t size, size_t number, vn_err *err) {
+    vn_sweep_folder *s = self;
     char name[64];
     json_t *object = NULL;
     vn_point_result r;
@@ -141,39 +142,13 @@ static vn_status read_line(vn_sweep_folder *s, const char *line, size_t size, si
             vn_fail(err, VN_BAD_FILE,
                     "line %zu is no result; remove it, and that point is measured again", number);
     if (!status) status = keep(s, &r, err);
+    s->end += (int64_t)size;
     json_decref(object);
     return status;
 }
 
-/* Reads the whole lines; s->end is where they end. */
-static vn_status read_lines(vn_sweep_folder *s, FILE *from, vn_err *err) {
-    char *line = NULL;
-    size_t capacity = 0, number = 0;
-    ssize_t size = 0;
-    vn_status status = VN_OK;
-    while (!status && (size = getline(&line, &capacity, from)) > 0 && line[size - 1] == '\n') {
-        status = read_line(s, line, (size_t)size, ++number, err);
-        s->end += size;
-    }
-    if (!status && ferror(from)) status = vn_fail_errno(err, "cannot be read");
-    if (!status && size < 0 && !feof(from)) status = vn_no_memory(err);
-    free(line);
-    return status;
-}
-
 static vn_status read_results(vn_sweep_folder *s, const char *path, vn_err *err) {
-    int fd;
-    if (!vn_is_file(path)) return VN_OK;
-    vn_status status = vn_file_open(path, &fd, err);
-    if (status) return status;
-    FILE *from = fdopen(fd, "rb");
-    if (!from) {
-        close(fd);
-        return vn_no_memory(err);
-    }
-    status = read_lines(s, from, err);
-    fclose(from);
-    return status ? vn_fail_in(err, "%s", path) : VN_OK;
+    return vn_is_file(path) ? vn_file_lines(path, read_line, s, err) : VN_OK;
 }
 
 static vn_status open_results(vn_sweep_folder *s, vn_err *err) {
