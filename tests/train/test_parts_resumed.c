@@ -1,5 +1,5 @@
 /* test_parts_resumed.c - two networks that are trained against each other beside a frozen one:
- * killed at any step, or on another device, the training ends in the same bits. */
+ * killed at any step, on another device, or by several ranks, the training ends in the same bits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +13,7 @@
 #include "support/kernels.h"
 #include "support/scratch.h"
 #include "train/support_parts.h"
+#include "train/support_ranks.h"
 
 /* ---- a kill at any step ---------------------------------------------------------------------- */
 
@@ -210,6 +211,43 @@ static void another_device_has_the_same_bits(void **state) {
     free(there);
 }
 
+/* One process of a training. */
+static vn_status train_as(void *microbatches, const vn_ranks *r) {
+    job j;
+    vn_err err = {0};
+    open_generator(&j, *(const int64_t *)microbatches);
+    j.setup.ranks = r;
+    const vn_status status = vn_train_run(&j.setup, NULL, &err);
+    job_close(&j);
+    return status;
+}
+
+/* Ranks 1, 2, .. up to `most` against one process alone, in as many microbatches. */
+static void check_ranks(int most, int64_t microbatches) {
+    size_t size, other;
+    create_generator(microbatches);
+    char *alone = train_generator(microbatches, NULL, &size);
+    for (int ranks = 1; ranks <= most; ranks *= 2) {
+        create_generator(microbatches);
+        train_by_ranks(ranks, train_as, &microbatches);
+        char *together = state_of(&other);
+        assert_same_state(alone, size, together, other);
+        free(together);
+    }
+    free(alone);
+}
+
+/* Losses of both parts, of which the critic's is taken in each second step, are added over the
+ * ranks as their gradients are; the frozen teacher is every rank's own. */
+static void several_ranks_have_the_same_bits(void **state) {
+    (void)state;
+    check_ranks(MAX_RANKS, 4);
+    check_ranks(2, 8);
+    on_images = true;
+    check_ranks(2, 2);
+    on_images = false;
+}
+
 /* Each part's folder is a network's, and what trains is what is in it. */
 static void each_part_has_a_folder(void **state) {
     (void)state;
@@ -244,6 +282,7 @@ int main(void) {
         cmocka_unit_test(a_killed_training_ends_in_the_same_bits),
         cmocka_unit_test(so_it_does_on_images),
         cmocka_unit_test(another_device_has_the_same_bits),
+        cmocka_unit_test(several_ranks_have_the_same_bits),
         cmocka_unit_test(each_part_has_a_folder),
     };
     return run_under_each_kernel_set(tests, scratch_enter, scratch_leave);

@@ -1,6 +1,5 @@
 /* test_ranks.c - what a step's microbatches come to: the same weights, bit for bit, whoever makes
- * which, and as one batch but for rounding, in less memory. Ranks are processes of this machine
- * that add in shared memory. */
+ * which, and as one batch but for rounding, in less memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,17 +7,14 @@
 
 #include <cmocka.h>
 #include <math.h>
-#include <pthread.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 
 #include "cpu/cpu.h"
 #include "support/bound.h"
 #include "support/guarded.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
-#include "train/internal.h"
+#include "train/support_ranks.h"
 
 /* ---- the tree -------------------------------------------------------------------------------- */
 
@@ -73,63 +69,6 @@ static void ranks_hold_whole_branches_of_it(void **state) {
         }
         assert_string_equal(with, whole);
     }
-}
-
-/* ---- ranks that are processes ---------------------------------------------------------------- */
-
-enum { MAX_RANKS = 4, MAX_FLOATS = 1 << 16 };
-
-typedef struct table {
-    pthread_barrier_t barrier;
-    float x[MAX_RANKS][MAX_FLOATS];
-    int64_t number[MAX_RANKS];
-} table;
-
-typedef struct seat {
-    table *table;
-    int rank, count;
-} seat;
-
-static vn_status sum(void *self, float *x, size_t n, vn_err *err) {
-    const seat *s = self;
-    float part[8];
-    (void)err;
-    assert_true(n <= MAX_FLOATS);
-    memcpy(s->table->x[s->rank], x, n * sizeof *x);
-    pthread_barrier_wait(&s->table->barrier);
-    for (size_t k = 0; k < n; k++) {
-        int top = -1;
-        for (int i = 0; i < s->count; i++) {
-            part[++top] = s->table->x[i][k];
-            for (int joins = vn_tree_joins(i, s->count); joins > 0; joins--, top--)
-                part[top - 1] += part[top];
-        }
-        x[k] = part[0];
-    }
-    pthread_barrier_wait(&s->table->barrier);
-    return VN_OK;
-}
-
-static vn_status agree(void *self, int64_t *least, vn_err *err) {
-    const seat *s = self;
-    (void)err;
-    s->table->number[s->rank] = *least;
-    pthread_barrier_wait(&s->table->barrier);
-    for (int i = 0; i < s->count; i++)
-        if (s->table->number[i] < *least) *least = s->table->number[i];
-    pthread_barrier_wait(&s->table->barrier);
-    return VN_OK;
-}
-
-static table *table_open(int ranks) {
-    table *t = mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pthread_barrierattr_t shared;
-    assert_true(t != MAP_FAILED);
-    pthread_barrierattr_init(&shared);
-    pthread_barrierattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
-    assert_int_equal(pthread_barrier_init(&t->barrier, &shared, (unsigned)ranks), 0);
-    pthread_barrierattr_destroy(&shared);
-    return t;
 }
 
 /* ---- a run ----------------------------------------------------------------------------------- */
@@ -230,17 +169,15 @@ static float *result_of(const job *j, int64_t step) {
     return all;
 }
 
-/* One process of a training; what it exits with is its status. */
-static int train_as(int rank, int ranks, int64_t microbatches, table *t) {
-    seat s = {t, rank, ranks};
-    const vn_ranks r = {.rank = rank, .count = ranks, .self = &s, .sum = sum, .agree = agree};
+/* One process of a training. */
+static vn_status train_as(void *microbatches, const vn_ranks *r) {
     job j;
     vn_err err = {0};
-    job_open(&j, microbatches);
-    j.setup.ranks = &r;
+    job_open(&j, *(const int64_t *)microbatches);
+    j.setup.ranks = r;
     const vn_status status = vn_train_run(&j.setup, NULL, &err);
     job_close(&j);
-    return (int)status;
+    return status;
 }
 
 /* The result of so many processes, from the first step. */
@@ -248,18 +185,7 @@ static float *trained_by(int ranks, int64_t microbatches) {
     job j;
     job_open(&j, microbatches);
     create(&j);
-    table *t = table_open(ranks);
-    for (int i = 0; i < ranks; i++) {
-        const pid_t child = fork();
-        assert_true(child >= 0);
-        if (child == 0) _exit(train_as(i, ranks, microbatches, t));
-    }
-    for (int i = 0; i < ranks; i++) {
-        int status = 0;
-        assert_true(wait(&status) > 0 && WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), VN_OK);
-    }
-    munmap(t, sizeof *t);
+    train_by_ranks(ranks, train_as, &microbatches);
     float *all = result_of(&j, j.setup.steps);
     job_close(&j);
     scratch_remove("run");
@@ -270,18 +196,18 @@ static float *trained_by(int ranks, int64_t microbatches) {
 static float *trained_alone(const vn_device_row *row, int64_t microbatches) {
     job j;
     vn_err err = {0};
-    seat s = {.count = 1};
-    const vn_ranks r = {.count = 1, .self = &s, .sum = sum, .agree = agree};
+    rank_seat s = {.count = 1};
+    const vn_ranks r = ranks_of(&s);
     job_open(&j, microbatches);
     create(&j);
     if (row) {
         vn_device_close(&j.device);
         assert_int_equal(vn_device_open(row, NULL, NULL, &j.device, &err), VN_OK);
-        s.table = table_open(1);
+        s.table = rank_table_open(1);
         j.setup.ranks = &r;
     }
     if (vn_train_run(&j.setup, NULL, &err)) fail_msg("%s", err.text);
-    if (row) munmap(s.table, sizeof *s.table);
+    if (row) rank_table_close(s.table);
     float *all = result_of(&j, j.setup.steps);
     job_close(&j);
     scratch_remove("run");
