@@ -94,6 +94,11 @@ static vn_status refuse_unknown(const char *source, vn_err *err) {
     }
     if (vn_data_is_archive(source))
         return vn_fail(err, VN_BAD_FILE, "%s: an archive: unpack it, and name the folder", source);
+    if (vn_ends_with(source, ".safetensors"))
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: data are not read from .safetensors; put its arrays into an .npz, or "
+                       "hand them over from a program",
+                       source);
     return vn_fail(err, VN_BAD_FILE,
                    "%s: not a known kind of data (a folder of class folders, an IDX pair, an .npz, "
                    "CIFAR batches, a "

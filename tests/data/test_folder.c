@@ -410,6 +410,10 @@ static void refuses_in_words(void **state) {
     must_refuse("nowhere", &plain, VN_IO, "nowhere: No such file");
     scratch_write_text("file.txt", "x");
     must_refuse("file.txt", &plain, VN_BAD_FILE, "file.txt: not a known kind of data");
+    scratch_write_text("pairs.safetensors", "x");
+    must_refuse("pairs.safetensors", &plain, VN_BAD_FILE,
+                "pairs.safetensors: data are not read from .safetensors; put its arrays into an "
+                ".npz, or hand them over from a program");
     scratch_write_text("edm.zip", "PK");
     must_refuse("edm.zip", &plain, VN_BAD_FILE,
                 "edm.zip: an archive: unpack it, and name the folder");
