@@ -3,27 +3,8 @@
 
 #include <string.h>
 
-#define VN_TEXT_EXPANDED(x) #x
-#define VN_TEXT(x)          VN_TEXT_EXPANDED(x)
-
 /* It is set in signal handlers. */
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "atomic_int must be free of locks");
-
-vn_err *vn_begin(vn_context *vn) {
-    vn->err.status = VN_OK;
-    vn->err.text[0] = 0;
-    return &vn->err;
-}
-
-vn_status vn_end(vn_context *vn, vn_status status) {
-    vn->cancel = 0;
-    return status;
-}
-
-vn_status vn_end_reading(vn_context *vn, vn_status status) {
-    if (status == VN_CANCELLED) vn->cancel = 0;
-    return status;
-}
 
 void vn_context_options_init(vn_context_options *o, size_t size) {
     vn_options_init(VN_OPTIONS_CONTEXT, o, size);
@@ -72,12 +53,4 @@ void vn_context_cancel(vn_context *vn) {
 
 const char *vn_error_text(const vn_context *vn) {
     return vn ? vn->err.text : "out of memory";
-}
-
-const char *vn_version(void) {
-    return VN_TEXT(VN_VERSION_MAJOR) "." VN_TEXT(VN_VERSION_MINOR) "." VN_TEXT(VN_VERSION_PATCH);
-}
-
-int vn_version_number(void) {
-    return VN_VERSION_NUMBER;
 }

@@ -1,95 +1,13 @@
-/* save.c - samples into files. What a path's ending stands for is a row of the table below; each
- * row has a file save_*.c. */
+/* save.c - samples into files: a saver's life, and the public calls. What a path's ending stands
+ * for is a row of save_forms.c; each row has a file save_*.c. */
 #include "api/save.h"
 
 #include <string.h>
 
-/* ---- bands ----------------------------------------------------------------------------------- */
-
-const char *vn_band_setting(const vn_samples_band *band, const char *key) {
-    return json_string_value(json_object_get(band->settings, key));
-}
-
-vn_differences vn_bands_differ(const vn_samples *s) {
-    vn_differences differ = {0};
-    for (size_t i = 1; i < s->band_count; i++) {
-        const char *one = vn_band_setting(&s->bands[0], "guide"),
-                   *other = vn_band_setting(&s->bands[i], "guide");
-        differ.guidance = differ.guidance || s->bands[i].guidance != s->bands[0].guidance;
-        differ.guide = differ.guide || strcmp(one, other) != 0;
-    }
-    return differ;
-}
-
-/* ---- by the path's ending -------------------------------------------------------------------- */
-
-static const vn_form *const forms[] = {&vn_form_picture, &vn_form_safetensors, &vn_form_npy,
-                                       &vn_form_folder};
-
-static const vn_form *form_of(const char *path) {
-    size_t i = 0;
-    while (!vn_ends_with(path, forms[i]->ending)) i++;
-    return forms[i];
-}
-
-/* A folder with the name of a file that is not written would not be what was asked for. */
-static vn_status check_ending(const char *path, vn_err *err) {
-    static const char *const others[] = {".png", ".npy", ".jpg", ".jpeg", ".bmp", ".gif", ".webp",
-                                         /* ".PNG" too is none of ours */
-                                         ".tif", ".tiff", ".npz", ".pt", ".csv"};
-    const char *dot = strrchr(path, '.');
-    bool other = false;
-    for (size_t i = 0; i < VN_COUNT(others) && dot; i++)
-        other = other || vn_same_but_for_case(dot, others[i]);
-    if (!other) return VN_OK;
-    return vn_fail(err, VN_UNSUPPORTED,
-                   "%s: samples are saved as .png, .safetensors or .npy, or in a folder", path);
-}
-
-/* The form of a path, if samples of this shape can have it. */
-static vn_status find_form(const char *path, const vn_shape *sample, const vn_form **out,
-                           vn_err *err) {
-    if (!path || !path[0])
-        return vn_fail(err, VN_BAD_ARGUMENT, "a path to save samples at is needed");
-    if (strcmp(path, "-") == 0)
-        return vn_fail(err, VN_BAD_ARGUMENT, "-: samples are saved in a file or a folder; name it");
-    const vn_form *f = *out = form_of(path);
-    if (!f->ending[0] && check_ending(path, err) != VN_OK) return err->status;
-    const int64_t channels = vn_shape_channels(sample);
-    const bool images = vn_shape_is_image(sample);
-    const char *what = f->dimensions ? "picture" : "folder of pictures";
-    if (f->dimensions < 0 || (images ? channels == 1 || channels == 3 : channels <= f->dimensions))
-        return VN_OK;
-    return vn_fail(err, VN_UNSUPPORTED, "%s: %s of %lld %s are no %s; save .safetensors or .npy",
-                   path, images ? "images" : "points", (long long)channels,
-                   images ? "channels" : "dimensions", what);
-}
-
 /* ---- a saver's life -------------------------------------------------------------------------- */
-
-bool vn_saver_whole(const char *path) {
-    return path && form_of(path)->whole;
-}
-
-bool vn_saver_is_folder(const char *path) {
-    return path && form_of(path) == &vn_form_folder;
-}
-
-bool vn_saver_traces(const char *path, const vn_shape *sample) {
-    const vn_form *form = form_of(path);
-    return form->traces || (form->point_traces && !vn_shape_is_image(sample));
-}
 
 bool vn_saver_keeps(const vn_saver *s) {
     return s->form->keeps;
-}
-
-vn_status vn_saver_check_existing(const char *path, vn_existing existing, vn_err *err) {
-    if ((int)existing < VN_EXISTING_REFUSE || existing > VN_EXISTING_APPEND)
-        return vn_fail(err, VN_BAD_ARGUMENT, "existing: %d is no vn_existing", (int)existing);
-    if (existing != VN_EXISTING_APPEND || vn_saver_is_folder(path)) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s: samples are appended to a folder, not to a file",
-                   path);
 }
 
 static vn_status open_saver(const vn_saver *by, const vn_form *form, vn_saver **out, vn_err *err) {
@@ -116,7 +34,7 @@ vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing exis
     const vn_form *form = NULL;
     const vn_saver by = {.of = of, .path = path, .existing = existing};
     *out = NULL;
-    vn_status status = find_form(path, &of->sample, &form, err);
+    vn_status status = vn_form_find(path, &of->sample, &form, err);
     if (!status) status = vn_saver_check_place(form, path, of->trained_on, err);
     if (!status) status = vn_saver_check_existing(path, existing, err);
     return !status ? open_saver(&by, form, out, err) : status;
@@ -190,7 +108,7 @@ vn_status vn_samples_encode(const vn_samples *s, const char *format, void **byte
     const vn_form *form = NULL;
     vn_saver *saver = NULL;
     vn_memory_file to = {0};
-    vn_status status = find_form(name, &s->sample, &form, err);
+    vn_status status = vn_form_find(name, &s->sample, &form, err);
     if (!status)
         status = open_saver(&(vn_saver){.of = s, .path = name, .to = &to}, form, &saver, err);
     if (!status) status = vn_saver_put(saver, 0, s->count, &all, err);
@@ -211,7 +129,7 @@ vn_status vn_samples_can_save(const vn_model *m, const char *path) {
     if (!m) return VN_BAD_ARGUMENT;
     const vn_form *form = NULL;
     vn_err *err = vn_begin(m->vn);
-    vn_status status = find_form(path, &m->sample, &form, err);
+    vn_status status = vn_form_find(path, &m->sample, &form, err);
     if (!status) status = vn_saver_check_place(form, path, m->trained_on, err);
     if (status) return status;
     vn_samples none = {.vn = m->vn, .sample = m->sample, .size = m->size};

@@ -1,5 +1,5 @@
-/* save.h - what the forms of saved samples share: a form is a row of save.c's table and a file
- * save_*.c. */
+/* save.h - what the forms of saved samples share: a form is a row of save_forms.c's table and a
+ * file save_*.c. */
 #ifndef VN_API_SAVE_H
 #define VN_API_SAVE_H
 
@@ -30,6 +30,10 @@ typedef struct vn_form {
     void (*close)(vn_saver *s);
 } vn_form;
 
+/* The form of a path, by its ending (save_forms.c). */
+const vn_form *vn_form_of(const char *path);
+/* The same, if samples of this shape can have it. */
+vn_status vn_form_find(const char *path, const vn_shape *sample, const vn_form **out, vn_err *err);
 extern const vn_form vn_form_picture, vn_form_safetensors, vn_form_npy, vn_form_folder;
 
 /* What the bands do not have in common. */

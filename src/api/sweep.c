@@ -15,20 +15,6 @@ void vn_sweep_result_init(vn_sweep_result *r, size_t size) {
     vn_struct_init(r, size, &initial, sizeof initial);
 }
 
-vn_sample_options vn_sweeping_options(const vn_sweeping *s, const vn_point *p) {
-    vn_sample_options o = vn_sample_options_default();
-    o.guide = p->guide;
-    o.guidance = p->guidance;
-    o.sampler = p->sampler;
-    o.steps = p->steps;
-    o.path = s->o.path;
-    o.weak = vn_guide_uses_weak(p->guide) ? s->o.weak : NULL;
-    o.classifier = vn_guide_uses_classifier(p->guide, false) ? s->o.classifier : NULL;
-    o.batch = s->o.batch;
-    o.seed = s->o.seed;
-    return o;
-}
-
 /* ---- what was left open ---------------------------------------------------------------------- */
 
 /* Values that do not follow what the run says of its sampling: a sweep that is gone on with after

@@ -365,6 +365,8 @@ char *vn_real_path(const char *path);
 /* Where writing to `path` puts what it writes, whether there is something or not: a link is
  * followed, so that it stays one. New string or NULL. */
 char *vn_follow_links(const char *path);
+/* The folder that `path` is in; new string or NULL. */
+char *vn_folder_of(const char *path);
 /* makes a rename in it durable; false, with errno, where that fails */
 bool vn_sync_folder_of(const char *path);
 /* whether writing to one replaces the other, which need not be there yet */

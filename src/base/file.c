@@ -163,33 +163,3 @@ bool vn_is_file(const char *path) {
     struct stat info;
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
-
-bool vn_ends_with(const char *text, const char *ending) {
-    size_t n = strlen(text), m = strlen(ending);
-    return m <= n && memcmp(text + n - m, ending, m) == 0;
-}
-
-char *vn_path_join(const char *a, const char *b) {
-    bool slash = !a[0] || vn_ends_with(a, "/") || b[0] == '/';
-    return vn_format("%s%s%s", a, slash ? "" : "/", b);
-}
-
-char *vn_real_path(const char *path) {
-    char *whole = vn_follow_links(path), *real = NULL;
-    size_t n = whole ? strlen(whole) : 0; /* of it, as much as exists; none: the current folder */
-    while (n > 1 && whole[n - 1] == '/') whole[--n] = 0;
-    for (bool more = whole != NULL; more;) {
-        char *at = n ? vn_format("%.*s", (int)n, whole) : vn_strdup(".");
-        real = at ? realpath(at, NULL) : NULL;
-        more = at && !real && n && errno != ENOMEM;
-        vn_free(at);
-        while (more && n && whole[n - 1] != '/') n--;
-        while (more && n > 1 && whole[n - 1] == '/') n--;
-    }
-    const char *rest = whole ? whole + n : "";
-    rest += strspn(rest, "/");
-    char *out = !real ? NULL : rest[0] ? vn_path_join(real, rest) : vn_strdup(real);
-    free(real);
-    vn_free(whole);
-    return out;
-}

@@ -46,41 +46,6 @@ bool vn_is_unguessable(const char *text) {
     return strspn(text, "0123456789abcdef") == VN_UNGUESSABLE && !text[VN_UNGUESSABLE];
 }
 
-/* The folder that `path` is in; new string or NULL. */
-static char *folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? vn_format("%.*s", slash == path ? 1 : (int)(slash - path), path)
-                 : vn_strdup(".");
-}
-
-/* Where the link at `path` points to, as seen from here; new string or NULL. */
-static char *link_target(const char *path) {
-    char target[PATH_MAX];
-    const ssize_t n = readlink(path, target, sizeof target - 1);
-    if (n < 0) return NULL;
-    target[n] = 0;
-    if (target[0] == '/') return vn_strdup(target);
-    char *folder = folder_of(path), *out = folder ? vn_path_join(folder, target) : NULL;
-    vn_free(folder);
-    return out;
-}
-
-static bool is_link(const char *path) {
-    struct stat info;
-    return lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
-}
-
-char *vn_follow_links(const char *path) {
-    enum { MAX_LINKS = 40 }; /* the kernel's */
-    char *at = vn_strdup(path);
-    for (int i = 0; at && i < MAX_LINKS && is_link(at); i++) {
-        char *next = link_target(at);
-        vn_free(at);
-        at = next;
-    }
-    return at;
-}
-
 /* Only regular files are replaced: renaming over /dev/null would take it from everyone. */
 static vn_status resolve_target(const char *path, char **out, vn_err *err) {
     struct stat info;
@@ -128,7 +93,7 @@ static vn_status make_aside(vn_writer *w, const char *folder, int *fd, vn_err *e
 
 static vn_status open_aside(vn_writer *w, vn_err *err) {
     int fd = -1;
-    char *folder = folder_of(w->path);
+    char *folder = vn_folder_of(w->path);
     vn_status status = folder ? make_aside(w, folder, &fd, err) : vn_no_memory(err);
     vn_free(folder);
     if (status) return status;
@@ -273,7 +238,7 @@ static bool sync_file(int fd) {
 
 /* A rename is durable when the directory is. */
 bool vn_sync_folder_of(const char *path) {
-    char *folder = folder_of(path);
+    char *folder = vn_folder_of(path);
     if (!folder) return false;
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     vn_free(folder);
@@ -324,7 +289,7 @@ vn_status vn_check_file(const char *path, vn_err *err) {
     vn_writer w;
     const vn_status status = vn_writer_open(&w, path, err);
     if (status) return status;
-    char *folder = folder_of(w.path);
+    char *folder = vn_folder_of(w.path);
     if (folder) vn_remove_stale(folder);
     vn_free(folder);
     vn_writer_abandon(&w);
@@ -362,7 +327,7 @@ vn_status vn_check_folder(const char *path, vn_err *err) {
 /* The real path of where writing to `path` would put its file; new string, NULL where that cannot
  * be. */
 static char *real_target_of(const char *path) {
-    char *target = vn_follow_links(path), *folder = target ? folder_of(target) : NULL;
+    char *target = vn_follow_links(path), *folder = target ? vn_folder_of(target) : NULL;
     char *real = folder ? realpath(folder, NULL) : NULL;
     const char *slash = target ? strrchr(target, '/') : NULL;
     char *out = real ? vn_path_join(real, slash ? slash + 1 : target) : NULL;

@@ -1,5 +1,5 @@
-/* schedule.c - the numbers that change over a run: learning rate and the decay of the weights'
- * average. */
+/* schedule.c - the numbers that change over a run: learning rate, the decay of the weights'
+ * average, the time that it has taken. */
 #include "train/internal.h"
 
 #include <math.h>
@@ -26,4 +26,8 @@ double vn_train_ema(const vn_train_setup *s, int64_t step) {
     const double n = (double)step + 1;
     if (s->ema >= 0) return fmin(s->ema, (1 + n) / (10 + n));
     return pow(1 - 1 / n, 6.94 + 1);
+}
+
+double vn_trainer_seconds(const vn_trainer *t) {
+    return t->before + (vn_now() - t->started);
 }

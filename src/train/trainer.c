@@ -5,10 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-double vn_trainer_seconds(const vn_trainer *t) {
-    return t->before + (vn_now() - t->started);
-}
-
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 
 static float *zeros(size_t count) {
