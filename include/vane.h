@@ -862,8 +862,8 @@ VN_API const char *vn_tokenizer_token(const vn_tokenizer *tokenizer, int64_t id)
 
 typedef struct vn_token_options {
     size_t struct_size;
-    /* ids of each text: shorter ones are filled up with the pad token, longer ones cut, those that
-     * begin and end a text kept; 0: as many as the longest text has, and none is cut */
+    /* ids of each text: shorter ones are padded, longer ones truncated, but the special tokens that
+     * begin and end them kept; 0: as many as the longest text has, and none is truncated */
     int64_t length;
 } vn_token_options;
 
@@ -878,7 +878,7 @@ typedef struct vn_tokens {
     size_t struct_size;
     int64_t n, length;
     const int64_t *ids; /* [n,length] */
-    /* [n] how many of them are not there to fill up; and how many there would be uncut */
+    /* [n] how many of them are no padding; and how many there would be without truncation */
     const int64_t *used, *whole;
 } vn_tokens;
 

@@ -248,7 +248,7 @@ static const vn_option bench_sampling_rows[] = {
 static const vn_option token_rows[] = {
     {NUMBER(length, INT64, 0, 0, 1, 1048576), .unit = "tokens", .word = "L",
      .otherwise = "as many as the longest text has, and none is cut",
-     .help = "ids of each text: filled up with the pad token, or cut, the end token kept"},
+     .help = "ids of each text: padded, or truncated with the end token kept"},
 };
 #undef OF
 

@@ -97,14 +97,14 @@ static vn_status encode_each(vn_tokenizer *t, int64_t n, const char *const *text
     return VN_OK;
 }
 
-/* Rows of one length, filled up. */
+/* Rows of one length, padded. */
 static vn_status fill_rows(vn_tokenizer *t, int64_t n, int64_t length, const vn_ids *all,
                            vn_err *err) {
     bool left, short_one = false;
     const int32_t pad = vn_text_pad(t->text, &left);
     for (int64_t i = 0; i < n; i++) short_one |= t->counts[i] < length;
     if (short_one && pad < 0)
-        return vn_fail(err, VN_BAD_FILE, "%s: no file says which token fills up short texts",
+        return vn_fail(err, VN_BAD_FILE, "%s: no file says which token pads short texts",
                        t->source);
     if (n > 0 && length > MAX_IDS / n)
         return vn_fail(err, VN_BAD_ARGUMENT,

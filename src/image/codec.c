@@ -3,7 +3,6 @@
  * that a message can name them. */
 #include "image/internal.h"
 
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -96,18 +95,6 @@ bool vn_image_named(const char *path) {
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
-
-bool vn_span_read(const vn_span *s, uint64_t at, void *to, size_t n) {
-    if (at > s->size || n > s->size - at) return false;
-    if (s->bytes) {
-        memcpy(to, s->bytes + at, n);
-        return true;
-    }
-    ssize_t got;
-    do got = pread(s->fd, to, n, (off_t)at);
-    while (got < 0 && errno == EINTR);
-    return got == (ssize_t)n;
-}
 
 static vn_status decode(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err) {
     const vn_codec *codec = codec_of(bytes);

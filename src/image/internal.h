@@ -18,7 +18,7 @@ typedef struct vn_span {
     int fd;
     uint64_t size;
 } vn_span;
-/* n bytes from `at` on; false when the file has not so many there. */
+/* span.c: n bytes from `at` on; false when the file has not so many there. */
 bool vn_span_read(const vn_span *s, uint64_t at, void *to, size_t n);
 
 /* Where something lies in a file. */

@@ -111,7 +111,7 @@ vn_node *vn_activation(const struct vn_scope *s, vn_node *x, int64_t activation)
 vn_node *vn_look_up(const struct vn_scope *s, const float *table, int64_t rows, vn_node *ids);
 /* x [N,T,C] and a learned row of `name` for each place, of which there are `most`. */
 vn_node *vn_add_positions(const struct vn_scope *s, const char *name, vn_node *x, int64_t most);
-/* The bias of attention [N,1,1,T] that hides keys: seen [N,T] is 1, or 0 of what is hidden. */
+/* The bias of attention [N,1,1,T] of a mask: seen [N,T] is 1, or 0 for keys that are masked out. */
 vn_node *vn_key_bias(const struct vn_scope *s, vn_node *seen);
 
 /* ---- layers.c: where in the network, and layers that declare their weights there ------------- */

@@ -1,6 +1,6 @@
 /* text_encoder.c - vane's own text encoder, small enough to be trained with a denoiser from
  * nothing: pre-norm blocks (arXiv 2002.04745) over the tokens of the tokenizer "bytes", each of
- * which sees all that are not there to fill up. Positions are learned, GELU stands between two
+ * which attends to all that are no padding. Positions are learned, GELU stands between two
  * linear layers of four times the width, and what stands for a whole text is the mean of its
  * tokens. Config class "VaneTextEncoder". */
 #include "nn/internal.h"
@@ -72,7 +72,7 @@ static vn_status open_text(const json_t *config, void **self, vn_net_io *io, vn_
     return VN_OK;
 }
 
-/* [N,T]: 0 where a token fills up, else 1. */
+/* The attention mask [N,T]: 0 where a token is padding, else 1. */
 static vn_node *seen_of(const vn_scope *s, const text_encoder_keys *k, vn_node *ids) {
     float *table = vn_alloc((size_t)k->vocab_size, sizeof *table);
     if (!table) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");

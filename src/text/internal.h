@@ -204,11 +204,12 @@ void vn_added_cut(const vn_text *t, bool normalised, const vn_pieces *p, vn_piec
 int32_t vn_added_find(const vn_text *t, const char *content); /* -1: none */
 void vn_added_free(vn_added_list *l);
 
-/* ---- post.c: what begins and ends a text ----------------------------------------------------- */
+/* ---- post.c: the post-processor, which adds special tokens around a text --------------------- */
 
 #define VN_TEXT_FRAME 16
+/* The special tokens that every text is given: CLS and SEP, or begin and end of text. */
 typedef struct vn_frame {
-    int before, after;
+    int before, after; /* how many of each there are */
     int32_t begin[VN_TEXT_FRAME], end[VN_TEXT_FRAME];
 } vn_frame;
 
@@ -239,6 +240,9 @@ int32_t vn_text_new_id(const vn_text *t);
 
 /* Reads the files of a folder. */
 vn_status vn_text_read(vn_text *t, const char *folder, vn_err *err);
+
+/* ---- keys.c: members of JSON objects --------------------------------------------------------- */
+
 /* Refuses a key of an object that is in neither list; what: "BPE". */
 vn_status vn_text_check_keys(const json_t *json, const char *what, const char *const *keys,
                              vn_err *err);

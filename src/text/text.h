@@ -37,9 +37,9 @@ const vn_row *vn_text_row(const vn_text *t);
 int32_t vn_text_size(const vn_text *t);
 /* The token's letters as its file has them, owned by the tokenizer; NULL: there is none. */
 const char *vn_text_token(const vn_text *t, int32_t id);
-/* The id that fills up short texts, -1 if no file says one; *left: whether it goes before them. */
+/* The id of the padding token, -1 if no file says one; *left: whether it goes before a text. */
 int32_t vn_text_pad(const vn_text *t, bool *left);
-/* How many tokens every text begins and ends with, together. */
+/* How many special tokens every text is given, at its beginning and its end together. */
 int64_t vn_text_framing(const vn_text *t);
 
 /* Ids that grow; zero-initialise to open. */

@@ -112,7 +112,7 @@ static void test_a_pad_token_may_be_missing(void **state) {
     expect_ok(vn, vn_tokenizer_encode(t, 2, texts + 1, NULL, &k));
     expect_rows(&k, 2, 2, (const int64_t[]){0, 1, 0, 0});
     expect_refused(vn_tokenizer_encode(t, 2, texts, NULL, &k), VN_BAD_FILE,
-                   "t: no file says which token fills up short texts");
+                   "t: no file says which token pads short texts");
     vn_tokenizer_close(&t);
 }
 

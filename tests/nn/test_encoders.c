@@ -281,7 +281,7 @@ static void calls_are_refused_by_name(void **state) {
 }
 
 /* The small one is built for training, with dropout, and begins with weights that answer; texts of
- * nothing but what fills up have a mean of 0. */
+ * nothing but padding have a mean of 0. */
 static void the_small_one_begins_small_and_trains(void **state) {
     (void)state;
     vn_net *net = NULL;
