@@ -21,7 +21,7 @@ static const vn_param params[] = {
 static bool fits(const vn_operator *o, const vn_shape *mask) {
     if (vn_shape_equal(mask, &o->sample)) return true;
     if (!vn_shape_is_image(&o->sample)) return false;
-    const int skip = mask->rank == 3 && mask->dim[0] == 1;
+    const int skip = vn_shape_is_image(mask) && mask->dim[0] == 1;
     return mask->rank == 2 + skip && mask->dim[skip] == o->sample.dim[1] &&
            mask->dim[skip + 1] == o->sample.dim[2];
 }
