@@ -2,7 +2,8 @@
 # Fails when files of a room need each other in a circle that docs/architecture.md does not name. Usage:
 # tools/check_circles.sh [BUILD] (default build), after a build without link-time optimisation. A file needs another when its
 # object uses a symbol that the other defines. docs/architecture.md names, room by room, the files that circles go through
-# (its lines "- `room`: `file`, `file`: why"); without these there may be no circle, and each of them must be in one.
+# (its lines "- `room`: `file`, `file`: why"); without these there may be no circle, and each of them must be in one. A network and
+# its NAME_preset.c count as one file.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build}
@@ -13,7 +14,7 @@ named() { # the files of room $1 that the document names, without .c
 
 edges() { # one "FILE NEEDED" a line, of the objects of room $1, for symbols that one of them defines
     for object in "$build"/CMakeFiles/vane_"$1".dir/src/"$1"/*.o; do
-        nm -g "$object" | awk -v file="$(basename "$object" .c.o)" 'NF == 2 {print "needs", file, $2} NF == 3 {print "has", file, $3}'
+        nm -g "$object" | awk -v file="$(basename "$object" .c.o | sed 's/_preset$//')" 'NF == 2 {print "needs", file, $2} NF == 3 {print "has", file, $3}'
     done | awk '$1 == "has" {owner[$3] = $2} $1 == "needs" {file[++n] = $2; symbol[n] = $3}
         END {for (i = 1; i <= n; i++) if (symbol[i] in owner && owner[symbol[i]] != file[i]) print file[i], owner[symbol[i]]}' | sort -u
 }

@@ -93,6 +93,9 @@ void vn_trainer_close(vn_trainer *t);
 void vn_trainer_close_scorers(vn_trainer *t);
 /* VN_NOT_FINITE where a weight is not a number any more: the checkpoint on the disk is better. */
 vn_status vn_trainer_save(vn_trainer *t, vn_err *err);
+/* Whether this process writes files and reports. */
+bool vn_trainer_leads(const vn_trainer *t);
+/* schedule.c: seconds of computing, those before a resume included. */
 double vn_trainer_seconds(const vn_trainer *t);
 
 /* scorer.c: one of the objective's losses. With train, gradients go to the offset of every weight
@@ -140,8 +143,6 @@ double vn_parts_bytes(const vn_train_setup *s, int sums);
 /* step.c: one step of training, from a batch to new weights. Fails on all ranks where it does on
  * one. */
 vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err);
-/* Whether this process writes files and reports. */
-bool vn_trainer_leads(const vn_trainer *t);
 /* What all ranks come to before a step: its status, or that another has failed, and whether any
  * wants to stop. */
 vn_status vn_trainer_agree(const vn_trainer *t, vn_status status, bool *stop, vn_err *err);

@@ -5,10 +5,6 @@
 
 #include <math.h>
 
-bool vn_trainer_leads(const vn_trainer *t) {
-    return !t->s->ranks || t->s->ranks->rank == 0;
-}
-
 /* ---- ranks ----------------------------------------------------------------------------------- */
 
 enum { FAILED, STOPS, GOES_ON };

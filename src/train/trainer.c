@@ -217,6 +217,10 @@ int64_t vn_microbatches(const vn_train_setup *s) {
     return s->microbatches ? s->microbatches : 1;
 }
 
+bool vn_trainer_leads(const vn_trainer *t) {
+    return !t->s->ranks || t->s->ranks->rank == 0;
+}
+
 int64_t vn_micro_batch(const vn_train_setup *s) {
     return s->batch / vn_microbatches(s);
 }
