@@ -20,7 +20,7 @@ static const vn_guide_row *next_row(const char **text) {
 vn_status vn_guides_check(const char *text, vn_err *err) {
     vn_status status = VN_OK;
     for (bool more = true; more && !status;) {
-        const size_t length = vn_guide_length(text);
+        const size_t length = vn_choice_length(text);
         vn_choice c;
         char *one = vn_format("%.*s", (int)length, text);
         status = one ? vn_choice_parse(one, &vn_guides, &c, err) : vn_no_memory(err);

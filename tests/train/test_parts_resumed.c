@@ -1,5 +1,6 @@
 /* test_parts_resumed.c - two networks that are trained against each other beside a frozen one:
- * killed at any step, on another device, or by several ranks, the training ends in the same bits. */
+ * killed at any step, on another device, or by several ranks, the training ends in the same
+ * bits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
