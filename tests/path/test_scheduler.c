@@ -190,7 +190,7 @@ static void what_is_unknown_is_refused_by_name(void **state) {
         {"{}", "_class_name", VN_UNSUPPORTED},
         {"{\"_class_name\": 3}", "_class_name", VN_BAD_FILE},
         {"{\"_class_name\": \"CMStochasticIterativeScheduler\"}",
-         "CMStochasticIterativeScheduler' tells its network", VN_UNSUPPORTED},
+         "CMStochasticIterativeScheduler' gives its network", VN_UNSUPPORTED},
         {"{\"_class_name\": \"AmusedScheduler\"}", "'AmusedScheduler' is for discrete tokens",
          VN_UNSUPPORTED},
         {"{\"_class_name\": \"CogVideoXDPMScheduler\"}", "'CogVideoXDPMScheduler' is for video",
