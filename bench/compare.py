@@ -40,6 +40,13 @@ CONFIGS = {
         "sample_size": 32, "in_channels": 4, "patch_size": 4,
     },
 }  # fmt: skip
+CONFIGS["sd1-quarter"] = {  # Stable Diffusion 1.x at a quarter of its width
+    "_class_name": "UNet2DConditionModel", "sample_size": 32, "in_channels": 4, "out_channels": 4, "layers_per_block": 2,
+    "block_out_channels": [80, 160, 320, 320], "norm_num_groups": 16, "attention_head_dim": 8, "cross_attention_dim": 192,
+    "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+    "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+}  # fmt: skip
+TEXT_TOKENS = 77  # as vane bench takes
 MODES = "train", "infer"
 PEERS = "eager", "compiled"
 UNTIMED = 2  # steps before each round's timed ones, as many as vane bench takes
@@ -91,6 +98,8 @@ def network(spec):
     inputs = {"timestep": torch.arange(batch) * 37 % 1000}
     if config.get("num_class_embeds") or config.get("num_embeds_ada_norm"):
         inputs["class_labels"] = torch.zeros(batch, dtype=torch.int64)
+    if "cross_attention_dim" in config:
+        inputs["encoder_hidden_states"] = torch.randn(batch, TEXT_TOKENS, config["cross_attention_dim"])
     net = torch.compile(model) if spec["peer"] == "compiled" else model
     count = sum(p.numel() for p in model.parameters())
     if train:

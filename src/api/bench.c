@@ -124,10 +124,15 @@ static vn_status measure_plain(const bench *b, const vn_bench_options *o, vn_ben
     return status;
 }
 
-/* Arrays of normal numbers; of one number a sample, and rows of tables, whole ones. */
-static void fill_node(bench *b, const vn_node *node, int64_t below, uint64_t stream) {
+/* Arrays of normal numbers; of one number a sample, and rows of tables, whole ones. Of an array
+ * that may be left out, what stands for it. */
+static void fill_node(bench *b, const vn_node *node, const vn_port *port, uint64_t stream) {
     void *to = node ? vn_program_map(b->program, node) : NULL;
-    const int64_t count = node ? vn_shape_count(&node->shape) : 0;
+    const int64_t count = node ? vn_shape_count(&node->shape) : 0, below = port ? port->below : 0;
+    if (to && port && port->optional && node->dtype == VN_F32) {
+        for (int64_t i = 0; i < count; i++) ((float *)to)[i] = (float)port->missing;
+        return;
+    }
     if (to && node->dtype == VN_F32 && node->shape.rank > 1) {
         vn_random_normal(to, (size_t)count, 0, VN_STREAM_NOISE, stream, 0);
         return;
@@ -143,9 +148,8 @@ static void fill_node(bench *b, const vn_node *node, int64_t below, uint64_t str
 
 static void fill(bench *b) {
     const vn_net_io *io = vn_net_get_io(b->net);
-    for (int i = 0; i < io->inputs; i++)
-        fill_node(b, b->s.nodes.in[i], io->input[i].below, (uint64_t)i);
-    fill_node(b, b->s.target, 0, VN_MAX_PORTS);
+    for (int i = 0; i < io->inputs; i++) fill_node(b, b->s.nodes.in[i], &io->input[i], (uint64_t)i);
+    fill_node(b, b->s.target, NULL, VN_MAX_PORTS);
 }
 
 static void step(bench *b) {

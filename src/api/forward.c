@@ -94,11 +94,12 @@ static int count_outputs(const pass *p) {
     return n;
 }
 
-/* What each sample has more than one number of, beside the sample itself: texts, vectors. */
+/* What each sample has more than one number of, beside the sample itself and masks: texts,
+ * vectors. */
 static void find_arrays(pass *p) {
     for (int i = 0; i < p->io->inputs; i++) {
         const vn_port *port = &p->io->input[i];
-        if (port->dtype != VN_F32 || port->below || port->shape.rank < 2 ||
+        if (port->dtype != VN_F32 || port->below || port->missing || port->shape.rank < 2 ||
             port->shape.dim[0] != VN_DIM_BATCH || !strcmp(port->name, "sample"))
             continue;
         p->array[p->by.inputs] = port->name;

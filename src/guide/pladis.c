@@ -2,9 +2,9 @@
  *
  *     attention = dense + scale (sparse - dense)        sparse: alpha-entmax of alpha 1.5
  *
- * in every pass through the network; it costs no further passes. The paper changes the
- * cross-attention to a text; the networks here have self-attention only, and that is what is
- * changed. Scale 2 is the paper's. */
+ * in every pass through the network; it costs no further passes. As in the paper, what is changed
+ * is the cross-attention to a text; of a network that has self-attention only, that. Scale 2 is
+ * the paper's. */
 #include "guide/internal.h"
 
 #include <limits.h>

@@ -54,14 +54,33 @@ static vn_status no_array(const vn_net_denoiser *d, vn_condition c, const vn_por
                    (int)c);
 }
 
+/* The port's shape for rows of these conditions, which are alike: lengths that are free are those
+ * of their arrays, and 1 where no row has any. */
+static vn_shape shape_of(const vn_net_denoiser *d, const vn_port *p, const vn_condition *c,
+                         int64_t n, int64_t tokens) {
+    const vn_array *a = NULL;
+    vn_shape shape = p->shape;
+    for (int64_t i = 0; i < n && !a; i++) a = array_of(d, c[i], p->name);
+    shape.dim[0] = n;
+    for (int k = 1; k < shape.rank; k++) {
+        if (shape.dim[k] == VN_DIM_TOKENS) shape.dim[k] = tokens ? tokens : 1;
+        if (shape.dim[k] < 0) shape.dim[k] = a ? a->shape.dim[k - 1] : 1;
+    }
+    return shape;
+}
+
+/* What stands for an array that a row has not. */
+static void fill_missing(const vn_port *p, void *to, size_t bytes) {
+    const float number = (float)p->missing;
+    const void *one = p->dtype == VN_I32 ? (const void *)&p->missing : &number;
+    for (size_t i = 0; i < bytes; i += sizeof number) memcpy((char *)to + i, one, sizeof number);
+}
+
 /* One port's rows; *fed: whether any row has something for it. */
 static vn_status feed_port(vn_net_denoiser *d, int port, const vn_condition *c, int64_t n,
                            int64_t tokens, vn_feed *out, bool *fed, vn_err *err) {
     const vn_port *p = &d->io->input[port];
-    vn_shape shape = p->shape;
-    shape.dim[0] = n;
-    for (int k = 1; k < shape.rank; k++)
-        if (shape.dim[k] == VN_DIM_TOKENS) shape.dim[k] = tokens ? tokens : 1;
+    const vn_shape shape = shape_of(d, p, c, n, tokens);
     *fed = !p->optional;
     for (int64_t i = 0; i < n && !*fed; i++) *fed = array_of(d, c[i], p->name) != NULL;
     if (!*fed) return VN_OK;
@@ -79,7 +98,7 @@ static vn_status feed_port(vn_net_denoiser *d, int port, const vn_condition *c, 
         if (a)
             memcpy(to, a->data, row);
         else
-            memset(to, 0, row);
+            fill_missing(p, to, row);
     }
     *out = (vn_feed){.array = {p->name, p->dtype == VN_I32 ? VN_I32 : VN_F32, shape, d->fed[port]}};
     return VN_OK;

@@ -40,11 +40,25 @@ static bool fits(const vn_port *p, const vn_array *a, int64_t *tokens) {
     if (a->shape.rank != p->shape.rank - 1) return false;
     for (int i = 0; i < a->shape.rank; i++) {
         const int64_t want = p->shape.dim[i + 1], is = a->shape.dim[i];
-        if (want != VN_DIM_TOKENS && want != is) return false;
-        if (want == VN_DIM_TOKENS && (is < 1 || (*tokens > 0 && *tokens != is))) return false;
+        if (want >= 0 && want != is) return false;
+        if (want < 0 && is < 1) return false;
+        if (want == VN_DIM_TOKENS && *tokens > 0 && *tokens != is) return false;
         if (want == VN_DIM_TOKENS) *tokens = is;
     }
     return true;
+}
+
+/* A condition whose array for the port has other free lengths than tokens; NULL: there is none. All
+ * conditions of a model are of the same. */
+static const struct vn_condition_entry *other_lengths(const vn_model *m, const vn_port *p,
+                                                      const vn_array *a) {
+    for (int i = 0; i < m->added_count; i++) {
+        const vn_array *b = vn_model_condition_array(m, m->added[i].number, p->name);
+        for (int k = 0; b && k < a->shape.rank; k++)
+            if (p->shape.dim[k + 1] != VN_DIM_TOKENS && a->shape.dim[k] != b->shape.dim[k])
+                return &m->added[i];
+    }
+    return NULL;
 }
 
 static vn_status check(const vn_model *m, const char *name, int n, const vn_array *arrays,
@@ -66,6 +80,11 @@ static vn_status check(const vn_model *m, const char *name, int n, const vn_arra
                            "condition %s: %s is of shape %s, which %s does not "
                            "take",
                            name, p->name, vn_shape_text(&arrays[i].shape, text), m->source);
+        const struct vn_condition_entry *other = other_lengths(m, p, &arrays[i]);
+        if (other)
+            return vn_fail(err, VN_BAD_ARGUMENT,
+                           "condition %s: %s is of shape %s, and that of condition %s is not", name,
+                           p->name, vn_shape_text(&arrays[i].shape, text), other->name);
         for (int k = 0; k < i; k++)
             if (!strcmp(arrays[k].name, p->name))
                 return vn_fail(err, VN_BAD_ARGUMENT, "condition %s: %s is given twice", name,

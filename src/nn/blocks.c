@@ -26,7 +26,7 @@ vn_node *vn_resnet_block(const vn_scope *s, vn_node *x, const vn_time *time, con
 
     vn_node *e = NULL;
     if (time->active)
-        e = vn_layer_linear(s, "time_emb_proj", time->active, time->width,
+        e = vn_layer_linear(s, "time_emb_proj", r->raw_time ? time->raw : time->active, time->width,
                             r->scale_shift ? 2 * r->out : r->out);
     if (e && r->scale_shift) {
         const vn_modulation by = vn_modulation_of(s, e, r->out);

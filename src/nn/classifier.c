@@ -8,6 +8,7 @@
  * Config class "VaneClassifier", vane's own; weights have the names of diffusers' UNet2DModel, and
  * docs/formats.md says which of guided-diffusion's they are. */
 #include "nn/classifier.h"
+#include "nn/unet.h"
 
 #include <math.h>
 #include <string.h>
@@ -103,20 +104,33 @@ static int64_t last_channels(const vn_classifier_keys *c) {
     return c->block_out_channels.at[c->block_out_channels.count - 1];
 }
 
-/* The way down: attention in the last levels, and residual blocks that halve. */
-static void go_down(const vn_scope *s, const vn_classifier_keys *c, const vn_unet_style *style,
-                    vn_unet_state *state) {
-    const int64_t *channels = c->block_out_channels.at;
-    const size_t levels = c->block_out_channels.count;
-    for (size_t i = 0; i < levels; i++) {
-        const bool attends = i + (size_t)c->attention_levels >= levels;
-        const vn_unet_block *block = NULL;
-        vn_unet_down_block(attends ? "AttnDownBlock2D" : "ResnetDownsampleBlock2D", &block, NULL);
-        vn_scope at = vn_scope_in(s, "down_blocks.%zu", i);
-        const vn_unet_level level = {
-            .in = channels[i ? i - 1 : 0], .out = channels[i], .resize = i + 1 < levels};
-        block->build(&at, style, &level, state, block);
+/* The way down: attention in the last levels, and residual blocks that halve; and the middle. */
+static void set_body(vn_unet *u, const vn_classifier_keys *c) {
+    const vn_unet_attention attention = {.head_dim = c->attention_head_dim};
+    u->levels = c->block_out_channels.count;
+    u->style = (vn_unet_style){.groups = c->norm_num_groups,
+                               .eps = NORM_EPS,
+                               .dropout = c->dropout,
+                               .act = VN_FN_SILU,
+                               .scale_shift = true,
+                               .resnet_downsample = true};
+    vn_unet_set_channels(u, &c->block_out_channels);
+    for (size_t i = 0; i < u->levels; i++) {
+        const bool attends = i + (size_t)c->attention_levels >= u->levels;
+        vn_unet_find_block(VN_UNET_PLAIN, false,
+                           attends ? "AttnDownBlock2D" : "ResnetDownsampleBlock2D", &u->down[i],
+                           NULL);
+        u->going_down[i].layers = c->layers_per_block;
+        u->going_down[i].attention = attention;
     }
+    u->mid =
+        (vn_unet_mid){.channels = last_channels(c),
+                      .groups = c->norm_num_groups,
+                      .layers = 2,
+                      .output_scale = 1,
+                      .attends = c->attention_levels > 0 ? VN_UNET_PIXELS : VN_UNET_NO_ATTENTION,
+                      .attention = attention,
+                      .attention_groups = c->norm_num_groups};
 }
 
 /* Attention pooling: the mean token before all others, a position added to each, and what the mean
@@ -145,25 +159,12 @@ static vn_node *attention_pool(const vn_scope *s, const vn_classifier_keys *c, v
 
 static vn_node *encode_image(const vn_scope *s, const vn_classifier_keys *c, vn_node *x,
                              const vn_time *time) {
-    const vn_unet_style style = {.layers = c->layers_per_block,
-                                 .groups = c->norm_num_groups,
-                                 .head_dim = c->attention_head_dim,
-                                 .eps = NORM_EPS,
-                                 .dropout = c->dropout,
-                                 .act = VN_FN_SILU,
-                                 .scale_shift = true,
-                                 .resnet_downsample = true};
+    vn_unet body = {.class = VN_UNET_PLAIN};
     vn_unet_state state = {.time = *time};
+    set_body(&body, c);
     state.x =
         vn_block_end(vn_layer_conv3(s, "conv_in", x, c->in_channels, c->block_out_channels.at[0]));
-    go_down(s, c, &style, &state);
-    const vn_scope middle = vn_scope_in(s, "mid_block");
-    const vn_unet_mid mid = {.channels = last_channels(c),
-                             .groups = c->norm_num_groups,
-                             .output_scale = 1,
-                             .attention = c->attention_levels > 0,
-                             .attention_groups = c->norm_num_groups};
-    vn_unet_mid_block(&middle, &style, &mid, &state);
+    vn_unet_go_down(s, &body, &state);
     x = vn_layer_group_norm(s, "norm_out", state.x, last_channels(c), c->norm_num_groups, NORM_EPS,
                             VN_FN_SILU);
     return c->pool == VN_CLASSIFIER_POOL_ATTENTION ? attention_pool(s, c, x)

@@ -2,6 +2,7 @@
  * light one has 1.2 million weights on 28x28 pictures, with attention where at most 8 x 8 pixels
  * are left; guided-diffusion's are those of its classifiers of 64 to 512 pixels. */
 #include "nn/classifier.h"
+#include "nn/unet.h"
 
 enum { KIND_LIGHT, KIND_GUIDED_DIFFUSION };
 enum { HEAD = 64, GROUPS = 8, SMALL = 8, MIN_SIDE = 2 };

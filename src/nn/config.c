@@ -96,6 +96,28 @@ static vn_status read_layers(const config_reader *r, const json_t *value, vn_con
     return status;
 }
 
+/* One level: a number or a flag, or the list of its layers. */
+static vn_status read_level(const config_reader *r, const json_t *value, vn_config_ints *out) {
+    out->count = 0;
+    if (r->field->kind == VN_FIELD_FLAGS) {
+        out->at[0] = json_is_true(value);
+        return json_is_boolean(value) ? VN_OK : refuse_type(r, "true or false");
+    }
+    return json_is_array(value) && r->field->kind == VN_FIELD_NESTED ? read_ints(r, value, out)
+                                                                     : read_int(r, value, out->at);
+}
+
+static vn_status read_levels(const config_reader *r, const json_t *value, vn_config_levels *out) {
+    out->count = 0;
+    if (!json_is_array(value)) return read_level(r, value, &out->level[0]);
+    vn_status status = check_list(r, value);
+    const size_t count = !status ? json_array_size(value) : 0;
+    for (size_t i = 0; i < count && !status; i++)
+        status = read_level(r, json_array_get(value, i), &out->level[i]);
+    if (!status) out->count = count;
+    return status;
+}
+
 static vn_status read_size(const config_reader *r, const json_t *value, int64_t out[2]) {
     if (!json_is_array(value)) {
         vn_status status = read_int(r, value, &out[0]);
@@ -116,6 +138,12 @@ static vn_status read_null(const config_reader *r, void *member) {
     case VN_FIELD_CHOICE: *(int64_t *)member = r->field->none; break;
     case VN_FIELD_SIZE: memset(member, 0, 2 * sizeof(int64_t)); break;
     case VN_FIELD_NUMBER: *(double *)member = 0; break;
+    case VN_FIELD_LEVELS:
+    case VN_FIELD_NESTED:
+    case VN_FIELD_FLAGS:
+        memset(member, 0, sizeof(vn_config_levels));
+        ((vn_config_levels *)member)->level[0].at[0] = r->field->none;
+        break;
     case VN_FIELD_INTS:
     case VN_FIELD_NAMES:
     case VN_FIELD_LAYERS: break; /* no table has these nullable */
@@ -136,12 +164,15 @@ static vn_status read_field(const config_reader *r, const json_t *value, void *m
     case VN_FIELD_INTS: return read_ints(r, value, member);
     case VN_FIELD_NAMES: return read_names(r, value, member);
     case VN_FIELD_LAYERS: return read_layers(r, value, member);
+    case VN_FIELD_LEVELS:
+    case VN_FIELD_NESTED:
+    case VN_FIELD_FLAGS: return read_levels(r, value, member);
     case VN_FIELD_SIZE: break;
     }
     return read_size(r, value, member);
 }
 
-#define MAX_FIELDS 40
+#define MAX_FIELDS 64
 
 static vn_status refuse_key(const char *net, const char *key, const vn_field *fields, size_t count,
                             vn_err *err) {
@@ -183,15 +214,46 @@ double vn_preset(const vn_choice *preset, const char *name, bool *given) {
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
+static json_t *write_ints(const vn_config_ints *ints) {
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < ints->count; i++) {
+        if (json_array_append_new(list, json_integer(ints->at[i])) == 0) continue;
+        json_decref(list);
+        list = NULL;
+    }
+    return list;
+}
+
+static json_t *write_level(const vn_field *f, const vn_config_ints *level) {
+    if (level->count) return write_ints(level);
+    return f->kind == VN_FIELD_FLAGS ? json_boolean(level->at[0] != 0) : json_integer(level->at[0]);
+}
+
+static json_t *write_levels(const vn_field *f, const vn_config_levels *levels) {
+    const vn_config_ints *first = &levels->level[0];
+    if (levels->count == 0 && f->nullable && !first->count && first->at[0] == f->none)
+        return json_null();
+    if (levels->count == 0) return write_level(f, first);
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < levels->count; i++) {
+        if (json_array_append_new(list, write_level(f, &levels->level[i])) == 0) continue;
+        json_decref(list);
+        list = NULL;
+    }
+    return list;
+}
+
+int64_t vn_config_level(const vn_config_levels *levels, size_t level) {
+    return levels->level[levels->count ? level : 0].at[0];
+}
+
 static json_t *write_list(const vn_field *f, const void *member) {
     const vn_config_ints *ints = member;
     const vn_config_names *names = member;
-    const size_t count = f->kind == VN_FIELD_INTS ? ints->count : names->count;
+    if (f->kind == VN_FIELD_INTS) return write_ints(ints);
     json_t *list = json_array();
-    for (size_t i = 0; list && i < count; i++) {
-        json_t *one =
-            f->kind == VN_FIELD_INTS ? json_integer(ints->at[i]) : json_string(names->at[i]);
-        if (json_array_append_new(list, one) == 0) continue;
+    for (size_t i = 0; list && i < names->count; i++) {
+        if (json_array_append_new(list, json_string(names->at[i])) == 0) continue;
         json_decref(list);
         list = NULL;
     }
@@ -222,6 +284,9 @@ static json_t *write_field(const vn_field *f, const void *member) {
         return whole[0] ? json_pack("[I, I]", (json_int_t)whole[0], (json_int_t)whole[1])
                         : json_null();
     case VN_FIELD_LAYERS: return write_layers(member);
+    case VN_FIELD_LEVELS:
+    case VN_FIELD_NESTED:
+    case VN_FIELD_FLAGS: return write_levels(f, member);
     case VN_FIELD_INTS:
     case VN_FIELD_NAMES: break;
     }

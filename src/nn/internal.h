@@ -48,6 +48,12 @@ typedef struct vn_config_layers {
     bool has[VN_CONFIG_MAX_LAYERS];
 } vn_config_layers;
 
+/* What each level of a network has; null in a config is one number `none` for all. */
+typedef struct vn_config_levels {
+    size_t count;                             /* 0: level[0] is for all */
+    vn_config_ints level[VN_CONFIG_MAX_LIST]; /* count 0: at[0] is for all of its layers */
+} vn_config_levels;
+
 typedef enum vn_field_kind {
     VN_FIELD_INT,    /* int64_t; null is 0 */
     VN_FIELD_NUMBER, /* double; null is 0 */
@@ -56,6 +62,9 @@ typedef enum vn_field_kind {
     VN_FIELD_INTS,   /* vn_config_ints */
     VN_FIELD_NAMES,  /* vn_config_names */
     VN_FIELD_LAYERS, /* vn_config_layers: a list of their indices, which may be empty */
+    VN_FIELD_LEVELS, /* vn_config_levels: a whole number for all levels, or a list of them */
+    VN_FIELD_NESTED, /* the same, where an entry may be a list itself */
+    VN_FIELD_FLAGS,  /* vn_config_levels: true or false for all levels, or a list */
     VN_FIELD_SIZE    /* int64_t[2]: one number for both, a pair, or null for 0 */
 } vn_field_kind;
 
@@ -85,6 +94,8 @@ double vn_preset(const vn_choice *preset, const char *name, bool *given);
  * `from`. diffusers: the class is one of theirs. */
 json_t *vn_config_write(const char *class_name, bool diffusers, const vn_field *fields,
                         size_t count, const void *from, vn_err *err);
+/* One number of a level, which has no list of its own. */
+int64_t vn_config_level(const vn_config_levels *levels, size_t level);
 /* n lengths, each `growth` times the one before. */
 vn_config_ints vn_config_growing(int64_t n, int64_t first, int64_t growth);
 
@@ -209,9 +220,14 @@ vn_node *vn_time_sinusoids(const vn_scope *s, vn_node *t, int64_t width, bool fl
 /* sin | cos of 2 pi log(t) w, with frozen random w [width]: [N, 2 width]. */
 vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_t width,
                          double scale);
-/* linear_1, SiLU, linear_2 under `name`. */
+/* The same of 2 pi t w, cosines first if flip. */
+vn_node *vn_time_fourier_plain(const vn_scope *s, const char *name, vn_node *t, int64_t width,
+                               double scale, bool flip);
+/* linear_1, SiLU, linear_2 under `name`; and with another activation. */
 vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int64_t in,
                            int64_t width);
+vn_node *vn_time_embedding_act(const vn_scope *s, const char *name, vn_node *x, int64_t in,
+                               int64_t width, vn_fn act);
 
 /* ---- perturb.c: perturbations of attention, for guides --------------------------------------- */
 
@@ -227,11 +243,17 @@ typedef struct vn_heads {
     /* the prefix is a text, which the grid's tokens see and which sees them, whatever is perturbed:
      * identity is of the grid alone */
     bool text;
+    vn_node *bias; /* of the keys (vn_key_bias); NULL: all are seen */
+    bool dense;    /* the sparse perturbation is for the cross-attention beside it */
 } vn_heads;
-/* q, k, v [B,prefix+rows*columns,C]: softmax(scale q k^T) v for each head, with the perturbations
- * of the scope. */
+/* q, k, v [B,prefix+rows*columns,C]: softmax(scale q k^T + bias) v for each head, with the
+ * perturbations of the scope. */
 vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
                            const vn_heads *heads);
+/* The same of queries over the keys and values of a text, k, v [B,T,C]: of the perturbations only
+ * the sparse one is for it. */
+vn_node *vn_cross_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
+                            const vn_heads *heads);
 
 /* ---- blocks.c: the blocks of diffusers that U-Nets, autoencoders and classifiers are made of - */
 
@@ -256,6 +278,7 @@ typedef struct vn_resnet {
     double eps, dropout;
     vn_fn act;
     double output_scale; /* the sum is divided by it */
+    bool raw_time;       /* the time's embedding as it is, without the activation */
     /* the time scales and shifts after norm2, instead of being added before it */
     bool scale_shift;
     bool always_shortcut; /* a convolution on the shortcut even where in = out */
@@ -427,75 +450,11 @@ void vn_joint_add_text(vn_net_io *io, int64_t width, int64_t pooled);
 vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_t in, int64_t width,
                       int64_t layers, double dropout);
 
-/* ---- unet_blocks.c: the levels of a U-Net, a table of block types ---------------------------- */
-
-/* What every block of one U-Net has in common. */
-typedef struct vn_unet_style {
-    int64_t layers;
-    int64_t groups;   /* 0: null in the config; only skip and K blocks allow it */
-    int64_t head_dim; /* 0: null in the config, one head */
-    double eps, dropout;
-    vn_fn act;
-    bool scale_shift;
-    int64_t downsample_pad;
-    bool resnet_downsample, resnet_upsample; /* of the attention blocks */
-} vn_unet_style;
-
-/* One level. Its channels on the way down: `in` of its input, `out` of its output. On the way up:
- * `prev` of its input, `out` of its output, `in` of the output of the level after it. */
-typedef struct vn_unet_level {
-    int64_t in, out, prev;
-    bool resize; /* in all but the last level */
-} vn_unet_level;
-
-#define VN_UNET_MAX_LAYERS 32
-#define VN_UNET_MAX_SKIPS  (1 + VN_CONFIG_MAX_LIST * (VN_UNET_MAX_LAYERS + 1))
-
-/* What is handed on from level to level. */
-typedef struct vn_unet_state {
-    vn_node *x;
-    /* of the skip blocks: on the way down the input in smaller sizes, on the way up the output in
-     * larger ones; or NULL */
-    vn_node *image;
-    vn_time time;
-    int attentions; /* attention blocks built so far */
-    size_t skips;   /* skip connections that are kept, the latest last */
-    vn_node *skip[VN_UNET_MAX_SKIPS];
-} vn_unet_state;
-
-typedef struct vn_unet_block {
-    const char *name;
-    void (*build)(const vn_scope *s, const vn_unet_style *style, const vn_unet_level *level,
-                  vn_unet_state *state, const struct vn_unet_block *self);
-    bool attention;
-    bool resnet;         /* resizes by a residual block, not by a convolution */
-    const char *refusal; /* why UNet2DModel cannot run it, or NULL */
-} vn_unet_block;
-
-/* By diffusers' name, with or without "UNetRes" in front; fails if unknown or not runnable. */
-vn_status vn_unet_down_block(const char *name, const vn_unet_block **out, vn_err *err);
-vn_status vn_unet_up_block(const char *name, const vn_unet_block **out, vn_err *err);
-
-/* How many attention blocks a level of this type has, on the way down or up. */
-int64_t vn_unet_attentions(const vn_unet_style *style, const vn_unet_block *block, bool up);
-int64_t vn_unet_default_groups(int64_t channels); /* where norm_num_groups is null */
-/* The skip blocks' image plus features of the same size; fails the graph where the sizes differ. */
-vn_node *vn_unet_add_image(const vn_scope *s, vn_node *image, vn_node *x);
-
-typedef struct vn_unet_mid {
-    int64_t channels, groups;
-    double output_scale;
-    bool attention;
-    int64_t attention_groups; /* 0: no norm */
-} vn_unet_mid;
-
-void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *style, const vn_unet_mid *mid,
-                       vn_unet_state *state);
-
 /* ---- one file a network: its row; the table (table.c) ---------------------------------------- */
 
 /* By role, in the order in which they are listed. */
-#define VN_DENOISERS(ROW)   ROW(unet2d) ROW(dit) ROW(mlp) ROW(sd3) ROW(flux)
+/* A row without `config` is read from files alone. */
+#define VN_DENOISERS(ROW)   ROW(unet2d) ROW(unet2d_condition) ROW(dit) ROW(mlp) ROW(sd3) ROW(flux)
 #define VN_CLASSIFIERS(ROW) ROW(classifier)
 #define VN_ENCODERS(ROW)    ROW(text_encoder) ROW(clip_text) ROW(clip_projected) ROW(t5_encoder)
 #define VN_EXTRACTORS(ROW)  ROW(features)

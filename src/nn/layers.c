@@ -288,20 +288,36 @@ vn_node *vn_time_sinusoids(const vn_scope *s, vn_node *t, int64_t width, bool fl
     return width % 2 ? vn_place(s->g, y, -1, 0, width) : y;
 }
 
-vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_t width,
-                         double scale) {
+/* [sin | cos] of 2 pi t w, or the other way round. */
+static vn_node *fourier(const vn_scope *s, const char *name, vn_node *t, int64_t width,
+                        double scale, bool flip) {
     if (!t) return NULL;
     names n = begin_layer(s, name);
     vn_node *w =
         vn_param_frozen(s->g, s->w, n.weight, VN_SHAPE(width), (vn_init){VN_INIT_NORMAL, scale});
-    vn_node *log_t = vn_reshape(s->g, vn_unary(s->g, t, VN_FN_LOG), VN_SHAPE(t->shape.dim[0], 1));
-    vn_node *turns = vn_mul(s->g, log_t, vn_reshape(s->g, w, VN_SHAPE(1, width)));
-    return sine_cosine(s, vn_affine(s->g, vn_affine(s->g, turns, 2, 0), acos(-1.0), 0), false);
+    vn_node *column = vn_reshape(s->g, t, VN_SHAPE(t->shape.dim[0], 1));
+    vn_node *turns = vn_mul(s->g, column, vn_reshape(s->g, w, VN_SHAPE(1, width)));
+    return sine_cosine(s, vn_affine(s->g, vn_affine(s->g, turns, 2, 0), acos(-1.0), 0), flip);
+}
+
+vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_t width,
+                         double scale) {
+    return fourier(s, name, t ? vn_unary(s->g, t, VN_FN_LOG) : NULL, width, scale, false);
+}
+
+vn_node *vn_time_fourier_plain(const vn_scope *s, const char *name, vn_node *t, int64_t width,
+                               double scale, bool flip) {
+    return fourier(s, name, t, width, scale, flip);
+}
+
+vn_node *vn_time_embedding_act(const vn_scope *s, const char *name, vn_node *x, int64_t in,
+                               int64_t width, vn_fn act) {
+    vn_scope at = vn_scope_in(s, "%s", name);
+    vn_node *hidden = vn_layer_linear_act(&at, "linear_1", x, in, width, act);
+    return vn_layer_linear(&at, "linear_2", hidden, width, width);
 }
 
 vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int64_t in,
                            int64_t width) {
-    vn_scope at = vn_scope_in(s, "%s", name);
-    vn_node *hidden = vn_layer_linear_act(&at, "linear_1", x, in, width, VN_FN_SILU);
-    return vn_layer_linear(&at, "linear_2", hidden, width, width);
+    return vn_time_embedding_act(s, name, x, in, width, VN_FN_SILU);
 }

@@ -134,6 +134,15 @@ vn_extent vn_net_usual(const vn_net_io *io, const vn_extent *extent) {
     return usual;
 }
 
+/* The lengths that a graph is built for. */
+static vn_extent lengths_of(const vn_net *net, const vn_extent *extent) {
+    vn_extent all = *extent;
+    vn_net_complete(net, &all);
+    if (all.ids == 0) all.ids = net->io.usual_ids;
+    if (all.pooled == 0) all.pooled = net->io.usual_pooled;
+    return all;
+}
+
 /* Fails the graph where the network is not for such lengths. given: before they were completed. */
 static bool check_extent(const vn_net *net, vn_graph *g, const vn_extent *extent,
                          const vn_extent *given) {
@@ -192,8 +201,7 @@ static void node_of(const vn_port *port, const vn_extent *extent, vn_dtype *dtyp
 vn_status vn_net_make_inputs(const vn_net *net, vn_graph *g, const vn_net_spec *spec,
                              vn_net_nodes *nodes, vn_err *err) {
     const vn_net_io *io = &net->io;
-    vn_extent extent = spec->extent;
-    vn_net_complete(net, &extent);
+    const vn_extent extent = lengths_of(net, &spec->extent);
     *nodes = (vn_net_nodes){0};
     const bool ok = check_extent(net, g, &extent, &spec->extent);
     for (int i = 0; ok && i < io->inputs; i++) {
@@ -224,8 +232,7 @@ static bool check_nodes(const vn_net *net, vn_graph *g, const vn_extent *extent,
 
 vn_status vn_net_build_on(const vn_net *net, vn_graph *g, const vn_net_spec *spec,
                           vn_net_nodes *nodes, vn_err *err) {
-    vn_extent extent = spec->extent;
-    vn_net_complete(net, &extent);
+    const vn_extent extent = lengths_of(net, &spec->extent);
     bool ok = check_extent(net, g, &extent, &spec->extent);
     for (int i = 0; i < VN_NET_PERTURBS && ok; i++) ok = can_perturb(net, g, &spec->perturb[i]);
     if (ok && check_nodes(net, g, &extent, nodes)) {

@@ -11,14 +11,18 @@
 
 /* ---- what a network takes and gives ---------------------------------------------------------- */
 
-/* Lengths of a port's shape that differ from batch to batch; messages write them N, H, W, T and P.
- * Tokens are those of a text; patches are those of an image that comes as a row of them. */
+/* Lengths of a port's shape that differ from batch to batch; messages write them N, H, W, T, P, I
+ * and C. Tokens are those of a text; patches are those of an image that comes as a row of them. IDS
+ * and POOLED are how many numbers say sizes (time_ids) and a text as a whole (text_embeds), where a
+ * config has only the sum that both come to. */
 enum {
     VN_DIM_BATCH = -1,
     VN_DIM_HEIGHT = -2,
     VN_DIM_WIDTH = -3,
     VN_DIM_TOKENS = -4,
-    VN_DIM_PATCHES = -5
+    VN_DIM_PATCHES = -5,
+    VN_DIM_IDS = -6,
+    VN_DIM_POOLED = -7
 };
 
 typedef struct vn_port {
@@ -49,6 +53,7 @@ typedef struct vn_net_io {
     /* what "timestep" counts, in thousandths of the way to noise: 1, or 0.001 where it is from 0 to
      * 1; 0: as 1 */
     double time_unit;
+    int64_t usual_ids, usual_pooled; /* VN_DIM_IDS and VN_DIM_POOLED where no array says */
     /* the last row of the class table is the null condition, by the network's class; false: only
      * its files can say which row is */
     bool null_row;
@@ -79,6 +84,7 @@ typedef struct vn_extent {
     int64_t height, width; /* 0: the config's */
     int64_t tokens;
     int64_t patches;
+    int64_t ids, pooled; /* 0: usual ones */
 } vn_extent;
 
 /* A port's shape for these lengths. */

@@ -10,8 +10,8 @@
  *             (2503.07677)
  *
  * The blur is that of the paper's code, with its kernel size (diffusers 0.42.1 exchanges the two
- * cases of its sigma). The paper of PLADIS changes cross-attention; the networks here have
- * self-attention only, and that is what is changed. */
+ * cases of its sigma). The paper of PLADIS changes cross-attention to a text, and so does this
+ * where a network has it; where it has self-attention only, that is changed. */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -95,11 +95,13 @@ static vn_node *split(const vn_scope *s, vn_node *x, int heads) {
                       (int[4]){0, 2, 1, 3});
 }
 
-/* Attention by entmax: it holds the scores of all tokens, [B,heads,T,T]. */
+/* Attention by entmax: it holds the scores of all queries and keys, [B,heads,Tq,Tk]. */
 static vn_node *sparse(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, const vn_heads *h) {
     if (!q || !k || !v) return NULL;
     vn_node *scores = vn_matmul(s->g, split(s, q, h->count), split(s, k, h->count), false, true);
-    vn_node *p = vn_entmax15(s->g, vn_affine(s->g, scores, h->scale, 0));
+    scores = vn_affine(s->g, scores, h->scale, 0);
+    if (h->bias) scores = vn_add(s->g, scores, h->bias);
+    vn_node *p = vn_entmax15(s->g, scores);
     vn_node *y = vn_matmul(s->g, p, split(s, v, h->count), false, false);
     return vn_reshape(s->g, vn_permute(s->g, y, (int[4]){0, 2, 1, 3}), q->shape);
 }
@@ -125,6 +127,17 @@ static vn_node *identity_beside_text(const vn_scope *s, vn_node *q, vn_node *k, 
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
+/* Dense attention, moved towards the sparse one where that is asked for. */
+static vn_node *attend(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, const vn_heads *h) {
+    double amount = 0;
+    const vn_attention_options how = {
+        .heads = h->count, .scale = h->scale, .has_bias = h->bias != NULL, .bias = h->bias};
+    vn_node *dense = vn_attention_of(s->g, q, k, v, &how);
+    if (h->dense || !vn_perturbed(s, VN_ATTENTION_SPARSE, &amount)) return dense;
+    return vn_add(s->g, dense,
+                  vn_affine(s->g, vn_sub(s->g, sparse(s, q, k, v, h), dense), amount, 0));
+}
+
 vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
                            const vn_heads *h) {
     double amount = 0;
@@ -133,8 +146,11 @@ vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v
     vn_graph_label(s->g, "%s", s->path);
     if (identity) return identity_beside_text(s, q, k, v, h);
     if (vn_perturbed(s, VN_ATTENTION_BLUR, &amount)) q = blurred(s, q, h, amount);
-    vn_node *dense = vn_attention(s->g, q, k, v, h->count, h->scale);
-    if (!vn_perturbed(s, VN_ATTENTION_SPARSE, &amount)) return dense;
-    return vn_add(s->g, dense,
-                  vn_affine(s->g, vn_sub(s->g, sparse(s, q, k, v, h), dense), amount, 0));
+    return attend(s, q, k, v, h);
+}
+
+vn_node *vn_cross_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
+                            const vn_heads *h) {
+    vn_graph_label(s->g, "%s", s->path);
+    return attend(s, q, k, v, h);
 }

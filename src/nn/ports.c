@@ -135,6 +135,8 @@ static int64_t *length_of(vn_extent *extent, int64_t dim) {
     case VN_DIM_WIDTH: return &extent->width;
     case VN_DIM_TOKENS: return &extent->tokens;
     case VN_DIM_PATCHES: return &extent->patches;
+    case VN_DIM_IDS: return &extent->ids;
+    case VN_DIM_POOLED: return &extent->pooled;
     default: return NULL;
     }
 }
@@ -165,7 +167,7 @@ vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent) {
 
 /* "F32 [2, 3, H, W]": lengths that are not known are letters. Returns text. */
 static const char *port_text(const vn_port *port, const vn_extent *extent, char text[128]) {
-    static const char letters[] = "?NHWTP";
+    static const char letters[] = "?NHWTPIC";
     const vn_shape shape = vn_port_shape(port, extent);
     size_t used = (size_t)snprintf(text, 128, "%s [", vn_dtype_name(port->dtype));
     for (int i = 0; i < shape.rank && used < 128; i++) {

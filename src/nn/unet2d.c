@@ -30,8 +30,6 @@ static const char *const mids[] = {"UNetMidBlock2D", NULL};
 static const char *const resizes[] = {"conv", "resnet", NULL};
 static const char *const shifts[] = {"default", "scale_shift", NULL};
 static const char *const classes[] = {"timestep", "identity", NULL};
-static const char *const activations[] = {"silu", "swish", "mish", "gelu", "relu", NULL};
-static const vn_fn activation_fn[] = {VN_FN_SILU, VN_FN_SILU, VN_FN_MISH, VN_FN_GELU, VN_FN_RELU};
 
 #define MAX_SIZE 65536.0 /* pixels on a side, channels */
 #define MAX_ROWS 1e8     /* of a table */
@@ -58,7 +56,7 @@ const vn_field vn_unet2d_fields[] = {
     {KEY(CHOICE, downsample_type),         true,  0,    0,        resizes,     VN_UNET2D_BY_CONV},
     {KEY(CHOICE, upsample_type),           true,  0,    0,        resizes,     VN_UNET2D_BY_CONV},
     {KEY(NUMBER, dropout),                 false, 0,    0.999,    NULL,        0},
-    {KEY(CHOICE, act_fn),                  false, 0,    0,        activations, 0},
+    {KEY(CHOICE, act_fn),                  false, 0,    0,        vn_unet_activations, 0},
     {KEY(INT, attention_head_dim),         true,  1,    MAX_SIZE, NULL,        0},
     {KEY(INT, norm_num_groups),            true,  1,    MAX_SIZE, NULL,        0},
     {KEY(INT, attn_norm_num_groups),       true,  1,    MAX_SIZE, NULL,        0},
@@ -75,30 +73,11 @@ const size_t vn_unet2d_field_count = VN_COUNT(vn_unet2d_fields);
 /* A config ready to build. */
 typedef struct unet {
     vn_unet2d_keys config;
-    vn_unet_style style;
-    size_t levels;
-    const vn_unet_block *down[VN_CONFIG_MAX_LIST], *up[VN_CONFIG_MAX_LIST];
+    vn_unet body;
     int64_t time_width; /* of the embedding that every block gets */
 } unet;
 
 /* ---- config ---------------------------------------------------------------------------------- */
-
-static vn_status find_blocks(unet *u, vn_err *err) {
-    const vn_unet2d_keys *c = &u->config;
-    u->levels = c->block_out_channels.count;
-    if (c->down_block_types.count != u->levels || c->up_block_types.count != u->levels)
-        return vn_fail(err, VN_BAD_FILE,
-                       "unet2d: down_block_types, up_block_types and block_out_channels must be of "
-                       "one length; they have "
-                       "%zu, %zu and %zu entries",
-                       c->down_block_types.count, c->up_block_types.count, u->levels);
-    vn_status status = VN_OK;
-    for (size_t i = 0; i < u->levels && !status; i++) {
-        status = vn_unet_down_block(c->down_block_types.at[i], &u->down[i], err);
-        if (!status) status = vn_unet_up_block(c->up_block_types.at[i], &u->up[i], err);
-    }
-    return status;
-}
 
 static vn_status check_config(const vn_unet2d_keys *c, vn_err *err) {
     if (c->time_embedding_type == VN_UNET2D_TIME_LEARNED && !c->num_train_timesteps)
@@ -109,35 +88,43 @@ static vn_status check_config(const vn_unet2d_keys *c, vn_err *err) {
     return VN_OK;
 }
 
-static void set_style(unet *u) {
-    const vn_unet2d_keys *c = &u->config;
-    u->time_width = c->time_embedding_dim ? c->time_embedding_dim : 4 * c->block_out_channels.at[0];
-    u->style = (vn_unet_style){.layers = c->layers_per_block,
-                               .groups = c->norm_num_groups,
-                               .head_dim = c->attention_head_dim,
-                               .eps = c->norm_eps,
-                               .dropout = c->dropout,
-                               .act = activation_fn[c->act_fn],
-                               .scale_shift = c->resnet_time_scale_shift == VN_UNET2D_SHIFT_SCALE,
-                               .downsample_pad = c->downsample_padding,
-                               .resnet_downsample = c->downsample_type == VN_UNET2D_BY_RESNET,
-                               .resnet_upsample = c->upsample_type == VN_UNET2D_BY_RESNET};
+static void set_mid(vn_unet *body, const vn_unet2d_keys *c) {
+    const int64_t channels = c->block_out_channels.at[body->levels - 1];
+    const int64_t groups =
+        c->norm_num_groups ? c->norm_num_groups : vn_unet_default_groups(channels);
+    body->mid = (vn_unet_mid){.channels = channels,
+                              .groups = groups,
+                              .layers = c->mid_block_type == VN_UNET2D_MID_NONE ? 0 : 2,
+                              .output_scale = c->mid_block_scale_factor,
+                              .attends = c->add_attention ? VN_UNET_PIXELS : VN_UNET_NO_ATTENTION,
+                              .attention = {.head_dim = c->attention_head_dim},
+                              .attention_groups = c->attn_norm_num_groups};
+    if (!body->mid.attention_groups && !body->style.scale_shift)
+        body->mid.attention_groups = groups;
 }
 
-/* Perturbations act on the attention blocks. The innermost is that of the middle or, without one,
- * the last on the way down. */
-static void set_layers(const unet *u, vn_net_io *io) {
-    int64_t down = 0, up = 0;
-    const bool middle = u->config.mid_block_type != VN_UNET2D_MID_NONE && u->config.add_attention;
-    for (size_t i = 0; i < u->levels; i++) {
-        down += vn_unet_attentions(&u->style, u->down[i], false);
-        up += vn_unet_attentions(&u->style, u->up[i], true);
+static void set_body(unet *u) {
+    const vn_unet2d_keys *c = &u->config;
+    vn_unet *body = &u->body;
+    u->time_width = c->time_embedding_dim ? c->time_embedding_dim : 4 * c->block_out_channels.at[0];
+    body->style =
+        (vn_unet_style){.groups = c->norm_num_groups,
+                        .eps = c->norm_eps,
+                        .dropout = c->dropout,
+                        .act = vn_unet_activation_fn[c->act_fn],
+                        .scale_shift = c->resnet_time_scale_shift == VN_UNET2D_SHIFT_SCALE,
+                        .downsample_pad = c->downsample_padding,
+                        .resnet_downsample = c->downsample_type == VN_UNET2D_BY_RESNET,
+                        .resnet_upsample = c->upsample_type == VN_UNET2D_BY_RESNET};
+    vn_unet_set_channels(body, &c->block_out_channels);
+    for (size_t i = 0; i < body->levels; i++) {
+        vn_unet_level *both[] = {&body->going_down[i], &body->going_up[i]};
+        for (size_t k = 0; k < VN_COUNT(both); k++) {
+            both[k]->layers = c->layers_per_block;
+            both[k]->attention.head_dim = c->attention_head_dim;
+        }
     }
-    io->layers = (int)(down + middle + up);
-    io->middle = (int)(middle || !down ? down : down - 1);
-    if (io->layers)
-        io->perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE |
-                            VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED;
+    set_mid(body, c);
 }
 
 /* A class is a row of a table, or a number that is embedded like a time, or a vector that is added
@@ -160,9 +147,8 @@ static void take_class(const unet *u, vn_net_io *io) {
 static void set_io(const unet *u, vn_net_io *io) {
     const vn_unet2d_keys *c = &u->config;
     bool learned = c->time_embedding_type == VN_UNET2D_TIME_LEARNED;
-    *io = (vn_net_io){.height = c->sample_size[0], .width = c->sample_size[1], .multiple = 1};
-    for (size_t i = 1; i < u->levels; i++) io->multiple *= 2;
-    set_layers(u, io);
+    *io = (vn_net_io){.height = c->sample_size[0], .width = c->sample_size[1]};
+    vn_unet_set_io(&u->body, io);
     vn_net_add_sample(io, true, c->in_channels);
     vn_net_add_time(io, learned ? c->num_train_timesteps : 0);
     take_class(u, io);
@@ -176,12 +162,15 @@ static vn_status open_unet(const json_t *config, void **self, vn_net_io *io, vn_
     vn_status status =
         vn_config_read(config, net_name, vn_unet2d_fields, vn_unet2d_field_count, &u->config, err);
     if (!status) status = check_config(&u->config, err);
-    if (!status) status = find_blocks(u, err);
+    u->body.class = VN_UNET_PLAIN;
+    if (!status)
+        status = vn_unet_find_blocks(&u->body, &u->config.down_block_types,
+                                     &u->config.up_block_types, &u->config.block_out_channels, err);
     if (status) {
         vn_free(u);
         return status;
     }
-    set_style(u);
+    set_body(u);
     set_io(u, io);
     *self = u;
     return VN_OK;
@@ -220,45 +209,7 @@ static vn_time embed(const vn_scope *s, const unet *u) {
             vn_layer_embedding(s, "class_embedding", class, c->num_class_embeds, u->time_width);
         e = vn_add(s->g, e, label);
     }
-    return (vn_time){e, vn_unary(s->g, e, u->style.act), u->time_width};
-}
-
-static void go_down(const vn_scope *s, const unet *u, vn_unet_state *state) {
-    const int64_t *channels = u->config.block_out_channels.at;
-    for (size_t i = 0; i < u->levels; i++) {
-        vn_scope at = vn_scope_in(s, "down_blocks.%zu", i);
-        vn_unet_level level = {
-            .in = channels[i ? i - 1 : 0], .out = channels[i], .resize = i + 1 < u->levels};
-        u->down[i]->build(&at, &u->style, &level, state, u->down[i]);
-    }
-}
-
-static void go_up(const vn_scope *s, const unet *u, vn_unet_state *state) {
-    const int64_t *channels = u->config.block_out_channels.at;
-    for (size_t i = 0; i < u->levels; i++) {
-        vn_scope at = vn_scope_in(s, "up_blocks.%zu", i);
-        size_t own = u->levels - 1 - i; /* the level on the way down of the same size */
-        vn_unet_level level = {.in = channels[own ? own - 1 : 0],
-                               .out = channels[own],
-                               .prev = channels[i ? own + 1 : own],
-                               .resize = own > 0};
-        u->up[i]->build(&at, &u->style, &level, state, u->up[i]);
-    }
-}
-
-static void middle(const vn_scope *s, const unet *u, vn_unet_state *state) {
-    const vn_unet2d_keys *c = &u->config;
-    if (c->mid_block_type == VN_UNET2D_MID_NONE) return;
-    vn_scope at = vn_scope_in(s, "mid_block");
-    int64_t channels = c->block_out_channels.at[u->levels - 1];
-    vn_unet_mid mid = {.channels = channels,
-                       .groups = c->norm_num_groups ? c->norm_num_groups
-                                                    : vn_unet_default_groups(channels),
-                       .output_scale = c->mid_block_scale_factor,
-                       .attention = c->add_attention,
-                       .attention_groups = c->attn_norm_num_groups};
-    if (!mid.attention_groups && !u->style.scale_shift) mid.attention_groups = mid.groups;
-    vn_unet_mid_block(&at, &u->style, &mid, state);
+    return (vn_time){e, vn_unary(s->g, e, u->body.style.act), u->time_width};
 }
 
 static void build(const void *self, const vn_scope *s) {
@@ -269,11 +220,9 @@ static void build(const void *self, const vn_scope *s) {
     vn_unet_state state = {.image = x, .time = embed(s, u)};
     state.x =
         vn_block_end(vn_layer_conv3(s, "conv_in", x, c->in_channels, c->block_out_channels.at[0]));
-    state.skip[state.skips++] = state.x;
-    go_down(s, u, &state);
-    middle(s, u, &state);
+    vn_unet_go_down(s, &u->body, &state);
     state.image = NULL;
-    go_up(s, u, &state);
+    vn_unet_go_up(s, &u->body, &state);
 
     int64_t channels = c->block_out_channels.at[0];
     int64_t groups = c->norm_num_groups ? c->norm_num_groups : vn_unet_default_groups(channels);

@@ -2,7 +2,7 @@
 #ifndef VN_UNET2D_H
 #define VN_UNET2D_H
 
-#include "nn/internal.h"
+#include "nn/unet.h"
 
 /* The keys of config.json, by the names of its keys. */
 typedef struct vn_unet2d_keys {

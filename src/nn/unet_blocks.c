@@ -6,8 +6,10 @@
  *   skip   score-SDE's: a smoothed copy of the image in every size is added to the features
  *   K      k-diffusion's: norms modulated by the time, smooth resampling, one skip connection a
  *          level
- * A name that diffusers knows but UNet2DModel cannot run is listed here with the reason. */
-#include "nn/internal.h"
+ * Where a level attends, it is pixels to pixels, or by transformers to a text, or to both at once
+ * (unet_transformer.c). A name that diffusers knows but a class cannot run is listed here with the
+ * reason. */
+#include "nn/unet.h"
 
 #include <math.h>
 #include <string.h>
@@ -52,20 +54,36 @@ static vn_resnet resnet_of(const vn_unet_style *u, int64_t in, int64_t out) {
                        .scale_shift = u->scale_shift};
 }
 
-static int64_t head_dim_of(const vn_unet_style *u, int64_t channels) {
-    return u->head_dim ? u->head_dim : channels;
+/* The same of a block of the DDPM family. */
+static vn_resnet ddpm_resnet_of(const vn_unet_style *u, const vn_unet_block *self, int64_t in,
+                                int64_t out) {
+    vn_resnet r = resnet_of(u, in, out);
+    if (!self->resnet) return r;
+    if (u->resnet_scale != 0) r.output_scale = u->resnet_scale;
+    r.raw_time = u->resnet_raw_time;
+    return r;
 }
 
-static void attend(const vn_scope *s, const vn_unet_style *u, vn_unet_state *state, int index,
-                   int64_t channels, int64_t groups, double output_scale) {
+/* Layer `index` of a level attends; groups and output_scale are of attention over pixels. */
+static void attend(const vn_scope *s, const vn_unet_style *u, vn_unet_state *state,
+                   const vn_unet_attention *a, vn_unet_attends how, int index, int64_t channels,
+                   int64_t groups, double output_scale) {
+    if (how == VN_UNET_NO_ATTENTION) return;
     vn_scope at = vn_scope_in(s, "attentions.%d", index);
     at.layer = state->attentions++;
-    vn_attention_layer a = {.channels = channels,
-                            .head_dim = head_dim_of(u, channels),
-                            .groups = groups,
-                            .eps = u->eps,
-                            .output_scale = output_scale};
-    state->x = vn_attention_block(&at, state->x, &a);
+    if (how == VN_UNET_TRANSFORMERS) {
+        state->x =
+            vn_unet_transformer(&at, u, state->x, channels, groups, a, a->depth[index], state);
+    } else if (how == VN_UNET_ADDED_KEYS) {
+        state->x = vn_unet_added_keys(&at, u, state->x, channels, groups, a, state);
+    } else {
+        const vn_attention_layer layer = {.channels = channels,
+                                          .head_dim = a->head_dim ? a->head_dim : channels,
+                                          .groups = groups,
+                                          .eps = u->eps,
+                                          .output_scale = output_scale};
+        state->x = vn_attention_block(&at, state->x, &layer);
+    }
 }
 
 /* Input channels of layer i on the way up, without those of its skip connection. */
@@ -81,17 +99,17 @@ static int64_t skip_channels(const vn_unet_level *l, int64_t i, int64_t layers) 
 
 static void ddpm_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
                       vn_unet_state *state, const vn_unet_block *self) {
-    for (int i = 0; i < u->layers; i++) {
+    for (int i = 0; i < l->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
-        vn_resnet r = resnet_of(u, i == 0 ? l->in : l->out, l->out);
+        vn_resnet r = ddpm_resnet_of(u, self, i == 0 ? l->in : l->out, l->out);
         state->x = vn_resnet_block(&at, state->x, &state->time, &r);
-        if (self->attention) attend(s, u, state, i, l->out, u->groups, 1);
+        attend(s, u, state, &l->attention, self->attends, i, l->out, u->groups, 1);
         push(s, state);
     }
     if (!l->resize) return;
     vn_scope at = vn_scope_in(s, "downsamplers.0");
-    if (self->resnet || (self->attention && u->resnet_downsample)) {
-        vn_resnet r = resnet_of(u, l->out, l->out);
+    if (self->resnet || (self->attends && u->resnet_downsample)) {
+        vn_resnet r = ddpm_resnet_of(u, self, l->out, l->out);
         r.resize = VN_RESIZE_DOWN;
         state->x = vn_resnet_block(&at, state->x, &state->time, &r);
     } else {
@@ -102,17 +120,18 @@ static void ddpm_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_l
 
 static void ddpm_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
                     vn_unet_state *state, const vn_unet_block *self) {
-    int64_t layers = u->layers + 1;
+    int64_t layers = l->layers + 1;
     for (int i = 0; i < layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
-        vn_resnet r = resnet_of(u, input_channels(l, i) + skip_channels(l, i, layers), l->out);
+        vn_resnet r =
+            ddpm_resnet_of(u, self, input_channels(l, i) + skip_channels(l, i, layers), l->out);
         state->x = vn_resnet_block(&at, join_skip(s, state), &state->time, &r);
-        if (self->attention) attend(s, u, state, i, l->out, u->groups, 1);
+        attend(s, u, state, &l->attention, self->attends, i, l->out, u->groups, 1);
     }
     if (!l->resize) return;
     vn_scope at = vn_scope_in(s, "upsamplers.0");
-    if (self->resnet || (self->attention && u->resnet_upsample)) {
-        vn_resnet r = resnet_of(u, l->out, l->out);
+    if (self->resnet || (self->attends && u->resnet_upsample)) {
+        vn_resnet r = ddpm_resnet_of(u, self, l->out, l->out);
         r.resize = VN_RESIZE_UP;
         state->x = vn_resnet_block(&at, state->x, &state->time, &r);
     } else {
@@ -150,11 +169,12 @@ vn_node *vn_unet_add_image(const vn_scope *s, vn_node *image, vn_node *x) {
 
 static void skip_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
                       vn_unet_state *state, const vn_unet_block *self) {
-    for (int i = 0; i < u->layers; i++) {
+    for (int i = 0; i < l->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = skip_resnet_of(u, i == 0 ? l->in : l->out, l->out, VN_RESIZE_NONE);
         state->x = vn_resnet_block(&at, state->x, &state->time, &r);
-        if (self->attention) attend(s, u, state, i, l->out, SKIP_ATTENTION_GROUPS, r.output_scale);
+        attend(s, u, state, &l->attention, self->attends, i, l->out, SKIP_ATTENTION_GROUPS,
+               r.output_scale);
         push(s, state);
     }
     if (!l->resize) return;
@@ -169,18 +189,18 @@ static void skip_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_l
 
 static void skip_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
                     vn_unet_state *state, const vn_unet_block *self) {
-    int64_t layers = u->layers + 1;
+    int64_t layers = l->layers + 1;
     for (int i = 0; i < layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         int64_t a = input_channels(l, i), b = skip_channels(l, i, layers);
         vn_resnet r = skip_resnet_of(u, a + b, l->out, VN_RESIZE_NONE);
-        if (self->attention && a + b / 4 < 32)
+        if (self->attends && a + b / 4 < 32)
             r.groups_in = a + b / 4; /* as diffusers: not (a + b) / 4 */
-        else if (self->attention)
+        else if (self->attends)
             r.groups_in = 32;
         state->x = vn_resnet_block(&at, join_skip(s, state), &state->time, &r);
     }
-    if (self->attention) attend(s, u, state, 0, l->out, SKIP_ATTENTION_GROUPS, sqrt(2.0));
+    attend(s, u, state, &l->attention, self->attends, 0, l->out, SKIP_ATTENTION_GROUPS, sqrt(2.0));
 
     state->image = vn_resize_to(s, state->image, VN_RESIZE_FIR_UP);
     if (!l->resize) return;
@@ -209,7 +229,7 @@ static vn_resnet k_resnet_of(const vn_unet_style *u, int64_t in, int64_t out,
 static void k_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
                    vn_unet_state *state, const vn_unet_block *self) {
     (void)self;
-    for (int i = 0; i < u->layers; i++) {
+    for (int i = 0; i < l->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = k_resnet_of(u, i == 0 ? l->in : l->out, l->out, l->out);
         state->x = vn_resnet_ada_block(&at, state->x, &state->time, &r);
@@ -222,13 +242,13 @@ static void k_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level 
                  vn_unet_state *state, const vn_unet_block *self) {
     (void)self;
     /* of the `layers` results it takes, it uses one */
-    size_t drop = u->layers > 1 ? (size_t)u->layers - 1 : 0;
+    size_t drop = l->layers > 1 ? (size_t)l->layers - 1 : 0;
     state->x = join_skip(s, state);
     state->skips -= drop < state->skips ? drop : state->skips;
-    for (int i = 0; i < u->layers; i++) {
+    for (int i = 0; i < l->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = k_resnet_of(u, i == 0 ? 2 * l->out : l->out,
-                                  i == u->layers - 1 ? l->in : l->out, l->out);
+                                  i == l->layers - 1 ? l->in : l->out, l->out);
         state->x = vn_resnet_ada_block(&at, state->x, &state->time, &r);
     }
     if (l->resize) state->x = vn_resize_reflect(s, state->x, true);
@@ -236,82 +256,168 @@ static void k_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level 
 
 /* ---- middle ---------------------------------------------------------------------------------- */
 
-void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *u, const vn_unet_mid *mid,
+static void go_through(const vn_scope *s, const vn_unet_style *u, const vn_unet_mid *mid,
                        vn_unet_state *state) {
     vn_resnet r = resnet_of(u, mid->channels, mid->channels);
     r.groups_in = r.groups_out = mid->groups;
     r.output_scale = mid->output_scale;
-    for (int i = 0; i < 2; i++) {
+    r.raw_time = mid->raw_time;
+    const int64_t groups = mid->attends == VN_UNET_PIXELS ? mid->attention_groups : mid->groups;
+    for (int i = 0; i < mid->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         state->x = vn_resnet_block(&at, state->x, &state->time, &r);
-        if (i == 0 && mid->attention)
-            attend(s, u, state, 0, mid->channels, mid->attention_groups, mid->output_scale);
+        if (i == 0)
+            attend(s, u, state, &mid->attention, mid->attends, 0, mid->channels, groups,
+                   mid->output_scale);
     }
 }
 
-/* ---- counting -------------------------------------------------------------------------------- */
+/* ---- the way down and up --------------------------------------------------------------------- */
 
-int64_t vn_unet_attentions(const vn_unet_style *u, const vn_unet_block *block, bool up) {
-    if (!block->attention) return 0;
-    return block->build == skip_up ? 1 : u->layers + up;
+void vn_unet_go_down(const vn_scope *s, const vn_unet *u, vn_unet_state *state) {
+    state->skip[state->skips++] = state->x;
+    for (size_t i = 0; i < u->levels; i++) {
+        vn_scope at = vn_scope_in(s, "down_blocks.%zu", i);
+        u->down[i]->build(&at, &u->style, &u->going_down[i], state, u->down[i]);
+    }
+    vn_scope at = vn_scope_in(s, "mid_block");
+    go_through(&at, &u->style, &u->mid, state);
+}
+
+void vn_unet_go_up(const vn_scope *s, const vn_unet *u, vn_unet_state *state) {
+    for (size_t i = 0; i < u->levels; i++) {
+        vn_scope at = vn_scope_in(s, "up_blocks.%zu", i);
+        u->up[i]->build(&at, &u->style, &u->going_up[i], state, u->up[i]);
+    }
+}
+
+void vn_unet_set_channels(vn_unet *u, const vn_config_ints *channels) {
+    const int64_t *c = channels->at;
+    for (size_t i = 0; i < u->levels; i++) {
+        vn_unet_level *down = &u->going_down[i], *up = &u->going_up[i];
+        const size_t own = u->levels - 1 - i; /* the level on the way down of the same size */
+        down->in = c[i ? i - 1 : 0];
+        down->out = c[i];
+        down->resize = i + 1 < u->levels;
+        up->in = c[own ? own - 1 : 0];
+        up->out = c[own];
+        up->prev = c[i ? own + 1 : own];
+        up->resize = own > 0;
+    }
+}
+
+/* ---- which layers can be perturbed ----------------------------------------------------------- */
+
+/* How many attention layers a level has, on the way down or up. */
+static int64_t attentions(const vn_unet_block *block, const vn_unet_level *l, bool up) {
+    if (block->attends == VN_UNET_NO_ATTENTION) return 0;
+    return block->build == skip_up ? 1 : l->layers + up;
+}
+
+/* The innermost layer is that of the middle or, without one, the last on the way down. */
+void vn_unet_set_io(const vn_unet *u, vn_net_io *io) {
+    int64_t down = 0, up = 0;
+    const bool middle = u->mid.layers > 0 && u->mid.attends != VN_UNET_NO_ATTENTION;
+    for (size_t i = 0; i < u->levels; i++) {
+        down += attentions(u->down[i], &u->going_down[i], false);
+        up += attentions(u->up[i], &u->going_up[i], true);
+    }
+    io->multiple = 1;
+    for (size_t i = 1; i < u->levels; i++) io->multiple *= 2;
+    io->layers = (int)(down + middle + up);
+    io->middle = (int)(middle || !down ? down : down - 1);
+    if (io->layers)
+        io->perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE |
+                            VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED;
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
 #define NEEDS_ENCODER "needs encoder_hidden_states, which UNet2DModel does not pass"
-#define KEEPS_NOTHING "keeps no skip connections: UNet2DModel cannot run it"
+#define NEEDS_IMAGE   "hands an image from level to level, which UNet2DConditionModel does not"
+#define NOT_BUILT     "is not supported by vane"
+#define ANY                                                                                        \
+    { NULL, NULL }
+#define PLAIN_ONLY                                                                                 \
+    { NULL, NEEDS_IMAGE }
+#define TEXT_ONLY                                                                                  \
+    { NEEDS_ENCODER, NULL }
+#define TEXT_NOT_YET                                                                               \
+    { NEEDS_ENCODER, NOT_BUILT }
+#define NONE                                                                                       \
+    {                                                                                              \
+        "keeps no skip connections: UNet2DModel cannot run it",                                    \
+            "keeps no skip connections: UNet2DConditionModel cannot run it"                        \
+    }
 
 /* clang-format off */
 static const vn_unet_block down_blocks[] = {
-    /* attention resnet refusal */
-    {"DownBlock2D",                ddpm_down,  false, false, NULL},
-    {"AttnDownBlock2D",            ddpm_down,  true,  false, NULL},
-    {"ResnetDownsampleBlock2D",    ddpm_down,  false, true,  NULL},
-    {"SkipDownBlock2D",            skip_down,  false, false, NULL},
-    {"AttnSkipDownBlock2D",        skip_down,  true,  false, NULL},
-    {"KDownBlock2D",               k_down,     false, false, NULL},
-    {"CrossAttnDownBlock2D",       NULL,       true,  false, NEEDS_ENCODER},
-    {"SimpleCrossAttnDownBlock2D", NULL,       true,  true,  NEEDS_ENCODER},
-    {"KCrossAttnDownBlock2D",      NULL,       true,  false, NEEDS_ENCODER},
-    {"DownEncoderBlock2D",         NULL,       false, false, KEEPS_NOTHING},
-    {"AttnDownEncoderBlock2D",     NULL,       true,  false, KEEPS_NOTHING},
+    /* attends, resnet, refusal */
+    {"DownBlock2D",                ddpm_down,  VN_UNET_NO_ATTENTION, false, ANY},
+    {"AttnDownBlock2D",            ddpm_down,  VN_UNET_PIXELS,       false, ANY},
+    {"ResnetDownsampleBlock2D",    ddpm_down,  VN_UNET_NO_ATTENTION, true,  ANY},
+    {"CrossAttnDownBlock2D",       ddpm_down,  VN_UNET_TRANSFORMERS, false, TEXT_ONLY},
+    {"SimpleCrossAttnDownBlock2D", ddpm_down,  VN_UNET_ADDED_KEYS,   true,  TEXT_ONLY},
+    {"SkipDownBlock2D",            skip_down,  VN_UNET_NO_ATTENTION, false, PLAIN_ONLY},
+    {"AttnSkipDownBlock2D",        skip_down,  VN_UNET_PIXELS,       false, PLAIN_ONLY},
+    {"KDownBlock2D",               k_down,     VN_UNET_NO_ATTENTION, false, ANY},
+    {"KCrossAttnDownBlock2D",      NULL,       VN_UNET_NO_ATTENTION, false, TEXT_NOT_YET},
+    {"DownEncoderBlock2D",         NULL,       VN_UNET_NO_ATTENTION, false, NONE},
+    {"AttnDownEncoderBlock2D",     NULL,       VN_UNET_NO_ATTENTION, false, NONE},
 };
 static const vn_unet_block up_blocks[] = {
-    {"UpBlock2D",                  ddpm_up,    false, false, NULL},
-    {"AttnUpBlock2D",              ddpm_up,    true,  false, NULL},
-    {"ResnetUpsampleBlock2D",      ddpm_up,    false, true,  NULL},
-    {"SkipUpBlock2D",              skip_up,    false, false, NULL},
-    {"AttnSkipUpBlock2D",          skip_up,    true,  false, NULL},
-    {"KUpBlock2D",                 k_up,       false, false, NULL},
-    {"CrossAttnUpBlock2D",         NULL,       true,  false, NEEDS_ENCODER},
-    {"SimpleCrossAttnUpBlock2D",   NULL,       true,  true,  NEEDS_ENCODER},
-    {"KCrossAttnUpBlock2D",        NULL,       true,  false, NEEDS_ENCODER},
-    {"UpDecoderBlock2D",           NULL,       false, false, KEEPS_NOTHING},
-    {"AttnUpDecoderBlock2D",       NULL,       true,  false, KEEPS_NOTHING},
+    {"UpBlock2D",                  ddpm_up,    VN_UNET_NO_ATTENTION, false, ANY},
+    {"AttnUpBlock2D",              ddpm_up,    VN_UNET_PIXELS,       false, ANY},
+    {"ResnetUpsampleBlock2D",      ddpm_up,    VN_UNET_NO_ATTENTION, true,  ANY},
+    {"CrossAttnUpBlock2D",         ddpm_up,    VN_UNET_TRANSFORMERS, false, TEXT_ONLY},
+    {"SimpleCrossAttnUpBlock2D",   ddpm_up,    VN_UNET_ADDED_KEYS,   true,  TEXT_ONLY},
+    {"SkipUpBlock2D",              skip_up,    VN_UNET_NO_ATTENTION, false, PLAIN_ONLY},
+    {"AttnSkipUpBlock2D",          skip_up,    VN_UNET_PIXELS,       false, PLAIN_ONLY},
+    {"KUpBlock2D",                 k_up,       VN_UNET_NO_ATTENTION, false, ANY},
+    {"KCrossAttnUpBlock2D",        NULL,       VN_UNET_NO_ATTENTION, false, TEXT_NOT_YET},
+    {"UpDecoderBlock2D",           NULL,       VN_UNET_NO_ATTENTION, false, NONE},
+    {"AttnUpDecoderBlock2D",       NULL,       VN_UNET_NO_ATTENTION, false, NONE},
 };
 /* clang-format on */
+_Static_assert(VN_COUNT(down_blocks) == VN_COUNT(up_blocks), "a block down for each up");
 
-static vn_status find_block(const vn_unet_block *rows, size_t count, const char *key,
-                            const char *name, const vn_unet_block **out, vn_err *err) {
+static const char *const class_names[] = {"unet2d", "unet2d-condition"};
+
+vn_status vn_unet_find_block(vn_unet_class class, bool up, const char *name,
+                             const vn_unet_block **out, vn_err *err) {
     static const char prefix[] = "UNetRes"; /* an old spelling that diffusers still reads */
-    const char *known[VN_COUNT(down_blocks) + VN_COUNT(up_blocks)];
-    const char *bare = strncmp(name, prefix, sizeof prefix - 1) ? name : name + sizeof prefix - 1;
+    const vn_unet_block *rows = up ? up_blocks : down_blocks;
+    const char *known[VN_COUNT(down_blocks)],
+        *net = class_names[class], *key = up ? "up_block_types" : "down_block_types",
+        *bare = strncmp(name, prefix, sizeof prefix - 1) ? name : name + sizeof prefix - 1;
     size_t runnable = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < VN_COUNT(down_blocks); i++) {
+        const char *refusal = rows[i].refusal[class];
         *out = &rows[i];
         if (!strcmp(bare, rows[i].name))
-            return rows[i].refusal ? vn_fail(err, VN_UNSUPPORTED, "unet2d: %s: \"%s\" %s", key,
-                                             name, rows[i].refusal)
-                                   : VN_OK;
-        if (!rows[i].refusal) known[runnable++] = rows[i].name;
+            return refusal
+                       ? vn_fail(err, VN_UNSUPPORTED, "%s: %s: \"%s\" %s", net, key, name, refusal)
+                       : VN_OK;
+        if (!refusal) known[runnable++] = rows[i].name;
     }
-    return vn_config_refuse("unet2d", key, name, known, runnable, err);
+    return vn_config_refuse(net, key, name, known, runnable, err);
 }
 
-vn_status vn_unet_down_block(const char *name, const vn_unet_block **out, vn_err *err) {
-    return find_block(down_blocks, VN_COUNT(down_blocks), "down_block_types", name, out, err);
+vn_status vn_unet_find_blocks(vn_unet *u, const vn_config_names *down, const vn_config_names *up,
+                              const vn_config_ints *channels, vn_err *err) {
+    u->levels = channels->count;
+    if (down->count != u->levels || up->count != u->levels)
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: down_block_types, up_block_types and block_out_channels must be of one "
+                       "length; they have %zu, %zu and %zu entries",
+                       class_names[u->class], down->count, up->count, u->levels);
+    vn_status status = VN_OK;
+    for (size_t i = 0; i < u->levels && !status; i++) {
+        status = vn_unet_find_block(u->class, false, down->at[i], &u->down[i], err);
+        if (!status) status = vn_unet_find_block(u->class, true, up->at[i], &u->up[i], err);
+    }
+    return status;
 }
 
-vn_status vn_unet_up_block(const char *name, const vn_unet_block **out, vn_err *err) {
-    return find_block(up_blocks, VN_COUNT(up_blocks), "up_block_types", name, out, err);
-}
+const char *const vn_unet_activations[] = {"silu", "swish", "mish", "gelu", "relu", NULL};
+const vn_fn vn_unet_activation_fn[] = {VN_FN_SILU, VN_FN_SILU, VN_FN_MISH, VN_FN_GELU, VN_FN_RELU};

@@ -16,7 +16,7 @@ import sys
 
 import torch
 import torch.nn.functional as F
-from diffusers import DiTTransformer2DModel, UNet2DModel
+from diffusers import DiTTransformer2DModel, Transformer2DModel, UNet2DConditionModel, UNet2DModel
 from diffusers.hooks import HookRegistry, LayerSkipConfig
 from diffusers.hooks.layer_skip import _apply_layer_skip_hook
 from diffusers.hooks.smoothed_energy_guidance_utils import _gaussian_blur_2d
@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 HERE = os.path.dirname(os.path.abspath(__file__))
 IDENTITY, BLUR, SPARSE, ATTENTION, BLOCK = 1, 2, 4, 8, 16
 INFINITE = 1e4
-NETWORKS = ["dit/plain", "unet2d/plain", "unet2d/shift", "unet2d/skip-attention"]
+NETWORKS = ["dit/plain", "unet2d/plain", "unet2d/shift", "unet2d/skip-attention", "unet_condition/sd1"]
 CASES = [
     [(IDENTITY, 0, 0, 0)],
     [(BLUR, 0.7, 0, 99)],
@@ -69,32 +69,45 @@ def blur(q, rows, columns, sigma):
 
 class Processor:
     def __init__(self, changes):
-        self.changes, self.order = changes, []
+        self.changes, self.order, self.grid = changes, [], {}
 
-    def amount(self, attn, kind):
-        """Of a change of this kind on attn's layer, else None. Layers are counted as they are met."""
-        if attn not in self.order:
-            self.order.append(attn)
-        layer = self.order.index(attn)
-        return next((a for k, a, first, last in self.changes if k == kind and first <= layer <= last), None)
+    def amount(self, layer, kind):
+        """Of a change of this kind on a layer, an attention or a transformer of them, else None. Layers are counted as
+        they are met."""
+        if layer not in self.order:
+            self.order.append(layer)
+        index = self.order.index(layer)
+        return next((a for k, a, first, last in self.changes if k == kind and first <= index <= last), None)
 
-    def attend(self, attn, x, rows, columns):
-        q, k, v = attn.to_q(x), attn.to_k(x), attn.to_v(x)
-        if self.amount(attn, IDENTITY) is not None:
+    def attend(self, attn, x, rows, columns, text=None, layer=None, bias=None):
+        """In a transformer the attention to itself is changed, but for the sparse kind, which changes that to a text."""
+        layer, cross = layer or attn, text is not None
+        source = text if cross else x
+        q, k, v = attn.to_q(x), attn.to_k(source), attn.to_v(source)
+        if not cross and self.amount(layer, IDENTITY) is not None:
             y = v
         else:
-            sigma, scale = self.amount(attn, BLUR), self.amount(attn, SPARSE)
+            sigma, scale = self.amount(layer, BLUR), self.amount(layer, SPARSE)
+            if cross:
+                sigma = None
+            elif layer is not attn:
+                scale = None
             if sigma is not None:
                 q = blur(q, rows, columns, sigma)
             q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v))
             scores = q @ k.transpose(-1, -2) * attn.scale
+            scores = scores if bias is None else scores + bias[:, None]
             p = scores.softmax(-1)
             if scale is not None:
                 p = p + scale * (entmax15(scores) - p)
             y = (p @ v).transpose(1, 2).flatten(2)
         return attn.to_out[0](y)
 
-    def __call__(self, attn, x, temb=None, **_):
+    def __call__(self, attn, x, encoder_hidden_states=None, attention_mask=None, temb=None, **_):
+        if x.ndim == 3 and attn in self.grid:  # a transformer's in a U-Net: the transformer is the layer
+            layer, side = self.grid[attn], self.grid[attn].side
+            skipped = self.amount(layer, ATTENTION) is not None
+            return 0 * x if skipped else self.attend(attn, x, *side, encoder_hidden_states, layer, attention_mask)
         if x.ndim == 3:  # a transformer's, without norm and residual
             side = math.isqrt(x.shape[1])
             return 0 * x if self.amount(attn, ATTENTION) is not None else self.attend(attn, x, side, side)
@@ -113,12 +126,13 @@ def load(network):
     with safe_open(os.path.join(HERE, network + ".safetensors"), "pt") as file:
         config = json.loads(file.metadata()["config"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    model = {c.__name__: c for c in (DiTTransformer2DModel, UNet2DModel)}[config["_class_name"]].from_config(config)
+    model = {c.__name__: c for c in (DiTTransformer2DModel, UNet2DModel, UNet2DConditionModel)}[config["_class_name"]].from_config(config)
     model.load_state_dict({n[len("weight.") :]: t for n, t in tensors.items() if n.startswith("weight.")})
     for module in model.modules():
         if isinstance(module, TimestepEmbedding):  # sinusoids of a class are always single
             module.register_forward_pre_hook(lambda _, x: (x[0].double(), *x[1:]))
-    return model.double().eval(), {n: tensors[n] for n in ("sample", "timestep", "class_labels") if n in tensors}
+    inputs = ("sample", "timestep", "class_labels", "encoder_hidden_states", "encoder_attention_mask", "timestep_cond")
+    return model.double().eval(), {n: tensors[n] for n in inputs if n in tensors}
 
 
 def run(model, given):
@@ -127,12 +141,29 @@ def run(model, given):
         return model(given.pop("sample"), **given).sample
 
 
+def wrap(transformer, processor):
+    """Makes a transformer of a U-Net one layer for the processor."""
+    plain = transformer.forward
+    for module in transformer.modules():
+        if isinstance(module, Attention):
+            processor.grid[module] = transformer
+
+    def forward(x, *args, **kwargs):
+        transformer.side = x.shape[2:]
+        return (x,) if processor.amount(transformer, BLOCK) is not None else plain(x, *args, **kwargs)
+
+    transformer.forward = forward
+
+
 def answer(network, changes):
     model, given = load(network)
     processor = Processor(changes)
     for module in model.modules():
         if isinstance(module, Attention):
             module.set_processor(processor)
+    for module in model.modules():
+        if isinstance(module, Transformer2DModel):
+            wrap(module, processor)
     for i, block in enumerate(getattr(model, "transformer_blocks", [])):
         if any(k == BLOCK and first <= i <= last for k, _, first, last in changes):
             block.forward = lambda x, **_: x
@@ -143,6 +174,7 @@ def check_against_diffusers():
     plain, given = load("dit/plain")
     close = lambda a, b: torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
     close(answer("dit/plain", []), run(plain, given))
+    close(answer("unet_condition/sd1", []), run(*load("unet_condition/sd1")))
     for kind, what in (
         (IDENTITY, dict(skip_attention=False, skip_attention_scores=True, skip_ff=False)),
         (BLOCK, dict(skip_attention=True, skip_attention_scores=False, skip_ff=True)),

@@ -1,6 +1,6 @@
 """A random config against diffusers: outputs, gradients, and that both refuse the same ones.
 
-Shared by unet_random.py, dit_random.py and mmdit_random.py. A case writes a model directory, runs
+Shared by unet_random.py, unet_condition_random.py, dit_random.py and mmdit_random.py. A case writes a model directory, runs
 `PROGRAM forward DIR --in .. --out .. --grad ..` and compares. `torch` beside an error is PyTorch's own, against itself in
 double precision. A case is wrong past 1e-5 (output) or 1e-4 (any gradient) and past four times PyTorch's own error, or if
 vane runs what diffusers cannot or the other way round.
@@ -30,6 +30,7 @@ class Family:
     kind: Callable  # of a config: its model's class
     inputs: Callable  # of a model, a batch, height, width and a seed
     defaults: dict  # of the config's keys
+    run: Callable = unet_case.run  # of a model and inputs: its outputs and gradients
 
 
 def defaults_of(kind):
@@ -79,10 +80,10 @@ def worst(found, expected):
     return unet_case.relative(found["sample"], expected["sample"]), errors[name], name
 
 
-def torch_errors(model, given, single):
+def torch_errors(family, model, given, single):
     """PyTorch's own: single against double precision. diffusers cannot embed a class as a time in double."""
     try:
-        double = unet_case.run(model, given, single["cotangent"], torch.float64)
+        double = family.run(model, given, single["cotangent"], torch.float64)
         return worst(single, double)[:2]
     except RuntimeError:
         return 0.0, 0.0
@@ -98,10 +99,10 @@ def one(program, family, seed):
     try:
         model = unet_case.build(config, seed, family.kind(config))
         given = family.inputs(model, r.choice([1, 2, 3]), *size, seed)
-        expected = unet_case.run(model, given)
+        expected = family.run(model, given)
     except (ValueError, RuntimeError, TypeError, IndexError, ZeroDivisionError, NameError, AssertionError) as e:
         return refused(program, family, config, size, f"{type(e).__name__}: {str(e).partition(chr(10))[0][:80]}")
-    own = torch_errors(model, given, expected)
+    own = torch_errors(family, model, given, expected)
     given["cotangent"] = expected.pop("cotangent")
     found, error = run_vane(program, some_keys(family, model, r), model, given)
     if found is None:

@@ -158,11 +158,11 @@ def save(folder, name, seed):
     write(os.path.join(folder, name + ".safetensors"), model, unet_case.inputs(model, batch, height, width, seed))
 
 
-def write(path, model, given):
+def write(path, model, given, run=unet_case.run):
     with torch.no_grad():
         for value in model.state_dict().values():
             value.copy_(value.half().float())
-    result = unet_case.run(model, given)
+    result = run(model, given)
     tensors = {**given, "cotangent": result.pop("cotangent"), "output": result.pop("sample")}
     tensors["grad.sample"] = result.pop("grad.sample")
     for key, value in result.items():

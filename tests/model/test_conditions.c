@@ -248,6 +248,91 @@ static void rows_of_unlike_token_counts_go_in_one_query(void **state) {
     }
 }
 
+/* ---- a U-Net that attends to a text ---------------------------------------------------------- */
+
+enum { TEXT = 6, POOLED = 5, PIXELS = 2 * 4 * 4 };
+
+static void open_unet(void) {
+    vn_err err = {0};
+    json_t *config = json_loads(
+        "{\"_class_name\": \"UNet2DConditionModel\", \"in_channels\": 2, \"out_channels\": 2, "
+        "\"down_block_types\": [\"CrossAttnDownBlock2D\"], \"up_block_types\": "
+        "[\"CrossAttnUpBlock2D\"], \"block_out_channels\": [8], \"norm_num_groups\": 4, "
+        "\"layers_per_block\": 1, \"cross_attention_dim\": 6, \"attention_head_dim\": 2, "
+        "\"addition_embed_type\": \"text_time\", \"addition_time_embed_dim\": 2, "
+        "\"projection_class_embeddings_input_dim\": 15}",
+        0, NULL);
+    vn_model_part *part = &f.model.part[0];
+    vn_net_close(&part->net);
+    vn_values_close(&part->values);
+    if (vn_net_open(config, &part->net, &err) ||
+        vn_values_open(vn_net_weights(part->net), &f.device, NULL, &part->values, &err) ||
+        vn_values_init(part->values, 3, &err))
+        fail_msg("%s", err.text);
+    json_decref(config);
+}
+
+/* A text of so many tokens, by a seed, with a mask or without; 5 ids unless said otherwise. */
+static vn_status add_text(const char *name, int64_t tokens, bool masked, int64_t ids,
+                          vn_condition *out, vn_err *err) {
+    float text[8 * TEXT], pooled[POOLED], numbers[8] = {8, 8, 0, 1, 4, 4},
+                                          mask[8] = {1, 0, 1, 0, 1, 1, 0, 1};
+    vn_random_normal(text, 8 * TEXT, (uint64_t)name[0], VN_STREAM_TEST, 0, 0);
+    vn_random_normal(pooled, POOLED, (uint64_t)name[0], VN_STREAM_TEST, 1, 0);
+    const vn_array arrays[] = {{"encoder_hidden_states", VN_F32, VN_SHAPE(tokens, TEXT), text},
+                               {"text_embeds", VN_F32, VN_SHAPE(POOLED), pooled},
+                               {"time_ids", VN_F32, VN_SHAPE(ids), numbers},
+                               {"encoder_attention_mask", VN_F32, VN_SHAPE(tokens), mask}};
+    return vn_model_keep_condition(&f.model, name, masked ? 4 : 3, arrays, out, err);
+}
+
+static void predict_texts(const vn_condition *rows, int n, const float *x, const vn_level *level,
+                          vn_perturb always, float *raw) {
+    vn_err err = {0};
+    const vn_query q = {.n = n, .x = x, .level = level, .condition = rows, .always = always};
+    if (f.denoiser.predict(f.denoiser.self, &q, raw, &err)) fail_msg("%s", err.text);
+}
+
+/* Texts of 5, 2 and 5 tokens of which some are hidden, in one query: each as alone, and PLADIS's
+ * perturbation changes what is said. */
+static void texts_of_unlike_lengths_go_through_a_unet(void **state) {
+    (void)state;
+    enum { N = 5 };
+    vn_err err = {0};
+    vn_condition fox, owl, null, other;
+    open_unet();
+    assert_int_equal(add_text("fox", 5, false, 5, &fox, &err), VN_OK);
+    assert_int_equal(add_text("owl", 2, false, 5, &owl, &err), VN_OK);
+    assert_int_equal(add_text("null", 5, true, 5, &null, &err), VN_OK);
+    assert_int_equal(add_text("cat", 5, true, 6, &other, &err), VN_BAD_ARGUMENT);
+    assert_string_equal(err.text, "condition cat: time_ids is of shape [6], and that of condition "
+                                  "fox is not");
+    const vn_shape sample = VN_SHAPE(2, 4, 4);
+    const vn_engine engine = {.device = &f.device};
+    err = (vn_err){0};
+    if (vn_net_denoiser_open(&f.net_denoiser, &engine, f.model.part[0].net, f.model.part[0].values,
+                             f.path, &f.prediction, &sample, -1, &f.model, &f.denoiser, &err))
+        fail_msg("%s", err.text);
+    const vn_condition rows[N] = {fox, owl, null, fox, owl};
+    const vn_perturb none = {0}, sparse = {.kind = VN_ATTENTION_SPARSE, .amount = 2, .last = 99};
+    static float x[N * PIXELS], raw[N * PIXELS], alone[PIXELS], changed[PIXELS];
+    vn_level level[N];
+    vn_random_normal(x, N * PIXELS, 5, VN_STREAM_TEST, 0, 0);
+    for (int i = 0; i < N; i++) level[i] = vn_path_level(f.path, 0.3 + 0.1 * i);
+    predict_texts(rows, N, x, level, none, raw);
+    for (int i = 0; i < N; i++) {
+        predict_texts(rows + i, 1, x + i * PIXELS, level + i, none, alone);
+        assert_memory_equal(alone, raw + i * PIXELS, sizeof alone);
+        predict_texts(rows + i, 1, x + i * PIXELS, level + i, sparse, changed);
+        assert_memory_not_equal(changed, alone, sizeof alone);
+    }
+    /* a text is told from another, and a hidden token from one that is seen */
+    const vn_condition seen[3] = {fox, owl, null};
+    for (int i = 0; i < 3; i++) predict_texts(seen + i, 1, x, level, none, raw + i * PIXELS);
+    assert_memory_not_equal(raw, raw + PIXELS, sizeof alone);
+    assert_memory_not_equal(raw, raw + 2 * PIXELS, sizeof alone);
+}
+
 static void derivatives_of_mixed_rows_are_those_alone(void **state) {
     (void)state;
     enum { N = 4 };
@@ -295,6 +380,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_a_network_does_not_take_is_refused_by_name, open,
                                         close),
         cmocka_unit_test_setup_teardown(rows_of_unlike_token_counts_go_in_one_query, open, close),
+        cmocka_unit_test_setup_teardown(texts_of_unlike_lengths_go_through_a_unet, open, close),
         cmocka_unit_test_setup_teardown(derivatives_of_mixed_rows_are_those_alone, open, close),
         cmocka_unit_test_setup_teardown(a_condition_that_nobody_gave_is_refused, open, close),
     };

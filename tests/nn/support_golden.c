@@ -127,22 +127,6 @@ static double compare_sample(const vn_golden *g, const char *name, const void *f
     return error;
 }
 
-/* An input beside the sample, as its node wants it. */
-static void write_condition(const vn_golden *g, const char *name, const vn_node *node, void *to) {
-    if (!node) return;
-    vn_shape shape;
-    float *file = vn_golden_read(g, name, &shape);
-    assert_non_null(file);
-    assert_true(vn_shape_equal(&shape, &node->shape));
-    for (int64_t i = 0; i < vn_shape_count(&shape); i++) {
-        if (node->dtype == VN_I32)
-            ((int32_t *)to)[i] = (int32_t)file[i];
-        else
-            ((float *)to)[i] = file[i];
-    }
-    vn_free(file);
-}
-
 typedef struct run {
     vn_graph *graph;
     vn_program *program;
@@ -289,13 +273,11 @@ vn_golden_error vn_golden_compare(const vn_golden *g, const vn_device_row *row,
                                   vn_thread_pool *pool) {
     run r = {0};
     open_run(&r, g, row, pool);
-    write_sample(g, "sample", vn_program_map(r.program, r.sample), pool);
     write_sample(g, "cotangent", vn_program_map(r.program, r.cotangent), pool);
-    const vn_net_io *io = vn_net_get_io(g->net);
-    for (int i = 1; i < io->inputs; i++)
-        if (!io->input[i].optional || vn_safetensors_find(g->file, io->input[i].name))
-            write_condition(g, io->input[i].name, r.nodes.in[i],
-                            vn_program_map(r.program, r.nodes.in[i]));
+    vn_feed in[VN_MAX_PORTS] = {0};
+    vn_extent extent = {0};
+    const int n = feeds_of(g, in, &extent);
+    CHECK(vn_net_fill(g->net, r.program, &r.nodes, n, in, pool, &err));
     vn_program_run(r.program, &(vn_run){.values = g->values, .grads = r.grads});
 
     vn_golden_error e = {0};

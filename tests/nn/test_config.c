@@ -27,6 +27,10 @@ typedef struct refusal {
 #define ONE_LEVEL                                                                                  \
     UNET "\"down_block_types\": [\"DownBlock2D\"], \"up_block_types\": [\"UpBlock2D\"], "
 #define TINY ONE_LEVEL "\"block_out_channels\": [8], \"norm_num_groups\": 4, "
+#define TEXT                                                                                       \
+    "\"_class_name\": \"UNet2DConditionModel\", \"down_block_types\": "                            \
+    "[\"CrossAttnDownBlock2D\"], \"up_block_types\": [\"CrossAttnUpBlock2D\"], "                   \
+    "\"block_out_channels\": [8], \"norm_num_groups\": 4, \"cross_attention_dim\": 6, "
 
 /* clang-format off */
 static const refusal refusals[] = {
@@ -88,6 +92,48 @@ static const refusal refusals[] = {
      "keeps no skip connections"},
     {"{" TINY "\"down_block_types\": [\"KDownBlock2D\"]}", VN_BAD_FILE,
      "cannot split 8 channels into 0 groups"},
+    {"{" TEXT "\"dual_cross_attention\": true}", VN_UNSUPPORTED,
+     "unet2d-condition: dual_cross_attention is not supported"},
+    {"{" TEXT "\"num_attention_heads\": 2}", VN_UNSUPPORTED,
+     "unet2d-condition: num_attention_heads: diffusers refuses it too"},
+    {"{" TEXT "\"attention_type\": \"gated\"}", VN_UNSUPPORTED,
+     "unet2d-condition: attention_type: \"gated\" is not supported"},
+    {"{" TEXT "\"addition_embed_type\": \"image\"}", VN_UNSUPPORTED,
+     "unet2d-condition: addition_embed_type: \"image\" takes an image's embedding"},
+    {"{" TEXT "\"addition_embed_type\": \"text_time\"}", VN_BAD_FILE,
+     "addition_embed_type \"text_time\" needs addition_time_embed_dim and"},
+    {"{" TEXT "\"addition_embed_type\": \"text_time\", \"addition_time_embed_dim\": 8, "
+     "\"projection_class_embeddings_input_dim\": 8}",
+     VN_BAD_FILE, "projection_class_embeddings_input_dim 8 has no place for text_embeds"},
+    {"{" TEXT "\"addition_embed_type\": \"text\"}", VN_BAD_FILE,
+     "a text 6 wide does not divide into addition_embed_type_num_heads 64"},
+    {"{" TEXT "\"encoder_hid_dim_type\": \"ip_image_proj\"}", VN_UNSUPPORTED,
+     "encoder_hid_dim_type: \"ip_image_proj\" takes an image's embedding"},
+    {"{" TEXT "\"encoder_hid_dim_type\": \"text_proj\"}", VN_BAD_FILE,
+     "encoder_hid_dim_type \"text_proj\" needs encoder_hid_dim"},
+    {"{" TEXT "\"class_embed_type\": \"projection\"}", VN_BAD_FILE,
+     "class_embed_type \"projection\" needs projection_class_embeddings_input_dim"},
+    {"{" TEXT "\"class_embeddings_concat\": true}", VN_BAD_FILE,
+     "class_embeddings_concat needs class_embed_type or num_class_embeds"},
+    {"{" TEXT "\"conv_in_kernel\": 4}", VN_UNSUPPORTED, "conv_out_kernel 3 must be odd"},
+    {"{" TEXT "\"layers_per_block\": [1, 1]}", VN_BAD_FILE,
+     "layers_per_block has 2 entries for 1 levels"},
+    {"{" TEXT "\"transformer_layers_per_block\": [[1, 1]]}", VN_BAD_FILE,
+     "reverse_transformer_layers_per_block must say"},
+    {"{" TEXT "\"reverse_transformer_layers_per_block\": [[1, 1]]}", VN_BAD_FILE,
+     "reverse_transformer_layers_per_block has 2 entries for the 3 layers of a level"},
+    {"{" TEXT "\"only_cross_attention\": 1}", VN_BAD_FILE,
+     "only_cross_attention must be true or false"},
+    {"{" TEXT "\"attention_head_dim\": 9}", VN_BAD_FILE, "9 heads of its 8 channels"},
+    {"{" TEXT "\"attention_head_dim\": null}", VN_BAD_FILE, "attention_head_dim must be given"},
+    {"{" TEXT "\"cross_attention_dims\": 4}", VN_BAD_FILE,
+     "unknown key \"cross_attention_dims\"; did you mean \"cross_attention_dim\"?"},
+    {"{\"_class_name\": \"UNet2DConditionModel\", \"block_out_channels\": [32], "
+     "\"down_block_types\": [\"KCrossAttnDownBlock2D\"], \"up_block_types\": [\"UpBlock2D\"]}",
+     VN_UNSUPPORTED, "down_block_types: \"KCrossAttnDownBlock2D\" is not supported by vane"},
+    {"{\"_class_name\": \"UNet2DConditionModel\", \"block_out_channels\": [32], "
+     "\"down_block_types\": [\"DownBlock2D\"], \"up_block_types\": [\"SkipUpBlock2D\"]}",
+     VN_UNSUPPORTED, "which UNet2DConditionModel does not"},
     {"{\"_class_name\": \"VaneMLP\", \"depth\": 3}", VN_BAD_FILE, "mlp: unknown key \"depth\""},
     {"{\"_class_name\": \"VaneMLP\", \"width\": 0}", VN_BAD_FILE, "mlp: width is 0"},
     {"{\"_class_name\": \"VaneClassifier\", \"input\": \"points\"}", VN_BAD_FILE,
@@ -123,6 +169,10 @@ static void accepts_what_diffusers_does(void **state) {
         "\"add_attention\": null}",
         "{" TINY "\"act_fn\": \"SiLU\", \"attention_head_dim\": 3, \"freq_shift\": -0.5, "
         "\"layers_per_block\": 0}",
+        "{" TEXT "\"layers_per_block\": [1], \"cross_attention_dim\": [6], "
+        "\"attention_head_dim\": [2], \"only_cross_attention\": [true], "
+        "\"mid_block_only_cross_attention\": null, \"num_attention_heads\": null, "
+        "\"reverse_transformer_layers_per_block\": null, \"_use_default_values\": []}",
         "{" UNET "\"down_block_types\": [\"UNetResSkipDownBlock2D\"], \"up_block_types\": "
         "[\"UNetResSkipUpBlock2D\"], "
         "\"block_out_channels\": [8], \"norm_num_groups\": null, \"mid_block_type\": null}",
@@ -145,6 +195,21 @@ static void defaults_are_those_of_diffusers(void **state) {
     assert_int_equal(io->multiple, 8);
     assert_null(vn_net_input(io, "class_labels"));
     assert_true(vn_net_input(io, "timestep")->below == 0 && io->height == 0);
+    vn_net_close(&net);
+}
+
+/* That of Stable Diffusion 1.x, but for its narrower text. */
+static void defaults_are_those_of_the_conditional_class(void **state) {
+    (void)state;
+    vn_net *net = must_open("{\"_class_name\": \"UNet2DConditionModel\", "
+                            "\"cross_attention_dim\": 768, \"sample_size\": 64}");
+    assert_int_equal(vn_weights_parameters(vn_net_weights(net)), 859520964);
+    assert_int_equal(vn_weights_count(vn_net_weights(net)), 686);
+    const vn_net_io *io = vn_net_get_io(net);
+    assert_int_equal(vn_net_input(io, "encoder_hidden_states")->shape.dim[2], 768);
+    assert_true(io->multiple == 8 && io->layers == 16 && io->middle == 6);
+    assert_null(vn_net_input(io, "class_labels"));
+    assert_null(vn_net_input(io, "text_embeds"));
     vn_net_close(&net);
 }
 
@@ -232,6 +297,7 @@ typedef struct every_kind {
     bool yes;
     vn_config_ints ints;
     vn_config_names names;
+    vn_config_levels one_level, levels, nested, flags, no_levels;
 } every_kind;
 
 static const char *const choices[] = {"a", "b", NULL};
@@ -242,6 +308,9 @@ static const vn_field every_field[] = {
     {KEY(SIZE, size), true, 1, 99, NULL, 0},        {KEY(SIZE, any_size), true, 1, 99, NULL, 0},
     {KEY(NUMBER, number), false, 0, 1, NULL, 0},    {KEY(BOOL, yes), false, 0, 0, NULL, 0},
     {KEY(INTS, ints), false, 0, 99, NULL, 0},       {KEY(NAMES, names), false, 0, 0, NULL, 0},
+    {KEY(LEVELS, one_level), false, 0, 9, NULL, 0}, {KEY(LEVELS, levels), false, 0, 9, NULL, 0},
+    {KEY(NESTED, nested), false, 0, 9, NULL, 0},    {KEY(FLAGS, flags), false, 0, 0, NULL, 0},
+    {KEY(FLAGS, no_levels), true, 0, 0, NULL, 2},
 };
 
 static void what_is_written_is_read(void **state) {
@@ -253,7 +322,12 @@ static void what_is_written_is_read(void **state) {
                              .number = 0.1,
                              .yes = true,
                              .ints = vn_config_growing(3, 4, 2),
-                             .names = {2, {"x", "y"}}};
+                             .names = {2, {"x", "y"}},
+                             .one_level = {.level = {{.at = {4}}}},
+                             .levels = {2, {{.at = {5}}, {.at = {6}}}},
+                             .nested = {2, {{.at = {7}}, {2, {8, 9}}}},
+                             .flags = {2, {{.at = {1}}, {.at = {0}}}},
+                             .no_levels = {.level = {{.at = {2}}}}};
     every_kind into = {.none = 3, .any_size = {1, 1}};
     alloc_turn t = {0};
     while (alloc_next(&t)) {
@@ -274,6 +348,13 @@ static void what_is_written_is_read(void **state) {
     assert_true(into.number == 0.1 && into.yes);
     assert_true(into.ints.count == 3 && into.ints.at[2] == 16);
     assert_true(into.names.count == 2 && !strcmp(into.names.at[1], "y"));
+    assert_true(into.one_level.count == 0 && vn_config_level(&into.one_level, 3) == 4);
+    assert_true(into.levels.count == 2 && vn_config_level(&into.levels, 1) == 6);
+    assert_true(into.nested.level[0].count == 0 && into.nested.level[1].count == 2 &&
+                into.nested.level[1].at[1] == 9);
+    assert_true(into.flags.count == 2 && vn_config_level(&into.flags, 0) == 1);
+    assert_true(into.no_levels.count == 0 && vn_config_level(&into.no_levels, 0) == 2);
+    assert_true(json_is_null(json_object_get(config, "no_levels")));
     json_decref(config);
 }
 
@@ -373,6 +454,7 @@ int main(void) {
         cmocka_unit_test(refuses_by_name),
         cmocka_unit_test(accepts_what_diffusers_does),
         cmocka_unit_test(defaults_are_those_of_diffusers),
+        cmocka_unit_test(defaults_are_those_of_the_conditional_class),
         cmocka_unit_test(presets_fit_the_data),
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(presets_refuse_data_that_does_not_fit),

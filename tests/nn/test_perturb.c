@@ -55,18 +55,26 @@ static void close_fixture(fixture *f) {
     vn_free(f->label);
 }
 
-/* y: all that the network says, a learned variance's channels behind the prediction's. */
+/* y: all that the network says to x and to what its file has besides, a learned variance's channels
+ * behind the prediction's. */
 static vn_status run(const fixture *f, const vn_perturb *perturb, const float *x, float *y,
                      vn_err *err) {
-    const int64_t *d = f->shape.dim, half = d[1] * d[2] * d[3];
-    const bool both = vn_net_output(vn_net_get_io(f->golden.net), "variance");
-    static float part[2][MAX_SIZE];
-    const batch b = {d[0], d[2], d[3], x, f->time, f->labels, perturb};
-    const vn_status status =
-        batch_run(f->runner, f->golden.net, &b, both ? part[0] : y, both ? part[1] : NULL, err);
-    for (int64_t i = 0; i < d[0] * 2 * half && both; i++)
-        y[i] = part[i / half % 2][i / half / 2 * half + i % half];
-    return status;
+    const vn_net *net = f->golden.net;
+    const vn_net_io *io = vn_net_get_io(net);
+    vn_net_spec spec = {0};
+    vn_feed in[VN_MAX_PORTS] = {0};
+    int n = 0;
+    for (int i = 0; i < io->inputs; i++) {
+        const vn_array *t = vn_safetensors_find(f->golden.file, io->input[i].name);
+        if (!t) continue;
+        in[n].array = *t;
+        if (!strcmp(t->name, "sample")) in[n].array.data = x;
+        n++;
+    }
+    for (int i = 0; perturb && i < VN_NET_PERTURBS; i++) spec.perturb[i] = perturb[i];
+    const vn_status status = vn_net_match(net, &spec.extent, n, in, err);
+    return status ? status
+                  : vn_runner_run(f->runner, &spec, n, in, 1, &(vn_fetch){"sample", y}, err);
 }
 
 static void must_run(const fixture *f, const vn_perturb *perturb, float *y) {
