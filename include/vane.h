@@ -203,6 +203,7 @@ typedef struct vn_model_info {
     /* likewise the guide and the sampler; NULL: as every model. And what this was chosen by, in
      * words: "sweep: fd 7.2 of 500 samples"; NULL: nothing was measured */
     const char *guide, *sampler, *sampling_by;
+    int64_t takes_prompts; /* nonzero if vn_sample_options.prompts are for it */
 } vn_model_info;
 
 VN_API void vn_model_info_init(vn_model_info *o, size_t size);
@@ -499,6 +500,18 @@ typedef struct vn_sample_options {
      * model that knows no classes has those of its classifier: labels, cycle and names are then
      * the classifier's. NULL: the model's own (a world has one) */
     vn_model *classifier;
+
+    /* Texts that samples are drawn for, in UTF-8, of models that take them
+     * (vn_model_info.takes_prompts), in turn: sample i gets prompts[i mod prompt_count], where the
+     * first sample is number `first`; labels, cycle and label are then not given. "" is the null
+     * condition. A model keeps what its encoder makes of a text; a text of more tokens than it
+     * takes is cut, which the log says. The samples' labels are the model's numbers of its texts,
+     * and their names the texts. NULL: captions that the model's run gives as examples, where
+     * label is VN_LABEL_ALL. A guide names a text as it names a class, best in double quotes. */
+    const char *const *prompts;
+    size_t prompt_count;
+    /* A text that takes the place of the null condition in guidance; NULL: the null condition */
+    const char *negative;
 } vn_sample_options;
 
 VN_API void vn_sample_options_init(vn_sample_options *o, size_t size);

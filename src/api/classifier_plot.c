@@ -60,7 +60,7 @@ static vn_status draw(const char *run, const vn_history *h, const char *path, vn
     return status;
 }
 
-vn_status vn_classifier_plot(void *run, vn_values *values, int64_t step, const char *path,
+vn_status vn_classifier_plot(void *run, vn_values *const *values, int64_t step, const char *path,
                              vn_err *err) {
     vn_history h = {0};
     char *log = vn_path_join(run, "log.jsonl");

@@ -298,7 +298,7 @@ vn_status vn_eval_set_of_model(vn_eval_set *s, vn_model *m, const vn_sample_opti
     if (status) return status;
     o.count = count;
     o.seed = seed;
-    o.labels = labels;
+    if (!o.prompt_count) o.labels = labels;
     o.cycle = NULL;
     o.cycle_count = 0;
     status = vn_drawing_open(&s->drawing, m, &o, false, err);

@@ -117,6 +117,7 @@ struct vn_samples {
     int64_t levels;
     char **names; /* [classes] */
     int32_t classes;
+    bool texts;       /* names are prompts */
     int scale;        /* of pictures; 0: chosen */
     char *trained_on; /* vn_model.trained_on */
     vn_world *world;  /* that they were drawn from, for pictures; NULL: none */
@@ -177,6 +178,9 @@ typedef struct vn_drawing {
     vn_model *m;
     const vn_model *named; /* whose classes the labels are (vn_model_of_classes) */
     vn_sample_options o;   /* what was left open is the model's by now */
+    /* the conditions of its prompts, [o.prompt_count], and of `negative` */
+    vn_condition *prompt, negative;
+    const char **examples; /* o.prompts, where the model's own are taken; else NULL */
     /* its text, where the model's scheduler has a part in it; NULL: the user's */
     char *guide;
     vn_first_noise begin;
@@ -235,6 +239,15 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_draw
 vn_status vn_drawing_begin(vn_drawing *d, const vn_drawn_rows *out, vn_draw_progress *progress,
                            vn_err *err);
 vn_status vn_drawing_step(vn_drawing *d, bool *done, vn_err *err);
+
+/* ---- prompts (prompts.c) --------------------------------------------------------------------- */
+
+/* Makes conditions of the options' prompts, which take the place of labels, of `negative` and of
+ * texts that guides name. */
+vn_status vn_prompting_open(vn_drawing *d, vn_err *err);
+void vn_prompting_close(vn_drawing *d);
+/* What `settings` say of it; false: out of memory. */
+bool vn_prompting_note(const vn_drawing *d, json_t *to);
 
 /* ---- restoration (restore.c) ----------------------------------------------------------------- */
 

@@ -129,6 +129,7 @@ vn_model_info vn_model_describe(const vn_model *m) {
                           .shape = {m->sample.dim[0], m->sample.dim[1], m->sample.dim[2]},
                           .classes = m->classes,
                           .has_null = m->has_null,
+                          .takes_prompts = m->row->prompt != NULL,
                           .steps = m->steps,
                           .guidance = m->sampling.guidance,
                           .sampling_steps = m->sampling.steps,

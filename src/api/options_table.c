@@ -93,6 +93,8 @@ static const vn_option sample_rows[] = {
     {FLAG(trace),
      .help = "keep the states at all levels: in a .safetensors as trace [levels,N,...] and "
              "trace_t, in a picture of points as lines"},
+    {TEXT(negative), .word = "TEXT", .otherwise = "none, the empty text",
+     .help = "a prompt that takes the place of none in guidance, to move away from"},
     {NUMBER(scale, INT, 0, 0, 1, 64), .unit = "pixels", .word = "K",
      .otherwise = "1 in a folder, in one picture so that small images show",
      .help = "each pixel becomes K x K in a PNG"},
@@ -103,7 +105,7 @@ static const vn_option sample_rows[] = {
 #define OF vn_train_options
 static const vn_option train_rows[] = {
     {TEXT(model), .table = "models", .word = "NAME",
-     .otherwise = "unet2d for images, mlp for points",
+     .otherwise = "unet2d for images, text-dit for those with captions, mlp for points",
      .help = "a model with parameters (unet2d:channels=32), or a config.json of diffusers"},
     {TEXT(path), .table = "paths", .word = "NAME", .otherwise = "rectified",
      .help = "how data becomes noise"},
@@ -114,7 +116,7 @@ static const vn_option train_rows[] = {
     {TEXT(times), .table = "times", .word = "NAME", .otherwise = "the path's own",
      .help = "how t is drawn"},
     {NUMBER(drop, DOUBLE, -1, 0.1, 0, 1), .word = "P",
-     .help = "probability of training without the class, which guidance needs"},
+     .help = "probability of training without the class or caption, which guidance needs"},
     {NUMBER(batch, INT64, -1, 64, 1, 65536), .unit = "samples", .word = "N",
      .help = "samples in a step"},
     {NUMBER(lr, DOUBLE, -1, 1e-3, 0, 1e6), .word = "X", .help = "highest learning rate"},

@@ -12,22 +12,52 @@ bool vn_preview_possible(const vn_net_io *io) {
     return sample.dim[0] == 1 || sample.dim[0] == (vn_shape_is_image(&sample) ? 3 : 2);
 }
 
-static vn_status open_trajectory(vn_preview *p, vn_values *values, vn_err *err) {
-    const vn_engine engine = vn_context_engine(p->vn);
+/* The texts as conditions, by the encoder's weights as they are now; their numbers stay. */
+static vn_status encode_texts(vn_preview *p, vn_err *err) {
+    vn_condition number;
+    vn_model_forget_conditions(p->model);
+    vn_status status = vn_prompter_keep(p->prompter, p->model, "", &number, err);
+    for (int i = 0; i < p->texts && !status; i++)
+        status = vn_prompter_keep(p->prompter, p->model, p->text[i], &number, err);
+    return status;
+}
+
+static vn_status open_texts(vn_preview *p, vn_values *values, vn_err *err) {
+    vn_engine engine = vn_context_engine(p->vn);
+    engine.watch = NULL; /* texts that are cut were told of */
     vn_status status =
-        vn_net_denoiser_open(&p->net_denoiser, &engine, p->net, values, p->path, p->prediction,
-                             p->sample, p->classes ? p->classes : -1, NULL, &p->denoiser, err);
+        vn_model_of_ports(p->vn, &engine, (vn_net *)(uintptr_t)p->net, &p->model, err);
+    if (!status)
+        status = vn_prompter_open(&engine, p->tokenizer, p->encoder, values, p->length,
+                                  &p->prompter, err);
+    return status ? status : encode_texts(p, err);
+}
+
+/* How many kinds of samples there are. */
+static int32_t kinds_of(const vn_preview *p) {
+    return p->model ? p->model->named_count : p->classes;
+}
+
+static vn_status open_trajectory(vn_preview *p, vn_values *const *values, vn_err *err) {
+    const vn_engine engine = vn_context_engine(p->vn);
+    vn_status status = p->encoder ? open_texts(p, values[1], err) : VN_OK;
+    if (!status)
+        status = vn_net_denoiser_open(&p->net_denoiser, &engine, p->net, values[0], p->path,
+                                      p->prediction, p->sample, p->classes ? p->classes : -1,
+                                      p->model, &p->denoiser, err);
     if (status) return status;
+    const int32_t kinds = kinds_of(p);
+    if (p->model) p->denoiser.conditions = vn_model_conditions(p->model);
     p->size = p->denoiser.size;
     p->count = !vn_shape_is_image(p->sample) ? POINTS
-               : p->classes                  ? (int64_t)p->classes * EACH_CLASS
+               : kinds                       ? (int64_t)kinds * EACH_CLASS
                                              : EACH_CLASS * EACH_CLASS;
     if (vn_shape_is_image(p->sample) && p->count > MAX_IMAGES) p->count = MAX_IMAGES;
     p->samples = vn_alloc((size_t)p->count, (size_t)p->size * sizeof(float));
     p->labels = vn_alloc((size_t)p->count, sizeof(int32_t));
     if (!p->samples || !p->labels) return vn_no_memory(err);
     for (int64_t i = 0; i < p->count; i++)
-        p->labels[i] = p->classes ? (int32_t)(i % p->classes) : VN_LABEL_NULL;
+        p->labels[i] = kinds ? (int32_t)(i % kinds) : VN_LABEL_NULL;
     const vn_trajectory_options options = {.denoiser = &p->denoiser,
                                            .guide = p->sampling.guide[0] ? p->sampling.guide : NULL,
                                            .sampler =
@@ -41,7 +71,7 @@ static vn_status open_trajectory(vn_preview *p, vn_values *values, vn_err *err) 
 
 /* A guide that a run is sampled with may need what a preview does not have, another model or
  * derivatives: then it is drawn as every model is. */
-static vn_status open_anyhow(vn_preview *p, vn_values *values, vn_err *err) {
+static vn_status open_anyhow(vn_preview *p, vn_values *const *values, vn_err *err) {
     vn_status status = open_trajectory(p, values, err);
     const bool refused = status == VN_BAD_ARGUMENT || status == VN_UNSUPPORTED;
     if (!refused || (!p->sampling.guide[0] && !p->sampling.sampler[0])) return status;
@@ -50,11 +80,22 @@ static vn_status open_anyhow(vn_preview *p, vn_values *values, vn_err *err) {
     return open_trajectory(p, values, err);
 }
 
+/* The texts as vn_sample's settings have them: new string, NULL: out of memory. */
+static char *texts_of(const vn_preview *p) {
+    json_t *list = json_array();
+    bool ok = list != NULL;
+    for (int i = 0; i < p->texts && ok; i++)
+        ok = json_array_append_new(list, json_string(p->text[i])) == 0;
+    char *text = ok ? vn_json_text(list, JSON_COMPACT) : NULL;
+    json_decref(list);
+    return text;
+}
+
 /* With the settings that vn_sample's pictures have. */
 static vn_status write(const vn_preview *p, int64_t step, const vn_image *image, const char *path,
                        vn_err *err) {
     char seed[24], count[24], guidance[32], steps[16], trained[24];
-    char *form = vn_path_text(p->path);
+    char *form = vn_path_text(p->path), *texts = p->texts ? texts_of(p) : NULL;
     json_t *run = vn_json_string(p->run); /* a name of any bytes, as UTF-8 */
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)p->seed);
     snprintf(count, sizeof count, "%lld", (long long)p->count);
@@ -74,19 +115,24 @@ static vn_status write(const vn_preview *p, int64_t step, const vn_image *image,
         {"path", form},
         {"steps", steps},
         {"grid", p->path->row->grid},
-        {"class", p->classes ? "all" : "null"}};
-    const vn_status status = form && run
+        {texts ? "prompts-in-turn" : "class", texts        ? texts
+                                              : p->classes ? "all"
+                                                           : "null"}};
+    const vn_status status = form && run && !texts == !p->texts
                                  ? vn_png_write(path, image, settings, VN_COUNT(settings), err)
                                  : vn_no_memory(err);
     vn_free(form);
+    vn_free(texts);
     json_decref(run);
     return status;
 }
 
-vn_status vn_preview_draw(void *preview, vn_values *values, int64_t step, const char *path,
+vn_status vn_preview_draw(void *preview, vn_values *const *values, int64_t step, const char *path,
                           vn_err *err) {
     vn_preview *p = preview;
-    vn_status status = p->trajectory ? VN_OK : open_anyhow(p, values, err);
+    vn_status status = !p->trajectory ? open_anyhow(p, values, err)
+                       : p->model     ? encode_texts(p, err)
+                                      : VN_OK;
     if (status) {
         vn_preview_close(p); /* the next one tries again */
         return status;
@@ -110,8 +156,9 @@ vn_status vn_preview_draw(void *preview, vn_values *values, int64_t step, const 
                           .width = vn_shape_is_image(p->sample) ? (int)p->sample->dim[2] : 0,
                           .dimension = (int)p->size,
                           .labels = p->labels,
-                          .names = p->names,
-                          .classes = p->classes,
+                          .names = p->model ? (const char *const *)p->model->names : p->names,
+                          .classes = kinds_of(p),
+                          .texts = p->model != NULL,
                           .bands = &whole,
                           .band_count = 1};
     vn_image image = {0};
@@ -125,6 +172,9 @@ vn_status vn_preview_draw(void *preview, vn_values *values, int64_t step, const 
 void vn_preview_close(vn_preview *p) {
     vn_trajectory_close(&p->trajectory);
     vn_net_denoiser_close(&p->net_denoiser);
+    vn_prompter_close(&p->prompter);
+    if (p->model) p->model->parts = 0; /* its network is the caller's */
+    vn_model_close(&p->model);
     vn_free(p->samples);
     vn_free(p->labels);
     p->samples = NULL;

@@ -16,7 +16,15 @@ typedef struct vn_preview {
     uint64_t seed;
     vn_sampling_defaults sampling; /* as the run says */
     const char *run;               /* its folder, for the text chunks */
+    /* where the network takes texts: part 1, its tokenizer, and what is drawn; else NULL, 0 */
+    const vn_net *encoder;
+    const char *tokenizer;
+    int64_t length; /* tokens of each text */
+    const char *const *text;
+    int texts;
 
+    vn_model *model; /* whose conditions the texts are */
+    vn_prompter *prompter;
     vn_net_denoiser net_denoiser;
     vn_denoiser denoiser;
     struct vn_trajectory *trajectory;
@@ -27,9 +35,10 @@ typedef struct vn_preview {
 
 /* Whether its samples can be shown at all: images of 1 or 3 channels, points in the plane. */
 bool vn_preview_possible(const vn_net_io *io);
-/* Draws with `values`, the weights after so many training steps, which must be the same each
- * time; the picture says how, on it and in its text chunks. For vn_train_setup.preview. */
-vn_status vn_preview_draw(void *preview, vn_values *values, int64_t step, const char *path,
+/* Draws with `values`, the weights of the parts after so many training steps, which must be at the
+ * same place each time; the picture says how, on it and in its text chunks. For
+ * vn_train_setup.preview. */
+vn_status vn_preview_draw(void *preview, vn_values *const *values, int64_t step, const char *path,
                           vn_err *err);
 void vn_preview_close(vn_preview *p);
 

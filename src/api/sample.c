@@ -293,7 +293,8 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
               note(to, "sampler", "%s", o->sampler ? o->sampler : path->row->sampler) &&
               note(to, "path", "%s", path_text) && note_levels(to, o);
     if (ok && !o->sigmas) ok = note(to, "grid", "%s", o->grid ? o->grid : path->row->grid);
-    if (ok && !o->labels) ok = note_class(to, d->named, o);
+    if (ok) ok = vn_prompting_note(d, to);
+    if (ok && !o->labels && !o->prompt_count) ok = note_class(to, d->named, o);
     if (ok && m->asked_null >= 0) ok = note(to, "null-class", "%d", (int)m->asked_null);
     if (ok && o->noise_file) ok = note_text(to, "noise", o->noise_file);
     if (ok && strcmp(o->begin, "scaled") != 0) ok = note_text(to, "begin", o->begin);
@@ -303,6 +304,7 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     if (ok && o->batch && d->selects) ok = note(to, "batch", "%lld", (long long)o->batch);
     if (ok && o->scale) ok = note(to, "scale", "%d", o->scale);
     if (ok && o->trace) ok = note_trace(d, s);
+    s->texts = m->row->prompt != NULL;
     if (ok && m->truth) s->world = vn_world_share(m->truth);
     if (ok) ok = note_band(d, s);
     if (ok && m->trained_on) ok = (s->trained_on = vn_strdup(m->trained_on)) != NULL;
@@ -399,7 +401,8 @@ static vn_status open_trajectory(vn_drawing *d, vn_err *err) {
         .strength = o->strength,
         .begin = d->begin,
         .seed = o->seed,
-        .capacity = d->batch};
+        .capacity = d->batch,
+        .none = o->negative ? &d->negative : NULL};
     const vn_status status = vn_trajectory_open(&options, &d->trajectory, err);
     if (!status) d->levels = vn_trajectory_steps(d->trajectory) + 1;
     return status;
@@ -428,7 +431,8 @@ vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o
                           vn_err *err) {
     *d = (vn_drawing){.m = m, .o = *o, .count = o->count ? o->count : DEFAULT_COUNT};
     d->named = vn_model_of_classes(m, o->classifier);
-    vn_status status = check(d, o, err);
+    vn_status status = vn_prompting_open(d, err);
+    if (!status) status = check(d, &d->o, err);
     if (!status && o->noise_file) status = open_noise(d, err);
     if (!status) status = vn_observing_open(d, err);
     if (!status) status = apply_scheduler(d, err);
@@ -451,6 +455,7 @@ vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o
 void vn_drawing_close(vn_drawing *d) {
     vn_trajectory_close(&d->trajectory);
     vn_observing_close(&d->observing);
+    vn_prompting_close(d);
     vn_classified_close(&d->classified);
     vn_safetensors_close(&d->noise);
     vn_free(d->scratch);

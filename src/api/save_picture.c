@@ -52,6 +52,7 @@ static void describe(picture *p, const vn_samples *s) {
                         .labels = s->labels,
                         .names = (const char *const *)s->names,
                         .classes = s->classes,
+                        .texts = s->texts,
                         .bands = p->bands,
                         .band_count = p->count};
     if (vn_shape_is_image(&s->sample)) {

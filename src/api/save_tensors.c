@@ -15,6 +15,35 @@ static vn_shape shape_of(const vn_samples *s) {
     return shape;
 }
 
+/* The prompts of the settings, one or several in turn: a new list, empty where there are none. */
+static json_t *prompts_of(const json_t *settings) {
+    const char *list = json_string_value(json_object_get(settings, "prompts-in-turn"));
+    json_t *one = json_object_get(settings, "prompt");
+    return list ? json_loads(list, 0, NULL) : one ? json_pack("[O]", one) : json_array();
+}
+
+/* "prompts": JSON, a text for each sample. */
+static bool add_prompts(const vn_samples *s, json_t *all) {
+    json_t *list = json_array();
+    bool ok = list != NULL, any = false;
+    for (size_t b = 0; ok && b < s->band_count; b++) {
+        const vn_samples_band *band = &s->bands[b];
+        json_t *prompts = prompts_of(band->settings);
+        const size_t n = json_array_size(prompts);
+        ok = prompts != NULL;
+        for (int64_t i = 0; i < band->count && ok && n; i++)
+            ok = !json_array_append(
+                list, json_array_get(prompts, (size_t)((band->index + (uint64_t)i) % n)));
+        any = any || n;
+        json_decref(prompts);
+    }
+    char *text = ok && any ? vn_json_text(list, JSON_COMPACT) : NULL;
+    if (ok && any) ok = text && !json_object_set_new(all, "prompts", json_string(text));
+    vn_free(text);
+    json_decref(list);
+    return ok;
+}
+
 /* The metadata: the settings of all and, of several bands, which samples each has and how they were
  * drawn, as JSON. */
 static json_t *metadata_of(const vn_samples *s) {
@@ -35,6 +64,7 @@ static json_t *metadata_of(const vn_samples *s) {
         ok = text && json_object_set_new(all, "bands", json_string(text)) == 0;
     vn_free(text);
     json_decref(bands);
+    if (ok) ok = add_prompts(s, all);
     if (ok) return all;
     json_decref(all);
     return NULL;

@@ -7,6 +7,7 @@
 #include "api/train_memory.h"
 #include "api/train_net.h"
 #include "api/train_options.h"
+#include "api/train_words.h"
 #include "data/data.h"
 #include "objective/objective.h"
 #include "train/train.h"
@@ -29,7 +30,10 @@ typedef struct job {
     vn_prediction prediction;
     vn_denoiser truth; /* of data that is drawn from a world */
     vn_objective *objective;
-    bool classifies;    /* the model is a classifier */
+    bool classifies; /* the model is a classifier */
+    bool texts;      /* it takes the captions of its data */
+    vn_train_words words;
+    vn_choice model;    /* row NULL: a config or a run says what it is */
     const char **names; /* [classes] */
     const char **known; /* [known_count] classes of the run that is resumed, in dir; else NULL */
     int32_t known_count;
@@ -136,6 +140,7 @@ static vn_status open_objective(job *j, vn_err *err) {
         .objective = j->o.objective,
         .times = j->o.times,
         .drop = j->o.drop,
+        /* of captions too it is -1 */
         .null_label = vn_data_get_info(j->data)->classes ? vn_data_get_info(j->data)->classes : -1,
         .classifier = j->classifies,
         .seed = j->o.seed,
@@ -158,12 +163,11 @@ static void tell_levels(const job *j, const vn_choice *choice, const json_t *con
 
 /* A config written for the data by a row of the models table. */
 static vn_status make_config(job *j, const vn_data_info *info, json_t **config, vn_err *err) {
-    const char *name = j->o.model                         ? j->o.model
-                       : vn_shape_is_image(&info->sample) ? "unet2d"
-                                                          : "mlp";
-    vn_choice choice;
-    vn_status status = vn_choice_parse(name, &vn_trained_models, &choice, err);
+    vn_choice choice = j->model;
+    const char *name = !vn_shape_is_image(&info->sample) ? "mlp" : j->texts ? "text-dit" : "unet2d";
+    vn_status status = choice.row ? VN_OK : vn_choice_parse(name, &vn_trained_models, &choice, err);
     if (status) return status;
+    j->model = choice;
     const vn_net_row *row = (const vn_net_row *)choice.row;
     if (!row->config)
         return vn_fail(err, VN_UNSUPPORTED,
@@ -175,7 +179,8 @@ static vn_status make_config(job *j, const vn_data_info *info, json_t **config, 
                               .dropout = j->o.dropout,
                               .learns_variance =
                                   j->objective && vn_objective_learns_variance(j->objective),
-                              .clean = j->o.times && vn_times_are_clean(j->o.times)};
+                              .clean = j->o.times && vn_times_are_clean(j->o.times),
+                              .captions = j->texts};
     *config = row->config(&choice, &data, err);
     if (!*config) return err->status;
     tell_levels(j, &choice, *config);
@@ -206,18 +211,30 @@ static vn_status check_names(job *j, vn_err *err) {
 /* Which kind of model it is, before its options are settled: a classifier has defaults of its
  * own. */
 static vn_status find_role(job *j, vn_err *err) {
-    vn_choice choice = {0};
     if (!j->o.model) return VN_OK;
     vn_status status = is_config(j->o.model)
                            ? open_config(j, err)
-                           : vn_choice_parse(j->o.model, &vn_trained_models, &choice, err);
+                           : vn_choice_parse(j->o.model, &vn_trained_models, &j->model, err);
     if (status) return status;
-    const vn_net_row *row = j->net ? vn_net_get_row(j->net) : (const vn_net_row *)choice.row;
+    const vn_net_row *row = j->net ? vn_net_get_row(j->net) : (const vn_net_row *)j->model.row;
     if (row->role == VN_ROLE_ENCODER)
         return vn_fail(err, VN_UNSUPPORTED,
                        "model %s is for texts: it cannot be trained to denoise", j->o.model);
     j->classifies = row->role == VN_ROLE_CLASSIFIER;
     return j->classifies ? vn_train_classifier_options(&j->o, err) : VN_OK;
+}
+
+/* Whether the model takes captions, and the data has some. */
+static void find_texts(job *j) {
+    const bool has = vn_data_captions(j->data) != NULL;
+    const vn_net_row *row = (const vn_net_row *)j->model.row;
+    const bool takes = j->net ? vn_net_input(vn_net_get_io(j->net), "encoder_hidden_states") != NULL
+                       : row  ? row->takes_texts
+                              : vn_shape_is_image(&vn_data_get_info(j->data)->sample);
+    j->texts = has && takes;
+    if (has && !takes)
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: its captions are left out: %s takes no texts",
+               j->source, j->o.model);
 }
 
 static vn_status open_net(job *j, vn_err *err) {
@@ -231,9 +248,15 @@ static vn_status open_net(job *j, vn_err *err) {
                                   .data = info,
                                   .name = j->o.model,
                                   .source = j->source,
+                                  .texts = j->texts,
                                   .variance =
                                       j->objective && vn_objective_learns_variance(j->objective)};
     if (!status) status = vn_train_check_net(&checked, err);
+    if (!status && j->texts)
+        status = j->dir.config
+                     ? vn_train_words_read(&j->words, j->out, j->dir.vane, j->data, err)
+                     : vn_train_words_make(&j->words, j->net, j->model.row ? &j->model : NULL,
+                                           j->o.dropout, j->data, &j->vn->watch, err);
     if (!status && j->classifies) status = vn_train_classifier_times(&j->o, j->net, err);
     json_decref(config);
     return status;
@@ -246,14 +269,29 @@ static vn_status open_learning(job *j, vn_err *err) {
     return status;
 }
 
+/* The networks: the first is what is trained on the batch. */
+typedef struct networks {
+    int count;
+    vn_train_part part[2];
+    vn_train_text text;
+} networks;
+
+static networks networks_of(const job *j) {
+    return (networks){
+        .count = j->texts ? 2 : 1,
+        .part = {{.net = j->net}, {.name = VN_TRAIN_ENCODER, .net = j->words.encoder}},
+        .text = {.part = 1, .tokenizer = j->words.tokenizer, .length = j->words.length}};
+}
+
 /* Before anything of the run's size is made. */
 static vn_status check_memory(job *j, vn_err *err) {
-    const vn_train_part part = {.net = j->net};
+    const networks all = networks_of(j);
     const vn_train_setup setup = {.device = &j->vn->device,
-                                  .parts = 1,
-                                  .part = &part,
+                                  .parts = all.count,
+                                  .part = all.part,
                                   .data = j->data,
                                   .objective = j->objective,
+                                  .text = j->texts ? &all.text : NULL,
                                   .batch = j->o.batch,
                                   .microbatches = j->o.microbatches,
                                   .recompute =
@@ -266,6 +304,7 @@ static void close_job(job *j) {
     vn_objective_close(&j->objective);
     vn_world_denoiser_close(&j->truth);
     vn_path_close(&j->path);
+    vn_train_words_close(&j->words);
     vn_net_close(&j->net);
     vn_data_close(&j->data);
     vn_model_dir_close(&j->dir);
@@ -325,24 +364,41 @@ static vn_status keep_list(const job *j, vn_err *err) {
     return status;
 }
 
+/* And what it is sampled with where it takes texts. */
+static json_t *describe_all(const job *j) {
+    json_t *vane = describe(j);
+    if (!vane || !j->texts) return vane;
+    json_t *text =
+        vn_model_text_json("bytes", j->words.length, j->words.examples, j->words.example);
+    if (json_object_set_new(vane, "text", text) == 0) return vane;
+    json_decref(vane);
+    return NULL;
+}
+
 /* Everything of the run at step 0, complete before it takes its name. */
 static vn_status create(job *j, vn_err *err) {
     vn_status status = vn_run_dir_make(&j->run, err);
     if (status) return status;
-    json_t *vane = describe(j),
+    json_t *vane = describe_all(j),
            *scheduler = vn_path_scheduler(j->path, &j->prediction,
                                           vn_net_output(vn_net_get_io(j->net), "variance"));
     if (!vane || !scheduler) status = vn_no_memory(err);
     if (!status) {
-        const vn_model_parts parts = {.pipeline = j->classifies ? "VaneClassifier" : "DDPMPipeline",
+        const vn_model_other encoder = {VN_TRAIN_ENCODER,
+                                        j->texts ? vn_net_config(j->words.encoder) : NULL};
+        const vn_model_parts parts = {.pipeline = j->classifies ? "VaneClassifier"
+                                                  : j->texts    ? "VaneTextPipeline"
+                                                                : "DDPMPipeline",
+                                      .others = j->texts,
+                                      .other = &encoder,
                                       .folder = vn_net_get_row(j->net)->folder,
                                       .config = vn_net_config(j->net),
                                       .scheduler = scheduler,
                                       .vane = vane};
         status = vn_store_save_model(j->run.aside, &parts, err);
     }
-    const vn_train_part part = {.net = j->net};
-    if (!status) status = vn_train_create(j->run.aside, 1, &part, j->o.seed, err);
+    const networks all = networks_of(j);
+    if (!status) status = vn_train_create(j->run.aside, all.count, all.part, j->o.seed, err);
     if (!status) status = save_list(j, err);
     json_decref(vane);
     json_decref(scheduler);
@@ -359,7 +415,9 @@ static vn_status start(job *j, const vn_train_options *requested, vn_err *err) {
     if (!status) status = check_names(j, err);
     if (!status) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
     if (!status) status = open_data(j, err);
-    if (!status && (j->classifies || !vn_data_get_info(j->data)->classes)) j->o.drop = 0;
+    if (!status) find_texts(j);
+    if (!status && (j->classifies || !(vn_data_get_info(j->data)->classes || j->texts)))
+        j->o.drop = 0;
     if (!status) status = open_learning(j, err);
     if (!status) status = check_memory(j, err);
     if (!status)
@@ -410,6 +468,7 @@ static vn_status resume(job *j, const vn_train_options *requested, vn_err *err) 
     status =
         vn_sampling_defaults_from_json(json_object_get(j->dir.vane, "sampling"), &j->sampling, err);
     if (status) return vn_fail_in(err, "%s/vane.json", j->out);
+    j->texts = json_is_object(json_object_get(j->dir.vane, "text"));
     status = open_path(j, err);
     if (!status) status = open_learning(j, err);
     if (!status) status = check_memory(j, err);
@@ -420,7 +479,8 @@ static vn_status resume(job *j, const vn_train_options *requested, vn_err *err) 
 
 /* "data: 10 classes; path rectified, predicts velocity". */
 static void say_task(const job *j, const vn_data_info *info) {
-    char classes[32] = "no classes";
+    char classes[32];
+    snprintf(classes, sizeof classes, "%s", j->texts ? "captions" : "no classes");
     if (info->classes)
         snprintf(classes, sizeof classes, "%d class%s", (int)info->classes,
                  info->classes == 1 ? "" : "es");
@@ -448,14 +508,22 @@ static vn_status run(job *j, vn_trained *result, vn_err *err) {
                           .run = j->out};
     preview.sampling.steps = vn_sampling_defaults_steps_on(&j->sampling, j->path);
     const bool draws = vn_preview_possible(vn_net_get_io(j->net));
-    const vn_train_part part = {.net = j->net};
+    const networks all = networks_of(j);
+    if (j->texts) {
+        preview.encoder = j->words.encoder;
+        preview.tokenizer = "bytes";
+        preview.length = j->words.length;
+        preview.text = j->words.example;
+        preview.texts = j->words.examples;
+    }
     const vn_train_setup setup = {
         .device = &j->vn->device,
         .watch = &j->vn->watch,
-        .parts = 1,
-        .part = &part,
+        .parts = all.count,
+        .part = all.part,
         .data = j->data,
         .objective = j->objective,
+        .text = j->texts ? &all.text : NULL,
         .run = j->out,
         .seed = j->o.seed,
         .batch = j->o.batch,

@@ -32,7 +32,8 @@ static vn_status check_inputs(const vn_train_net *t, vn_err *err) {
     static const char *const made[] = {"sample", "timestep", "class_labels"};
     const vn_net_io *io = vn_net_get_io(t->net);
     for (int i = 0; i < io->inputs; i++) {
-        bool known = io->input[i].optional;
+        bool known = io->input[i].optional ||
+                     (t->texts && !strcmp(io->input[i].name, "encoder_hidden_states"));
         for (size_t k = 0; k < VN_COUNT(made); k++)
             known = known || !strcmp(io->input[i].name, made[k]);
         if (!known)
@@ -60,6 +61,9 @@ static vn_status check_denoiser(const vn_train_net *t, vn_err *err) {
                            ? "; hybrid is the one that learns a variance"
                            : "");
     const vn_port *labels = vn_net_input(io, "class_labels");
+    if (vn_net_input(io, "encoder_hidden_states") && !t->texts)
+        return vn_fail(err, VN_BAD_ARGUMENT, "model %s takes texts, and %s has no captions",
+                       name_of(t), t->source);
     if (vn_net_labels(io) != rows || (labels && !labels->below))
         return vn_fail(
             err, VN_BAD_ARGUMENT,

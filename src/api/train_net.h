@@ -11,6 +11,7 @@ typedef struct vn_train_net {
     const vn_net *net;
     const vn_data_info *data;
     const char *name, *source; /* of the model, NULL: its row's; of the data */
+    bool texts;                /* the data has captions, which the network is given */
     bool variance;             /* the objective learns one */
 } vn_train_net;
 

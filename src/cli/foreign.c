@@ -56,9 +56,10 @@ static const foreign table[] = {
      "variant subfolder weight-name weights-name ema-weights",
      "name the folder or the file itself: DIR/unet_ema, "
      "DIR/unet/diffusion_pytorch_model.fp16.safetensors"},
-    {"sample", NULL,
-     "prompt prompts text caption negative-prompt neg-prompt",
-     "no text conditions yet: a sample is conditioned on a class, --class"},
+    {"sample", "prompt", "text caption captions sentence description", "again for several in turn"},
+    {"sample", "prompts", "prompt-file prompts-file from-file prompts-from", "one a line"},
+    {"sample", "negative", "negative-prompt neg-prompt uncond-prompt n-prompt negative-text",
+     "a text in the place of none"},
     {"sample", NULL,
      "width height size image-size img-size resolution res h",
      "a model draws the size it was trained on; --scale K makes a picture's pixels larger"},

@@ -7,14 +7,14 @@
 #include "cli/cli.h"
 #include "cli/like.h"
 
-static const char *const taken[] = {"source", "seed",     "first",    "guidance",  "sampler",
-                                    "path",   "steps",    "grid",     "sigmas",    "class",
-                                    "noise",  "weak",     "scale",    "batch",     "null-class",
-                                    "begin",  "restore",  "operator", "observe",   "noise-level",
-                                    "init",   "strength", "invert",   "classifier"};
+static const char *const taken[] = {
+    "source",     "seed",   "first",      "guidance", "sampler", "path",        "steps",
+    "grid",       "sigmas", "class",      "noise",    "weak",    "scale",       "batch",
+    "null-class", "begin",  "restore",    "operator", "observe", "noise-level", "init",
+    "strength",   "invert", "classifier", "prompt",   "negative"};
 /* Settings that are no flag's, or are taken in a way of their own (count, guide). */
-static const char *const known[] = {"vane",          "model", "index", "trace",
-                                    "training_step", "bands", "count", "guide"};
+static const char *const known[] = {"vane",  "model", "index", "trace",   "training_step",
+                                    "bands", "count", "guide", "prompts", "prompts-in-turn"};
 
 /* A setting that would contradict a flag that was typed. */
 static const struct {
@@ -48,6 +48,11 @@ static bool contradicted(const cli_parser *p, const char *key) {
     return false;
 }
 
+/* Whether what to draw was typed: another class or prompt. */
+static bool asks_otherwise(const cli_parser *p) {
+    return cli_given(p, "class") || cli_given(p, "prompt") || cli_given(p, "prompts");
+}
+
 static const char *flag_of(const char *key) {
     return strcmp(key, "source") == 0 ? "SOURCE" : key;
 }
@@ -79,6 +84,21 @@ static bool give_guides(cli_parser *p, const char *file, json_t *settings) {
     return true;
 }
 
+/* Several prompts are a list of JSON, which `settings` keeps. */
+static bool give_prompts(cli_parser *p, const char *file, json_t *settings) {
+    const char *text = text_of(settings, "prompts-in-turn");
+    if (!text || asks_otherwise(p)) return true;
+    json_t *list = json_loads(text, 0, NULL), *one;
+    if (json_object_set_new(settings, "prompt-list", list) != 0 || !json_is_array(list))
+        return cli_misuse("sample", "--like %s: its prompts are no list", file);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        one = json_array_get(list, i);
+        if (!json_is_string(one) || !cli_give(p, "prompt", json_string_value(one), file))
+            return cli_misuse("sample", "--like %s: its prompts are no texts", file);
+    }
+    return true;
+}
+
 /* Of all bands together, where --count is of each. */
 static bool give_count(cli_parser *p, const char *file, json_t *settings) {
     const char *text = text_of(settings, "count");
@@ -101,10 +121,12 @@ static bool give_all(cli_parser *p, const char *file, json_t *settings) {
     json_t *value;
     json_object_foreach(settings, key, value) {
         if (!is_taken(key) || contradicted(p, key)) continue;
+        if ((!strcmp(key, "prompt") || !strcmp(key, "class")) && asks_otherwise(p)) continue;
         if (!json_is_string(value) || !cli_give(p, flag_of(key), json_string_value(value), file))
             return false;
     }
-    return give_guides(p, file, settings) && give_count(p, file, settings);
+    return give_guides(p, file, settings) && give_prompts(p, file, settings) &&
+           give_count(p, file, settings);
 }
 
 /* "taken from x.png: source runs/x, seed 7, ...; not taken: Software" */
@@ -114,7 +136,8 @@ static void say(const cli_parser *p, const char *file, const json_t *settings, c
     size_t i = 0;
     cli_print(stderr, "taken from %s: ", file);
     json_object_foreach((json_t *)(uintptr_t)settings, key, value) {
-        const bool flag = is_taken(key) || strcmp(key, "count") == 0 || strcmp(key, "guide") == 0;
+        const bool flag = is_taken(key) || strcmp(key, "count") == 0 || strcmp(key, "guide") == 0 ||
+                          strcmp(key, "prompts-in-turn") == 0;
         if (typed[i++] || !flag || contradicted(p, key)) continue;
         cli_print(stderr, "%s%s %s", before, key, json_string_value(value));
         before = ", ";
@@ -168,7 +191,8 @@ static bool take(cli_parser *p, const char *file, bool quiet, json_t *settings) 
     size_t i = 0;
     if (json_object_size(settings) >= most)
         return cli_misuse("sample", "--like %s: too many settings", file);
-    if (!text_of(settings, "class") && !cli_given(p, "class"))
+    if (!text_of(settings, "class") && !text_of(settings, "prompt") &&
+        !text_of(settings, "prompts-in-turn") && !asks_otherwise(p))
         return cli_misuse(
             "sample", "--like %s: it does not hold the classes of its samples; give --class", file);
     json_object_foreach(settings, key, value) typed[i++] = cli_given(p, flag_of(key));

@@ -9,12 +9,15 @@
 #include "cli/cli.h"
 #include "cli/like.h"
 #include "cli/pipe.h"
+#include "cli/prompts.h"
 
 typedef struct args {
     const char *source, *out, *weak, *classifier, *like;
     vn_model_options opened;
     cli_numbers guidance, sigmas;
-    cli_texts guides, classes;
+    cli_texts guides, classes, prompts;
+    const char *prompts_file;
+    cli_prompts lines;    /* of the file */
     double usual;         /* guidance, where none was given: the model's own */
     const double *values; /* of guidance: [value_count] */
     size_t value_count;
@@ -48,6 +51,12 @@ static const cli_option rows[] = {
     CLI_ROW("class", CLI_TEXTS, classes, "C",
             "a class by name or index, null for none, or several (again, or with "
             "commas): sample i gets the i-th in turn", .unset = "all, in turn"),
+    CLI_ROW("prompt", CLI_TEXTS, prompts, "TEXT",
+            "of a model that was trained on captions: what to draw. Given again: sample i gets the "
+            "i-th in turn",
+            .unset = "captions of its data, in turn"),
+    CLI_ROW("prompts", CLI_TEXT, prompts_file, "FILE", "the same from a file, one a line"),
+    CLI_OPTION_ROW(SAMPLE, o, "negative"),
     CLI_OPTION_ROW(MODEL, opened, "null_class"),
     CLI_OPTION_ROW(SAMPLE, o, "seed"),
     CLI_OPTION_ROW(SAMPLE, o, "first"),
@@ -97,7 +106,8 @@ static const cli_option rows[] = {
 /* How many samples to draw where the user did not say. */
 static int64_t chosen_count(const vn_model_info *info, const vn_sample_options *o) {
     enum { of_one = 16, of_each = 8, most = 128, points = 1000 };
-    const int64_t classes = o->cycle                   ? (int64_t)o->cycle_count
+    const int64_t classes = o->prompts                 ? (int64_t)o->prompt_count
+                            : o->cycle                 ? (int64_t)o->cycle_count
                             : o->label == VN_LABEL_ALL ? info->classes
                                                        : 0;
     if (info->rank == 1) return points;
@@ -323,8 +333,8 @@ static vn_status sample(cli_session *s, args *a) {
 /* Whether OUT is a file that is read from: it would be gone, and with it the way to draw the same
  * again. */
 static bool reads_out(const args *a) {
-    const char *const read[] = {a->source, a->o.noise_file,    a->weak,       a->classifier,
-                                a->like,   a->o.observed_file, a->o.init_file};
+    const char *const read[] = {a->source, a->o.noise_file,    a->weak,        a->classifier,
+                                a->like,   a->o.observed_file, a->o.init_file, a->prompts_file};
     struct stat out, one;
     if (stat(a->out, &out) != 0 || !S_ISREG(out.st_mode)) return false;
     for (size_t i = 0; i < sizeof read / sizeof *read; i++) {
@@ -338,6 +348,12 @@ static bool reads_out(const args *a) {
 }
 
 static bool contradicts(const args *a, const cli_session *s) {
+    const bool prompts = a->prompts.count > 0;
+    if (prompts && a->prompts_file)
+        return !cli_misuse("sample", "--prompt and --prompts exclude each other");
+    if ((prompts || a->prompts_file) && a->classes.count > 0)
+        return !cli_misuse("sample", "--class and --%s exclude each other",
+                           prompts ? "prompt" : "prompts");
     if (a->overwrite && a->append)
         return !cli_misuse("sample", "--overwrite and --append exclude each other");
     return s->json && cli_is_pipe(a->out) &&
@@ -348,6 +364,10 @@ static bool contradicts(const args *a, const cli_session *s) {
  * written. */
 static bool begin(args *a, const cli_session *s) {
     if (contradicts(a, s)) return false;
+    if (a->prompts_file && !cli_prompts_read("sample", a->prompts_file, &a->lines)) return false;
+    a->o.prompts = a->prompts_file ? a->lines.text : a->prompts.text;
+    a->o.prompt_count = a->prompts_file ? a->lines.count : a->prompts.count;
+    if (!a->o.prompt_count) a->o.prompts = NULL;
     if (cli_is_pipe(a->out)) {
         if (!cli_pipe_open(&a->pipe, a->out)) return false;
         a->out = a->pipe.file;
@@ -367,6 +387,8 @@ static void close_args(args *a) {
     cli_numbers_free(&a->sigmas);
     cli_texts_free(&a->guides);
     cli_texts_free(&a->classes);
+    cli_texts_free(&a->prompts);
+    cli_prompts_free(&a->lines);
     cli_classes_free(&a->labels);
     json_decref(a->settings);
 }

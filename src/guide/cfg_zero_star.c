@@ -21,7 +21,7 @@ static bool stands_still(const vn_guide *g, const vn_guide_at *at) {
 
 static bool some_without_condition(const vn_guide_at *at) {
     for (int64_t i = 0; i < at->n; i++)
-        if (at->condition[i] == VN_CONDITION_NULL) return true;
+        if (at->condition[i] == at->null[i]) return true;
     return false;
 }
 
@@ -42,7 +42,7 @@ static void stand_still(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn
     if (some_without_condition(at))
         vn_copy_estimate((size_t)at->n * size, *out, vn_plan_pass(p, &of_c));
     for (size_t i = 0; i < (size_t)at->n * size; i++) {
-        if (at->condition[i / size] == VN_CONDITION_NULL) continue;
+        if (at->condition[i / size] == at->null[i / size]) continue;
         out->x0[i] = x0_x * at->x[i];
         out->eps[i] = eps_x * at->x[i];
     }
@@ -58,7 +58,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     }
     if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
     for (size_t i = 0; i < (size_t)at->n; i++) {
-        if (at->condition[i] == VN_CONDITION_NULL) continue;
+        if (at->condition[i] == at->null[i]) continue;
         const vn_gram m = vn_gram_of(&velocity, size, u, c, i);
         const double s = (m.aa + m.ad) / (m.aa + 1e-8);
         vn_blend_row(&velocity, size, i, at->x, at->gamma, c, (1 - at->gamma) * s, u, out);

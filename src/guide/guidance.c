@@ -133,7 +133,7 @@ void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condi
                           .condition = condition,
                           .null = g->null,
                           .all_null = true};
-    for (int64_t i = 0; i < n; i++) g->at.all_null &= condition[i] == VN_CONDITION_NULL;
+    for (int64_t i = 0; i < n; i++) g->at.all_null &= condition[i] == g->null[i];
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
         memset(one->log_weight, 0, (size_t)n * sizeof *one->log_weight);

@@ -193,7 +193,6 @@ static vn_status take_memory(vn_guidance *g) {
         plan->estimate[i] = (vn_estimate){new_rows(g, 1), new_rows(g, 1)};
         if (!plan->estimate[i].x0 || !plan->estimate[i].eps) return VN_NO_MEMORY;
     }
-    for (int64_t i = 0; i < g->capacity; i++) g->null[i] = VN_CONDITION_NULL;
     return VN_OK;
 }
 
@@ -210,6 +209,8 @@ vn_status vn_guidance_open(const vn_guidance_options *o, vn_guidance **out, vn_e
     vn_status status = add_guides(g, o->guide, err);
     if (!status) status = check_needs(g, err);
     if (!status && take_memory(g)) status = vn_no_memory(err);
+    for (int64_t i = 0; i < g->capacity && !status; i++)
+        g->null[i] = o->none ? *o->none : VN_CONDITION_NULL;
     if (status) vn_guidance_close(&g);
     *out = g;
     return status;

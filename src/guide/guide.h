@@ -27,7 +27,7 @@ typedef struct vn_guide_at {
     const vn_level *level;         /* one for all rows */
     const vn_level *next;          /* where the step goes */
     const vn_condition *condition; /* [n] each row's own */
-    const vn_condition *null;      /* [n] all VN_CONDITION_NULL */
+    const vn_condition *null;      /* [n] each what stands for none */
     bool all_null;                 /* the two are equal: guidance has nothing to act on */
     int step, steps;               /* which step of how many */
     int request;                   /* which request of this step; 0: the one at its beginning */
@@ -165,6 +165,8 @@ typedef struct vn_guidance_options {
     const vn_denoiser *denoiser;
     const vn_reward *reward; /* or NULL */
     int64_t capacity;        /* rows of the largest batch */
+    /* the condition that takes the place of none (a negative prompt); NULL: VN_CONDITION_NULL */
+    const vn_condition *none;
 } vn_guidance_options;
 
 /* Takes all memory; nothing is allocated afterwards. The denoiser and the reward stay the caller's
@@ -188,6 +190,11 @@ bool vn_guides_select(const char *guide);
  * guide already. clip:range=0 counts as one that says there should be none, and is left out. A new
  * string, freed with vn_free; NULL: out of memory. */
 char *vn_guides_finish(const char *guide, const char *last);
+/* Calls `each` with every condition that the guides of a list name, as its text; guides and
+ * parameters that are not known are left to vn_guidance_open. */
+vn_status vn_guides_conditions(const char *guide,
+                               vn_status (*each)(void *self, const char *text, vn_err *err),
+                               void *self, vn_err *err);
 /* What the guides of a list need, VN_NEEDS_*. 0 if the text is not a list of guides. */
 unsigned vn_guides_need(const char *guide);
 

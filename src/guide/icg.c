@@ -9,13 +9,15 @@
 #include "guide/internal.h"
 
 static vn_pass random_class(vn_guide *g, const vn_guide_at *at) {
+    /* of a model of texts they are those that it has been asked for */
+    const vn_conditions *all = &g->denoiser->conditions;
+    const double count = all->classes ? all->classes : vn_conditions_count(all);
     if (at->all_null) return vn_null(at);
     for (int64_t i = 0; i < at->n; i++) {
         const double u = vn_random_double(at->seed, VN_STREAM_GUIDE, at->first + (uint64_t)i,
                                           (uint64_t)at->step);
-        g->condition[i] = at->condition[i] == VN_CONDITION_NULL
-                              ? VN_CONDITION_NULL
-                              : (int32_t)(u * g->denoiser->conditions.classes);
+        g->condition[i] =
+            at->condition[i] == VN_CONDITION_NULL ? VN_CONDITION_NULL : (int32_t)(u * count);
     }
     return (vn_pass){.condition = g->condition};
 }

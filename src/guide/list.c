@@ -31,6 +31,74 @@ vn_status vn_guides_check(const char *text, vn_err *err) {
     return status;
 }
 
+/* ---- the conditions that it names ------------------------------------------------------------ */
+
+typedef vn_status each_text(void *self, const char *text, vn_err *err);
+
+/* Cuts off the spaces around a text. */
+static char *trimmed(char *text) {
+    text += strspn(text, " ");
+    for (size_t n = strlen(text); n > 0 && text[n - 1] == ' ';) text[--n] = 0;
+    return text;
+}
+
+/* A value without its quotes, in which "" is a quote; in place. */
+static char *unquoted(char *text) {
+    const size_t n = strlen(text);
+    if (n < 2 || text[0] != '"' || text[n - 1] != '"') return text;
+    text[n - 1] = 0;
+    char *to = text;
+    for (const char *from = text + 1; *from; from++) {
+        *to++ = *from;
+        from += from[0] == '"' && from[1] == '"';
+    }
+    *to = 0;
+    return text;
+}
+
+/* "key=value", which is cut to pieces. */
+static vn_status each_of_pair(const vn_row *row, char *pair, each_text *each, void *self,
+                              vn_err *err) {
+    char *equals = strchr(pair, '=');
+    if (!equals) return VN_OK;
+    *equals = 0;
+    const char *key = trimmed(pair);
+    for (const vn_param *p = row->params; p && p->name; p++)
+        if (p->kind == VN_PARAM_CONDITION && !strcmp(p->name, key))
+            return each(self, unquoted(trimmed(equals + 1)), err);
+    return VN_OK;
+}
+
+/* One guide, which is cut to pieces. */
+static vn_status each_of_guide(char *guide, each_text *each, void *self, vn_err *err) {
+    char *pairs = strchr(guide, ':');
+    size_t index;
+    vn_status status = VN_OK;
+    if (pairs) *pairs++ = 0;
+    const vn_row *row = vn_table_find(&vn_guides, trimmed(guide), &index);
+    while (row && pairs && !status) {
+        char *end = pairs + vn_pair_length(pairs), *next = *end ? end + 1 : NULL;
+        *end = 0;
+        status = each_of_pair(row, pairs, each, self, err);
+        pairs = next;
+    }
+    return status;
+}
+
+vn_status vn_guides_conditions(const char *guide,
+                               vn_status (*each)(void *self, const char *text, vn_err *err),
+                               void *self, vn_err *err) {
+    vn_status status = VN_OK;
+    for (const char *text = guide; text && !status;) {
+        const size_t length = vn_choice_length(text);
+        char *one = vn_format("%.*s", (int)length, text);
+        status = one ? each_of_guide(one, each, self, err) : vn_no_memory(err);
+        vn_free(one);
+        text = text[length] == ',' ? text + length + 1 : NULL;
+    }
+    return status;
+}
+
 bool vn_guides_select(const char *text) {
     while (text) {
         const vn_guide_row *row = next_row(&text);

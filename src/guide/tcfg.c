@@ -16,7 +16,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     const vn_estimate *c, *u;
     if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
     for (size_t i = 0; i < (size_t)at->n; i++) {
-        if (at->condition[i] == VN_CONDITION_NULL) continue;
+        if (at->condition[i] == at->null[i]) continue;
         const vn_gram m = vn_gram_of(&eps, size, u, c, i);
         const double across = 2 * (m.aa + m.ad), along = 2 * m.ad + m.dd, r = hypot(across, along);
         /* no main direction: u */

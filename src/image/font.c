@@ -8,7 +8,7 @@
  * It has ASCII, the letters of Latin (with the marks of European languages, Vietnamese and Pinyin),
  * Greek and Cyrillic, and some punctuation. Scripts that join, stack or have thousands of
  * characters need a shaper and a font file, which a picture's labels are not worth: who draws them
- * asks vn_font_has, and shows a number instead. */
+ * asks vn_font_has, and shows a number instead, or has a box drawn for each such character. */
 #include "image/internal.h"
 
 #include <math.h>
@@ -415,10 +415,11 @@ static letter read_letter(const char **text) {
     return l;
 }
 
-/* The same, with '?' for what there is no glyph for. */
+/* The same, with a box for what there is no glyph for. */
 static letter next_letter(const char **text) {
+    static const letter box = {.glyph = "0,0 0,22 12,22 12,0 0,0"};
     const letter l = read_letter(text);
-    return l.glyph ? l : plain('?');
+    return l.glyph ? l : box;
 }
 
 bool vn_font_has(const char *text) {

@@ -16,6 +16,7 @@ enum {
     ROW_GAP = 6,
     NAME_GAP = 10,
     NAME_MAX_WIDTH = 220,
+    LINE = 17, /* of a name's lines */
     AUTO_SIDE = 56,
     AUTO_COLUMNS = 8
 };
@@ -114,7 +115,7 @@ static int64_t choose_scale(const vn_show *show) {
 }
 
 static const char *group_name(const layout *l, const grid_class *g, char number[16]) {
-    if (g->label < 0) return "no class";
+    if (g->label < 0) return l->show->texts ? "no text" : "no class";
     return vn_show_name(l->show, g->label, number);
 }
 
@@ -183,13 +184,63 @@ static void layout_close(layout *l) {
 
 /* ---- drawing --------------------------------------------------------------------------------- */
 
+typedef struct text_line {
+    char text[256];
+} text_line;
+
+/* The longest beginning of the text that ends at a space and is not too wide, or its first word.
+ * Returns what is left of the text; NULL: nothing. */
+static const char *take_line(const char *text, double width, text_line *out) {
+    const size_t most = sizeof out->text - 1;
+    size_t used = 0;
+    for (size_t end = 0; text[end];) {
+        end += strspn(text + end, " ");
+        end += strcspn(text + end, " ");
+        if (end > most) break;
+        memcpy(out->text, text, end);
+        out->text[end] = 0;
+        if (used && vn_font_width(out->text, name_size) > width) break;
+        used = end;
+    }
+    if (!used) used = strlen(text) < most ? strlen(text) : most;
+    while (text[used] && ((unsigned char)text[used] & 0xC0) == 0x80) used--;
+    memcpy(out->text, text, used);
+    out->text[used] = 0;
+    text += used + strspn(text + used, " ");
+    return *text ? text : NULL;
+}
+
+/* A text beside its row, around `middle`, in as many lines as the row has space for, of which the
+ * last is cut. */
+static void draw_lines(const layout *l, vn_canvas *canvas, const char *text, int64_t middle) {
+    enum { MOST = 16 };
+    text_line lines[MOST];
+    const double width = (double)(l->name_w - NAME_GAP);
+    const int64_t space = (l->cell_h - GAP) / LINE, most = space < 1      ? 1
+                                                           : space < MOST ? space
+                                                                          : MOST;
+    const char *last = text;
+    int64_t count = 0;
+    for (const char *rest = text; rest && count < most; count++) {
+        last = rest;
+        rest = take_line(rest, width, &lines[count]);
+    }
+    for (int64_t i = 0; i < count; i++)
+        vn_font_draw(canvas, MARGIN,
+                     (double)middle + name_size / 2 + LINE * ((double)i - (double)(count - 1) / 2),
+                     i == count - 1 ? last : lines[i].text, name_size, width, dark);
+}
+
 static void draw_names(const layout *l, vn_canvas *canvas, int64_t top) {
     char number[16];
     for (size_t g = 0; l->named && g < l->group_count; g++) {
         const int64_t middle = top + l->title_h + l->groups[g].top + (l->cell_h - GAP) / 2;
-        vn_font_draw(canvas, MARGIN, (double)middle + name_size / 2,
-                     group_name(l, &l->groups[g], number), name_size,
-                     (double)(l->name_w - NAME_GAP), dark);
+        const char *name = group_name(l, &l->groups[g], number);
+        if (l->show->texts)
+            draw_lines(l, canvas, name, middle);
+        else
+            vn_font_draw(canvas, MARGIN, (double)middle + name_size / 2, name, name_size,
+                         (double)(l->name_w - NAME_GAP), dark);
     }
 }
 

@@ -116,6 +116,9 @@ typedef struct vn_show {
     const int32_t *labels;
     const char *const *names; /* [classes], UTF-8; NULL: numbers */
     int32_t classes;
+    /* names are texts: shown in several lines where there is space, with a box for each character
+     * that the typeface lacks; names of classes are one line, and a number where it lacks any */
+    bool texts;
     const vn_band *bands; /* NULL: all samples, untitled */
     size_t band_count;
 

@@ -15,7 +15,7 @@ vn_status vn_show_fits(const vn_show *show, vn_err *err) {
 }
 
 const char *vn_show_name(const vn_show *show, int32_t label, char number[16]) {
-    if (show->names && vn_font_has(show->names[label])) return show->names[label];
+    if (show->names && (show->texts || vn_font_has(show->names[label]))) return show->names[label];
     snprintf(number, 16, show->names ? "#%d" : "%d", (int)label);
     return number;
 }

@@ -13,10 +13,22 @@ struct vn_condition_entry {
     vn_array array[VN_MAX_PORTS]; /* f32 or i32, without a batch axis; names and data are its own */
 };
 
+/* Numbers follow each other in the order of the entries, among which the null one has a place
+ * too. */
 static const struct vn_condition_entry *entry_of(const vn_model *m, vn_condition c) {
-    for (int i = 0; i < m->added_count; i++)
+    for (int i = c >= m->classes ? c - m->classes : 0; i < m->added_count; i++)
         if (m->added[i].number == c) return &m->added[i];
     return NULL;
+}
+
+bool vn_model_find_added(const vn_model *m, const char *name, vn_condition *out) {
+    for (int i = 0; i < m->added_count; i++) {
+        if (m->added[i].number == VN_CONDITION_NULL || strcmp(m->added[i].name, name) != 0)
+            continue;
+        *out = m->added[i].number;
+        return true;
+    }
+    return false;
 }
 
 const vn_array *vn_model_condition_array(const void *model, vn_condition c, const char *port) {
@@ -118,6 +130,13 @@ void vn_model_drop_conditions(vn_model *m) {
     vn_free(m->names);
 }
 
+void vn_model_forget_conditions(vn_model *m) {
+    for (int i = 0; i < m->added_count; i++) free_entry(&m->added[i]);
+    for (int32_t i = m->classes; i < m->named_count; i++) vn_free(m->names[i]);
+    m->named_count = m->classes;
+    m->added_count = 0;
+}
+
 /* As the numbers that its port takes: f32, or i32 where they are rows of a table. */
 static vn_status copy_array(const vn_net_io *io, const vn_array *from, vn_array *to, vn_err *err) {
     const vn_port *p = vn_net_input(io, from->name);
@@ -163,10 +182,12 @@ static vn_status grow(vn_model *m, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status keep(vn_model *m, struct vn_condition_entry *e, vn_condition *out, vn_err *err) {
-    const bool null = !strcmp(e->name, "null");
+static vn_status keep(vn_model *m, struct vn_condition_entry *e, bool null, vn_condition *out,
+                      vn_err *err) {
     for (int i = 0; i < m->added_count; i++) {
-        if (strcmp(m->added[i].name, e->name) != 0) continue;
+        if (null != (m->added[i].number == VN_CONDITION_NULL) ||
+            strcmp(m->added[i].name, e->name) != 0)
+            continue;
         if (!same_arrays(&m->added[i], e))
             return vn_fail(err, VN_BAD_ARGUMENT, "condition %s: there is another one of this name",
                            e->name);
@@ -189,8 +210,13 @@ static vn_status keep(vn_model *m, struct vn_condition_entry *e, vn_condition *o
 
 vn_status vn_model_keep_condition(vn_model *m, const char *name, int n, const vn_array *arrays,
                                   vn_condition *out, vn_err *err) {
-    struct vn_condition_entry e = {0};
     if (!name[0]) return vn_fail(err, VN_BAD_ARGUMENT, "a condition needs a name");
+    return vn_model_keep_as(m, name, !strcmp(name, "null"), n, arrays, out, err);
+}
+
+vn_status vn_model_keep_as(vn_model *m, const char *name, bool null, int n, const vn_array *arrays,
+                           vn_condition *out, vn_err *err) {
+    struct vn_condition_entry e = {0};
     if (n < 1 || n > VN_MAX_PORTS)
         return vn_fail(err, VN_BAD_ARGUMENT, "condition %s: %d arrays are outside [1, %d]", name, n,
                        VN_MAX_PORTS);
@@ -206,7 +232,7 @@ vn_status vn_model_keep_condition(vn_model *m, const char *name, int n, const vn
             copy_array(vn_net_get_io(vn_model_net(m)), &arrays[e.count], &e.array[e.count], err);
         if (status) vn_fail_in(err, "condition %s", name);
     }
-    if (!status) status = keep(m, &e, out, err);
+    if (!status) status = keep(m, &e, null, out, err);
     if (status) free_entry(&e);
     return status;
 }

@@ -4,7 +4,7 @@
 
 #include "model/model.h"
 
-extern const vn_model_row vn_network_model, vn_classifier_model, vn_world_model,
+extern const vn_model_row vn_network_model, vn_text_model, vn_classifier_model, vn_world_model,
     vn_callback_model_row;
 
 /* names[i] = name(from, i), or its number where that is NULL. */
@@ -39,6 +39,14 @@ void vn_condition_feeds_close(vn_net_denoiser *d);
 /* n images of the denoiser's samples, in the order that its network takes them, and back. */
 void vn_pack_images(const vn_net_denoiser *d, const float *images, int64_t n, float *packed);
 void vn_unpack_images(const vn_net_denoiser *d, const float *packed, int64_t n, float *images);
+
+/* ---- added conditions (conditions.c) --------------------------------------------------------- */
+
+/* vn_model_keep_condition where a name may be any text; null: it is what the null condition is. */
+vn_status vn_model_keep_as(vn_model *m, const char *name, bool null, int n, const vn_array *arrays,
+                           vn_condition *out, vn_err *err);
+/* The condition that was added under this name, but for the null one. */
+bool vn_model_find_added(const vn_model *m, const char *name, vn_condition *out);
 
 /* FNV-1a (fingerprint.c), to be begun with vn_hash_begin. */
 extern const uint64_t vn_hash_begin;

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-static const vn_model_row *const rows[] = {&vn_classifier_model, &vn_network_model, &vn_world_model,
-                                           &vn_callback_model_row};
+static const vn_model_row *const rows[] = {&vn_classifier_model, &vn_text_model, &vn_network_model,
+                                           &vn_world_model, &vn_callback_model_row};
 const vn_table vn_model_kinds = {"kind of model", rows, 0, VN_COUNT(rows), NULL, NULL};
 
 /* Samples of a sampling run, where the row sets no batch: bounds the memory of the run's own
@@ -226,6 +226,7 @@ void vn_model_close(vn_model **model) {
     vn_model *m = *model, *shared = m->shared;
     close_denoiser(m);
     if (m->row->close) m->row->close(m);
+    vn_prompter_close(&m->prompter);
     vn_runner_close(&m->runner);
     vn_free(m->outputs);
     vn_free(m->fingerprint);

@@ -23,6 +23,9 @@ typedef struct vn_engine {
     const vn_watch *watch;
 } vn_engine;
 
+/* What makes conditions of texts (prompts.c). */
+typedef struct vn_prompter vn_prompter;
+
 /* A part of a model: a network and its weights. */
 typedef struct vn_model_part {
     char *name; /* its folder, as model_index.json has it; "" for a bare one */
@@ -57,6 +60,9 @@ typedef struct vn_model_row {
     /* A hash of what determines its predictions, such as the weights; false: there is none, or no
      * memory. NULL: there is never one. */
     bool (*fingerprint)(vn_model *m, uint64_t *out);
+    /* Adds the condition of a text that the model does not know yet; "": the null condition. NULL:
+     * it takes no texts. */
+    vn_status (*prompt)(vn_model *m, const char *text, vn_condition *out, vn_err *err);
     /* Sets m->self of a new model m that shares what `of` has. NULL: it stays NULL until a denoiser
      * is opened. */
     vn_status (*share)(vn_model *m, const vn_model *of, vn_err *err);
@@ -121,6 +127,8 @@ struct vn_model {
     vn_denoiser denoiser; /* self NULL: not open */
     bool held;            /* a sampling that the caller drives has it, and no other call may */
 
+    vn_prompter *prompter; /* of a model that takes texts, opened on first use */
+
     /* of vn_forward_arrays: NULL before the first */
     vn_runner *runner;
     float *outputs;
@@ -179,6 +187,11 @@ vn_status vn_model_keep_condition(vn_model *m, const char *name, int n, const vn
 void vn_model_drop_conditions(vn_model *m);
 /* What the condition feeds to an input port; NULL: nothing. */
 const vn_array *vn_model_condition_array(const void *model, vn_condition c, const char *port);
+
+/* The condition of a text, which is kept; "" is the null one. A text that is longer than the model
+ * takes is cut, which the log says. VN_UNSUPPORTED: it takes no texts; VN_BAD_ARGUMENT: no UTF-8,
+ * or the model is shared and does not know the text. */
+vn_status vn_model_prompt(vn_model *m, const char *text, vn_condition *out, vn_err *err);
 
 /* VN_BAD_ARGUMENT unless the label is one of the model's classes and conditions, or VN_LABEL_NULL
  * and the model has a null condition or no classes at all. */
@@ -245,6 +258,37 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, cons
  * their plan would take more than 1 GiB. */
 void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch);
 void vn_net_denoiser_close(vn_net_denoiser *d);
+
+/* ---- texts as conditions (prompts.c) --------------------------------------------------------- */
+
+#define VN_PROMPT_LONGEST 8192 /* tokens of a text */
+
+/* tokenizer: as vn_text_open takes it. Each text has `length` tokens, filled up. The encoder and
+ * its values outlive it. VN_BAD_FILE: they do not fit together. Closed with vn_prompter_close. */
+vn_status vn_prompter_open(const vn_engine *engine, const char *tokenizer, const vn_net *encoder,
+                           vn_values *values, int64_t length, vn_prompter **out, vn_err *err);
+void vn_prompter_close(vn_prompter **p); /* safe on NULL */
+/* What the text is to a denoiser: encoder_hidden_states [length,width] and encoder_attention_mask
+ * [length], the prompter's until it encodes again. *whole: how many tokens the text has. */
+vn_status vn_prompter_encode(vn_prompter *p, const char *text, vn_array out[2], int64_t *whole,
+                             vn_err *err);
+/* Keeps it as a condition of the model, named by the text; "" as the null one. */
+vn_status vn_prompter_keep(vn_prompter *p, vn_model *m, const char *text, vn_condition *out,
+                           vn_err *err);
+/* The texts that a model is sampled with where none are given: captions of its data. */
+int vn_model_examples(const vn_model *m);
+const char *vn_model_example(const vn_model *m, int i);
+/* What vane.json says of texts ("text"): a new object; NULL: out of memory. */
+json_t *vn_model_text_json(const char *tokenizer, int64_t length, int examples,
+                           const char *const *example);
+
+/* A model without a path of its own, whose conditions are of a denoiser's and a text encoder's
+ * ports: for who draws with weights that are still trained. The network is the caller's, and taken
+ * back (parts = 0) before the model is closed. */
+vn_status vn_model_of_ports(vn_context *vn, const vn_engine *engine, vn_net *denoiser,
+                            vn_model **out, vn_err *err);
+/* Forgets the conditions, whose numbers are given anew. */
+void vn_model_forget_conditions(vn_model *m);
 
 /* ---- callbacks (callback.c) ------------------------------------------------------------------ */
 

@@ -124,6 +124,8 @@ vn_node *vn_look_up(const struct vn_scope *s, const float *table, int64_t rows, 
 vn_node *vn_add_positions(const struct vn_scope *s, const char *name, vn_node *x, int64_t most);
 /* The bias of attention [N,1,1,T] of a mask: seen [N,T] is 1, or 0 for keys that are masked out. */
 vn_node *vn_key_bias(const struct vn_scope *s, vn_node *seen);
+/* The mean of x [N,T,C] over the tokens that are seen [N,T]: [N,C]; of none it is 0. */
+vn_node *vn_token_mean(const struct vn_scope *s, vn_node *x, vn_node *seen);
 
 /* ---- layers.c: where in the network, and layers that declare their weights there ------------- */
 
@@ -246,8 +248,8 @@ typedef struct vn_heads {
     vn_node *bias; /* of the keys (vn_key_bias); NULL: all are seen */
     bool dense;    /* the sparse perturbation is for the cross-attention beside it */
 } vn_heads;
-/* q, k, v [B,prefix+rows*columns,C]: softmax(scale q k^T + bias) v for each head, with the
- * perturbations of the scope. */
+/* q [B,prefix+rows*columns,C], and k, v of as many tokens or more: softmax(scale q k^T + bias) v
+ * for each head, with the perturbations of the scope. The identity is for as many. */
 vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
                            const vn_heads *heads);
 /* The same of queries over the keys and values of a text, k, v [B,T,C]: of the perturbations only
@@ -454,7 +456,8 @@ vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_
 
 /* By role, in the order in which they are listed. */
 /* A row without `config` is read from files alone. */
-#define VN_DENOISERS(ROW)   ROW(unet2d) ROW(unet2d_condition) ROW(dit) ROW(mlp) ROW(sd3) ROW(flux)
+#define VN_DENOISERS(ROW)                                                                          \
+    ROW(unet2d) ROW(unet2d_condition) ROW(dit) ROW(text_dit) ROW(mlp) ROW(sd3) ROW(flux)
 #define VN_CLASSIFIERS(ROW) ROW(classifier)
 #define VN_ENCODERS(ROW)    ROW(text_encoder) ROW(clip_text) ROW(clip_projected) ROW(t5_encoder)
 #define VN_EXTRACTORS(ROW)  ROW(features)
@@ -473,10 +476,11 @@ enum {
 };
 #undef VN_ONE
 
-/* unet2d_preset.c, dit_preset.c */
-extern const vn_param vn_unet2d_presets[], vn_dit_presets[];
+/* unet2d_preset.c, dit_preset.c, text_dit_preset.c */
+extern const vn_param vn_unet2d_presets[], vn_dit_presets[], vn_text_dit_presets[];
 json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
 json_t *vn_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
+json_t *vn_text_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
 
 #define VN_DIT_OWN_CLASS "VaneDiT"
 

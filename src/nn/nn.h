@@ -136,7 +136,18 @@ typedef struct vn_net_data {
     double dropout;       /* < 0: the model's own */
     bool learns_variance; /* the variance of a step too, in as many channels again */
     bool clean;           /* it is to see samples without noise alone (classifiers) */
+    bool captions;        /* each sample has a text */
 } vn_net_data;
+
+/* A text encoder that is trained with a denoiser. */
+typedef struct vn_text_encoder_size {
+    int64_t tokens, pad;  /* of its tokenizer: how many ids there are, and which fills up */
+    int64_t length;       /* tokens of its longest text */
+    int64_t width, depth; /* of a token; blocks */
+    double dropout;
+} vn_text_encoder_size;
+/* A new config.json of vane's own encoder (text_encoder.c); NULL with err set. */
+json_t *vn_text_encoder_config(const vn_text_encoder_size *size, vn_err *err);
 
 struct vn_scope;
 
@@ -148,6 +159,7 @@ typedef struct vn_net_row {
     const char *class_name;
     const char *own_class; /* vane's _class_name for what goes beyond diffusers' class, or NULL */
     const char *folder;    /* "unet", "transformer", "model", "classifier" */
+    bool takes_texts;      /* its presets are for samples with captions */
     /* a new config.json; NULL: only files have this network */
     json_t *(*config)(const vn_choice *preset, const vn_net_data *data, vn_err *err);
     /* Reads and checks a config, refusing by name what is not supported. */

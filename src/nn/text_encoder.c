@@ -98,17 +98,6 @@ static vn_node *block(const vn_scope *s, const text_encoder_keys *k, vn_node *x,
     return vn_block_end(vn_add(s->g, x, vn_layer_dropout(s, h, k->dropout)));
 }
 
-/* The mean of x [N,T,C] over the tokens that are seen: [N,C]; of none it is 0. */
-static vn_node *mean_of(const vn_scope *s, vn_node *x, vn_node *seen) {
-    if (!x || !seen) return NULL;
-    const int64_t n = seen->shape.dim[0], tokens = seen->shape.dim[1], width = x->shape.dim[2];
-    vn_node *count = vn_sum_to(s->g, seen, VN_SHAPE(n, 1));
-    vn_node *none = vn_unary(s->g, vn_affine(s->g, count, -1, 1), VN_FN_RELU);
-    vn_node *part = vn_unary(s->g, vn_add(s->g, count, none), VN_FN_RECIPROCAL);
-    vn_node *share = vn_reshape(s->g, vn_mul(s->g, seen, part), VN_SHAPE(n, 1, tokens));
-    return vn_reshape(s->g, vn_matmul(s->g, share, x, false, false), VN_SHAPE(n, width));
-}
-
 static void build(const void *self, const vn_scope *root) {
     const text_encoder_keys *k = self;
     vn_scope s = *root;
@@ -123,7 +112,20 @@ static void build(const void *self, const vn_scope *root) {
     }
     x = vn_layer_token_norm(&s, "norm_out", x, k->width, NORM_EPS);
     vn_scope_output(root, "last_hidden_state", x);
-    vn_scope_output(root, "pooler_output", mean_of(&s, x, seen));
+    vn_scope_output(root, "pooler_output", vn_token_mean(&s, x, seen));
+}
+
+json_t *vn_text_encoder_config(const vn_text_encoder_size *size, vn_err *err) {
+    text_encoder_keys k = defaults;
+    k.vocab_size = size->tokens;
+    k.pad_token_id = size->pad;
+    k.max_length = size->length;
+    k.width = size->width;
+    k.layers = size->depth;
+    k.dropout = size->dropout;
+    while (k.width % k.heads) k.heads /= 2;
+    return vn_config_write(vn_text_encoder_net.class_name, false, fields, VN_COUNT(fields), &k,
+                           err);
 }
 
 const vn_net_row vn_text_encoder_net = {

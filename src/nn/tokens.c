@@ -1,5 +1,5 @@
 /* tokens.c - what networks over a text's tokens share: constants looked up by id, learned
- * positions, and which tokens are seen. */
+ * positions, which tokens are seen, and their mean. */
 #include "nn/internal.h"
 
 #define MASKED 1e30 /* what no score makes up for */
@@ -29,4 +29,14 @@ vn_node *vn_key_bias(const vn_scope *s, vn_node *seen) {
     if (!seen) return NULL;
     return vn_reshape(s->g, vn_affine(s->g, seen, MASKED, -MASKED),
                       VN_SHAPE(seen->shape.dim[0], 1, 1, seen->shape.dim[1]));
+}
+
+vn_node *vn_token_mean(const vn_scope *s, vn_node *x, vn_node *seen) {
+    if (!x || !seen) return NULL;
+    const int64_t n = seen->shape.dim[0], tokens = seen->shape.dim[1], width = x->shape.dim[2];
+    vn_node *count = vn_sum_to(s->g, seen, VN_SHAPE(n, 1));
+    vn_node *none = vn_unary(s->g, vn_affine(s->g, count, -1, 1), VN_FN_RELU);
+    vn_node *part = vn_unary(s->g, vn_add(s->g, count, none), VN_FN_RECIPROCAL);
+    vn_node *share = vn_reshape(s->g, vn_mul(s->g, seen, part), VN_SHAPE(n, 1, tokens));
+    return vn_reshape(s->g, vn_matmul(s->g, share, x, false, false), VN_SHAPE(n, width));
 }

@@ -190,6 +190,8 @@ typedef struct vn_trajectory_options {
     vn_first_noise begin;
     uint64_t seed;
     int64_t capacity; /* largest batch */
+    /* the condition that takes the place of none in guidance; NULL: VN_CONDITION_NULL */
+    const vn_condition *none;
 } vn_trajectory_options;
 
 typedef struct vn_trajectory vn_trajectory;

@@ -51,7 +51,8 @@ static vn_status choose_guides(vn_trajectory *trajectory, const vn_trajectory_op
                                          .seed = o->seed,
                                          .denoiser = o->denoiser,
                                          .reward = o->reward,
-                                         .capacity = o->capacity};
+                                         .capacity = o->capacity,
+                                         .none = o->none};
     const vn_between *between = o->between && o->between->route ? o->between : NULL;
     const unsigned abilities =
         trajectory->row->abilities | (trajectory->row->route || between ? 0 : VN_NEEDS_ROUTE);

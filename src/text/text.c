@@ -133,3 +133,19 @@ vn_status vn_text_encode(vn_text *t, const char *text, int64_t length, vn_ids *o
     for (int i = 0; i < f->after; i++) vn_ids_add(out, f->end[i]);
     return out->failed ? vn_no_memory(err) : VN_OK;
 }
+
+vn_status vn_text_fill(vn_text *t, const char *text, int64_t length, int32_t *ids, int32_t *mask,
+                       int64_t *whole, vn_err *err) {
+    vn_ids found = {0};
+    vn_status status = vn_text_encode(t, text, length, &found, whole, err);
+    const int64_t used = (int64_t)found.count, begin = t->pad_left ? length - used : 0;
+    if (!status && used < length && t->pad < 0)
+        status = vn_fail(err, VN_BAD_FILE, "no file says which token fills up short texts");
+    for (int64_t i = 0; i < length && !status; i++) {
+        const bool there = i >= begin && i < begin + used;
+        ids[i] = there ? found.at[i - begin] : t->pad;
+        if (mask) mask[i] = there;
+    }
+    vn_ids_free(&found);
+    return status;
+}

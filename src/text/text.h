@@ -58,4 +58,10 @@ void vn_ids_free(vn_ids *ids);
 vn_status vn_text_encode(vn_text *t, const char *text, int64_t length, vn_ids *out, int64_t *whole,
                          vn_err *err);
 
+/* The text as exactly `length` ids, at least vn_text_framing: cut, or filled up. mask [length] is 1
+ * for tokens of the text, else 0; it may be NULL. Fails as vn_text_encode, and with VN_BAD_FILE
+ * where no file says which token fills up. */
+vn_status vn_text_fill(vn_text *t, const char *text, int64_t length, int32_t *ids, int32_t *mask,
+                       int64_t *whole, vn_err *err);
+
 #endif

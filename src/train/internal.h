@@ -19,6 +19,8 @@ typedef struct vn_scorer {
     vn_program *program;
     vn_net_spec spec;
     vn_net_nodes batch_nodes; /* the first network's inputs of the batch */
+    vn_node *ids;             /* INPUT i32 [batch,length] of the texts; NULL: there are none */
+    vn_node *words[2];        /* what the encoder makes of them, by its weights and their average */
     uint32_t site[VN_TRAIN_PARTS];
     bool called[VN_TRAIN_PARTS]; /* in the graph, from site on */
     vn_loss parts;               /* what the loss is made of */
@@ -31,8 +33,9 @@ typedef struct vn_scorer {
     float *noise; /* [batch,size] that the data bring; NULL with a reader, or where they do not */
     float *x;     /* [batch,size] where the loss does without the network's sample; else NULL */
     float *time;  /* [batch] */
-    int32_t *labels; /* [batch] of the data; NULL with a reader */
-    int32_t *given;  /* [batch] the network's labels: null where dropped */
+    int32_t *labels; /* [batch] of the data, or numbers of captions; NULL with a reader */
+    int32_t *given;  /* [batch] the network's labels or captions: null where dropped */
+    int32_t *tokens; /* [2,batch,length] ids and masks of the texts; NULL: there are none */
     vn_level *level; /* [batch] */
 } vn_scorer;
 

@@ -105,8 +105,11 @@ static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
 static vn_status draw_preview(vn_trainer *t, const char *folder, const char *path, vn_err *err) {
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return vn_fail_errno(err, "%s: cannot be made", folder);
-    const vn_part_state *first = &t->part[0];
-    vn_values *shown = first->average_values ? first->average_values : first->own_values;
+    vn_values *shown[VN_TRAIN_PARTS] = {NULL};
+    for (int i = 0; i < t->s->parts; i++) {
+        const vn_part_state *part = &t->part[i];
+        shown[i] = part->average_values ? part->average_values : part->own_values;
+    }
     return t->s->preview(t->s->user, shown, t->at.step, path, err);
 }
 

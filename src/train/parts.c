@@ -89,12 +89,37 @@ static vn_status check_losses(const vn_train_setup *s, vn_err *err) {
     return VN_OK;
 }
 
+/* The encoder and the network that it works for fit together. */
+static vn_status check_text(const vn_train_setup *s, vn_err *err) {
+    const vn_train_text *text = s->text;
+    if (text->part < 1 || text->part >= s->parts)
+        return vn_fail(err, VN_BAD_ARGUMENT, "the text encoder is no part beside the first");
+    const vn_net *first = s->part[0].net, *encoder = s->part[text->part].net;
+    const vn_port *takes = vn_net_input(vn_net_get_io(first), "encoder_hidden_states"),
+                  *ids = vn_net_input(vn_net_get_io(encoder), "input_ids"),
+                  *gives = vn_net_output(vn_net_get_io(encoder), "last_hidden_state");
+    if (!takes || !ids || !gives)
+        return vn_fail(err, VN_UNSUPPORTED, "%s takes no texts, or %s makes nothing of them",
+                       vn_net_get_row(first)->row.name, vn_net_get_row(encoder)->row.name);
+    if (gives->shape.dim[2] != takes->shape.dim[2])
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s takes texts of %lld numbers a token, and %s gives %lld",
+                       vn_net_get_row(first)->row.name, (long long)takes->shape.dim[2],
+                       vn_net_get_row(encoder)->row.name, (long long)gives->shape.dim[2]);
+    if (vn_text_size(text->tokenizer) > ids->below)
+        return vn_fail(err, VN_BAD_ARGUMENT, "the tokenizer has %d tokens, and %s knows %lld",
+                       (int)vn_text_size(text->tokenizer), vn_net_get_row(encoder)->row.name,
+                       (long long)ids->below);
+    return VN_OK;
+}
+
 vn_status vn_parts_check(const vn_train_setup *s, vn_err *err) {
     vn_status status = VN_OK;
     if (s->parts < 1 || s->parts > VN_TRAIN_PARTS)
         return vn_fail(err, VN_BAD_ARGUMENT, "a training of %d parts: there may be 1 to %d",
                        s->parts, VN_TRAIN_PARTS);
     for (int i = 0; i < s->parts && !status; i++) status = check_part(s, i, err);
+    if (!status && s->text) status = check_text(s, err);
     return status ? status : check_losses(s, err);
 }
 

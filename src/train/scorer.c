@@ -3,6 +3,8 @@
  * gradients. */
 #include "train/internal.h"
 
+#include <string.h>
+
 static int64_t row_size(const vn_data_info *info) {
     int64_t size = 1;
     for (int i = 0; i < info->sample.rank; i++) size *= info->sample.dim[i];
@@ -37,9 +39,32 @@ static vn_node *zeros_for(vn_graph *g, const vn_port *port, int64_t batch) {
     return node;
 }
 
+/* What the text encoder makes of the batch's texts, with its weights or their average. */
+static vn_node *words_of(vn_scorer *c, bool average) {
+    const vn_train_text *text = c->s->text;
+    const vn_train_part *p = &c->s->part[text->part];
+    const vn_net_io *io = vn_net_get_io(p->net);
+    vn_net_spec how = c->spec;
+    vn_net_nodes nodes = {0};
+    average = average && !p->frozen && !p->no_average;
+    if (c->words[average]) return c->words[average];
+    how.train = c->training && !p->frozen;
+    for (int i = 0; i < io->inputs; i++) {
+        const char *name = io->input[i].name;
+        if (!strcmp(name, "input_ids"))
+            nodes.in[i] = c->ids;
+        else if (!strcmp(name, "attention_mask"))
+            nodes.in[i] = vn_net_in(c->s->part[0].net, &c->batch_nodes, "encoder_attention_mask");
+    }
+    vn_graph_set_values(c->graph, average ? VN_AVERAGE_SET(text->part) : VN_OWN_SET(text->part));
+    vn_net_build_on(p->net, c->graph, &how, &nodes, NULL);
+    vn_graph_set_values(c->graph, 0);
+    return c->words[average] = vn_net_out(p->net, &nodes, "last_hidden_state");
+}
+
 /* The inputs of a call: what is given, else the batch's of the same name, and the lengths that go
  * with them. False: the graph has failed. */
-static bool take_inputs(const vn_scorer *c, const vn_loss_call *call, int part, vn_net_nodes *nodes,
+static bool take_inputs(vn_scorer *c, const vn_loss_call *call, int part, vn_net_nodes *nodes,
                         vn_extent *extent) {
     const vn_net *net = c->s->part[part].net, *first = c->s->part[0].net;
     const vn_net_io *io = vn_net_get_io(net);
@@ -48,6 +73,8 @@ static bool take_inputs(const vn_scorer *c, const vn_loss_call *call, int part, 
         const vn_port *same = vn_net_input(vn_net_get_io(first), port->name);
         if (same && same->below == port->below)
             nodes->in[i] = vn_net_in(first, &c->batch_nodes, port->name);
+        if (c->ids && !strcmp(port->name, "encoder_hidden_states"))
+            nodes->in[i] = words_of(c, call->average);
         for (int k = 0; k < call->n; k++)
             if (vn_net_input(io, call->given[k].port) == port) {
                 nodes->in[i] = call->given[k].node;
@@ -109,9 +136,11 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int loss, int64_t 
     c->batch = batch;
     c->training = train;
     c->spec = (vn_net_spec){.extent = vn_extent_of(batch, &info->sample), .train = train};
+    c->spec.extent.tokens = s->text ? s->text->length : 0;
     vn_status status = vn_graph_open(&c->graph, err);
     if (!status) status = vn_net_make_inputs(first, c->graph, &c->spec, &c->batch_nodes, err);
     if (status) return status;
+    if (s->text) c->ids = vn_input(c->graph, VN_I32, VN_SHAPE(batch, s->text->length));
     c->parts = (vn_loss){.g = c->graph,
                          .x = vn_net_in(first, &c->batch_nodes, "sample"),
                          .time = vn_net_in(first, &c->batch_nodes, "timestep"),
@@ -165,9 +194,11 @@ static vn_status open_arrays(vn_scorer *c, vn_err *err) {
         c->measured = vn_alloc((size_t)vn_shape_count(&c->parts.measured->shape), sizeof(float));
     c->time = vn_alloc(n, sizeof(float));
     c->given = vn_alloc(n, sizeof(int32_t));
+    if (c->ids) c->tokens = vn_alloc(2 * n * (size_t)c->s->text->length, sizeof(int32_t));
     c->level = vn_alloc(n, sizeof(vn_level));
     return (!reads || (c->x0 && c->labels && (c->noise || !pairs))) && (!blind || c->x) &&
-                   (!measures || c->measured) && c->time && c->given && c->level
+                   (!measures || c->measured) && c->time && c->given && c->level &&
+                   (!c->ids || c->tokens)
                ? VN_OK
                : vn_no_memory(err);
 }
@@ -192,11 +223,52 @@ void vn_scorer_close(vn_scorer *c) {
     vn_free(c->time);
     vn_free(c->labels);
     vn_free(c->given);
+    vn_free(c->tokens);
     vn_free(c->level);
     *c = (vn_scorer){0};
 }
 
 /* ---- a batch --------------------------------------------------------------------------------- */
+
+static vn_status read_batch(vn_scorer *c, const vn_scored *which, vn_err *err) {
+    const vn_data_samples out = {.x = c->x0,
+                                 .noise = c->noise,
+                                 .labels = c->ids ? NULL : c->labels,
+                                 .captions = c->ids ? c->labels : NULL};
+    return vn_data_read(c->s->data, which->part, which->position, c->batch, &out, err);
+}
+
+/* The tokens of the batch's texts, of which those that are dropped are empty. */
+static vn_status fill_tokens(vn_scorer *c, vn_err *err) {
+    const vn_train_text *text = c->s->text;
+    const int64_t length = text->length;
+    vn_status status = VN_OK;
+    for (int64_t i = 0; i < c->batch && !status; i++) {
+        const char *caption = c->given[i] < 0 ? NULL : vn_data_caption(c->s->data, c->given[i]);
+        status =
+            vn_text_fill(text->tokenizer, caption ? caption : "", length, c->tokens + i * length,
+                         c->tokens + (c->batch + i) * length, NULL, err);
+        if (status && status != VN_NO_MEMORY)
+            vn_fail_in(err, "caption \"%.60s\"", caption ? caption : "");
+    }
+    if (!status && vn_program_map(c->program, c->ids))
+        vn_program_write(c->program, c->ids, c->tokens);
+    return status;
+}
+
+/* What the network takes of a batch beside its samples. */
+static int feed_batch(vn_scorer *c, vn_feed in[3]) {
+    const vn_net_io *io = vn_net_get_io(c->s->part[0].net);
+    int n = 1;
+    in[0] = (vn_feed){.array = {"timestep", VN_F32, VN_SHAPE(c->batch), c->time}};
+    if (vn_net_labels(io) > 0)
+        in[n++] = (vn_feed){.array = {"class_labels", VN_I32, VN_SHAPE(c->batch), c->given}};
+    if (c->ids && vn_net_input(io, "encoder_attention_mask"))
+        in[n++] = (vn_feed){.array = {"encoder_attention_mask", VN_I32,
+                                      VN_SHAPE(c->batch, c->s->text->length),
+                                      c->tokens + c->batch * c->s->text->length}};
+    return n;
+}
 
 vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *const sets[VN_SETS],
                         float *grads, float *loss, vn_err *err) {
@@ -204,9 +276,7 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *c
     const vn_net *first = s->part[0].net;
     const vn_scorer *from = c->reader ? c->reader : c;
     vn_status status = VN_OK;
-    if (!c->reader)
-        status = vn_data_pairs(s->data, which->part, which->position, c->batch, c->x0, c->noise,
-                               c->labels, err);
+    if (!c->reader) status = read_batch(c, which, err);
     if (status) return status;
     const bool labelled = vn_net_labels(vn_net_get_io(first)) > 0;
     vn_objective_batch batch = {
@@ -217,7 +287,7 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *c
         .total = which->total,
         .x0 = from->x0,
         .noise = from->noise,
-        .labels = labelled || vn_objective_classifies(s->objective) ? from->labels : NULL,
+        .labels = labelled || c->ids || vn_objective_classifies(s->objective) ? from->labels : NULL,
         .level = c->level,
         .x = c->x ? c->x : vn_program_map(c->program, c->parts.x),
         .time = c->time,
@@ -226,11 +296,11 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *c
     for (int i = 0; i < c->parts.inputs; i++)
         batch.input[i] = vn_program_map(c->program, c->parts.input[i].node);
     status = vn_objective_fill(s->objective, &c->parts, &batch, err);
-    const vn_feed in[] = {{.array = {"timestep", VN_F32, VN_SHAPE(c->batch), c->time}},
-                          {.array = {"class_labels", VN_I32, VN_SHAPE(c->batch), c->given}}};
+    if (!status && c->ids) status = fill_tokens(c, err);
+    vn_feed in[3];
+    const int fed = feed_batch(c, in);
     if (!status)
-        status =
-            vn_net_fill(first, c->program, &c->batch_nodes, 1 + labelled, in, s->device->pool, err);
+        status = vn_net_fill(first, c->program, &c->batch_nodes, fed, in, s->device->pool, err);
     if (status) return status;
     const vn_run run = {.values = sets[0],
                         .more = sets + 1,

@@ -20,6 +20,7 @@
 #include "objective/objective.h"
 #include "store/store.h"
 #include "tensor/tensor.h"
+#include "text/text.h"
 #include "train/ranks.h"
 
 typedef enum vn_rate { VN_RATE_CONSTANT, VN_RATE_COSINE } vn_rate;
@@ -41,6 +42,15 @@ typedef struct vn_train_part {
     bool no_average; /* none is kept; what people see of it is what is trained */
 } vn_train_part;
 
+/* Where samples have captions: a part that makes of each the "encoder_hidden_states" of the first
+ * part, in the same graph, so that it learns with it. A sample whose caption is dropped, or that
+ * has none, has the empty text. */
+typedef struct vn_train_text {
+    int part;           /* the text encoder; takes "input_ids", gives "last_hidden_state" */
+    vn_text *tokenizer; /* which one thread uses at a time */
+    int64_t length;     /* tokens of each text, filled up or cut */
+} vn_train_text;
+
 typedef struct vn_train_setup {
     const vn_device *device;
     const vn_watch *watch;
@@ -48,6 +58,7 @@ typedef struct vn_train_setup {
     const vn_train_part *part;
     vn_data *data;
     const vn_objective *objective;
+    const vn_train_text *text; /* NULL: the first part takes no texts */
     /* the run directory, with a checkpoint to go on from: vn_train_create writes the first */
     const char *run;
 
@@ -68,9 +79,9 @@ typedef struct vn_train_setup {
     vn_recompute recompute;                       /* what is computed again in the backward pass */
     int64_t log_every, save_every, preview_every; /* in steps; 0: by time; preview -1: none */
 
-    /* Draws a preview with these weights of the first part, of so many steps, to a PNG; NULL:
+    /* Draws a preview with these weights, values[i] of part i, of so many steps, to a PNG; NULL:
      * none. */
-    vn_status (*preview)(void *user, vn_values *values, int64_t step, const char *path,
+    vn_status (*preview)(void *user, vn_values *const *values, int64_t step, const char *path,
                          vn_err *err);
     void *user;
 } vn_train_setup;

@@ -78,7 +78,7 @@ static void foreign_words_lead_to_vane_s_in_one_line(void **state) {
         {"sample m --out o --eta 0.5",
          "vane says --sampler for --eta; a sampler's parameters stand behind its name"},
         {"sample m --out o --label 3", "vane says --class for --label"},
-        {"sample m --out o --prompt cat", "vane has no --prompt: no text conditions yet"},
+        {"sample m --out o --caption cat", "vane says --prompt for --caption"},
         {"sample m --out o --size 64",
          "vane has no --size: a model draws the size it was trained on"},
         {"sample --ckpt m --out o", "--ckpt needs no flag: write vane sample SOURCE"},

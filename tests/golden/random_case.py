@@ -58,9 +58,9 @@ def forward(program, folder, config, weights, given, *options):
 
 
 def run_vane(program, config, model, given):
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as away:
         state = {k: v.contiguous() for k, v in model.state_dict().items()}
-        out, grad = (os.path.join(folder, k + ".safetensors") for k in ("out", "grad"))
+        out, grad = (os.path.join(away, k + ".safetensors") for k in ("out", "grad"))
         done = forward(program, folder, config, state, given, "--out", out, "--grad", grad)
         if done.returncode:
             return None, done.stderr.strip()
@@ -119,8 +119,8 @@ def refused(program, family, config, size, why):
     """diffusers cannot: vane must not either. Without weights there is nothing to run, but the config says enough."""
     named = {"_class_name": family.kind(config).__name__, **config}
     given = {"sample": torch.zeros(1, config["in_channels"], *size)}
-    with tempfile.TemporaryDirectory() as folder:
-        done = forward(program, folder, named, {"none": torch.zeros(1)}, given, "--out", os.path.join(folder, "out.safetensors"))
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as away:
+        done = forward(program, folder, named, {"none": torch.zeros(1)}, given, "--out", os.path.join(away, "out.safetensors"))
     message = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}"
     good = done.returncode in (1, 2) and family.name + ":" in message
     return f"{'ok' if good else 'RUNS'}       both refuse: {message}   [{why}]", good, (0, 0)

@@ -57,6 +57,9 @@ static const char *const cases[] = {
     "mmdit/flux",
     "mmdit/flux-guided",
     "mmdit/flux-axes",
+    "text_dit/plain",
+    "text_dit/one",
+    "text_dit/larger",
 };
 
 static void outputs_and_gradients(void **state) {

@@ -1,0 +1,129 @@
+/* train_words.c - see the header. */
+#include "api/train_words.h"
+
+#include <string.h>
+
+static const char tokenizer[] = "bytes";
+
+/* Sizes where no preset says them: of an encoder of a network that the user's config describes. */
+enum { DEPTH = 4, LONGEST = 64, STRIDE = 8, SHORTEST = 4 };
+
+/* Captions of different numbers, the first and then evenly, to be shown. */
+static void take_examples(vn_train_words *w, const vn_data *data) {
+    const int32_t distinct = vn_data_captions(data)->distinct;
+    w->examples = distinct < VN_TRAIN_EXAMPLES ? (int)distinct : VN_TRAIN_EXAMPLES;
+    for (int i = 0; i < w->examples; i++)
+        w->example[i] = vn_data_caption(data, (int32_t)((int64_t)i * distinct / w->examples));
+}
+
+/* ---- how long texts are ---------------------------------------------------------------------- */
+
+/* Tokens of the longest caption, and how many captions have more than `length`. */
+static vn_status measure(const vn_train_words *w, const vn_data *data, int64_t length,
+                         int64_t *longest, int64_t *cut, vn_err *err) {
+    const int32_t distinct = vn_data_captions(data)->distinct;
+    vn_ids ids = {0};
+    vn_status status = VN_OK;
+    *longest = *cut = 0;
+    for (int32_t i = 0; i < distinct && !status; i++) {
+        int64_t whole = 0;
+        ids.count = 0;
+        status = vn_text_encode(w->tokenizer, vn_data_caption(data, i), 0, &ids, &whole, err);
+        if (whole > *longest) *longest = whole;
+        *cut += whole > length;
+    }
+    vn_ids_free(&ids);
+    return status;
+}
+
+/* As many tokens as the longest caption needs, up to LONGEST. */
+static vn_status choose_length(vn_train_words *w, const vn_data *data, int64_t requested,
+                               vn_err *err) {
+    int64_t longest, cut;
+    w->length = requested;
+    if (requested) return VN_OK;
+    const vn_status status = measure(w, data, 0, &longest, &cut, err);
+    w->length = (longest + STRIDE - 1) / STRIDE * STRIDE;
+    if (w->length > LONGEST) w->length = LONGEST;
+    return status;
+}
+
+static vn_status tell(const vn_train_words *w, const vn_data *data, const vn_watch *watch,
+                      vn_err *err) {
+    const vn_caption_info *info = vn_data_captions(data);
+    int64_t longest, cut;
+    char without[64] = "", over[64] = "";
+    const vn_status status = measure(w, data, w->length, &longest, &cut, err);
+    if (status) return status;
+    if (info->without)
+        snprintf(without, sizeof without, "; %lld sample%s without", (long long)info->without,
+                 VN_S(info->without));
+    if (cut) snprintf(over, sizeof over, ", %lld of them cut", (long long)cut);
+    vn_log(watch, VN_LOG_INFO,
+           "%lld caption%s (%s), %d distinct, the longest of %lld tokens; texts of %lld tokens%s%s",
+           (long long)info->captions, VN_S(info->captions), info->from, (int)info->distinct,
+           (long long)longest, (long long)w->length, over, without);
+    return VN_OK;
+}
+
+/* ---- a new run ------------------------------------------------------------------------------- */
+
+/* A preset's number; `otherwise` where the model is none that has it. */
+static int64_t preset(const vn_choice *model, const char *name, int64_t otherwise) {
+    const vn_param *p = model && model->row ? model->row->params : NULL;
+    for (size_t i = 0; p && p[i].name; i++)
+        if (!strcmp(p[i].name, name)) return (int64_t)model->value[i];
+    return otherwise;
+}
+
+vn_status vn_train_words_make(vn_train_words *w, const vn_net *net, const vn_choice *model,
+                              double dropout, const vn_data *data, const vn_watch *watch,
+                              vn_err *err) {
+    const vn_port *words = vn_net_input(vn_net_get_io(net), "encoder_hidden_states");
+    bool left;
+    vn_status status = vn_text_open(tokenizer, &w->tokenizer, err);
+    if (!status) status = choose_length(w, data, preset(model, "text_length", 0), err);
+    if (!status && w->length < SHORTEST) w->length = SHORTEST;
+    if (status) return status;
+    const vn_text_encoder_size size = {.tokens = vn_text_size(w->tokenizer),
+                                       .pad = vn_text_pad(w->tokenizer, &left),
+                                       .length = w->length,
+                                       .width = words->shape.dim[2],
+                                       .depth = preset(model, "text_depth", DEPTH),
+                                       .dropout = dropout < 0 ? 0 : dropout};
+    json_t *config = vn_text_encoder_config(&size, err);
+    if (!config) return err->status;
+    status = vn_net_open(config, &w->encoder, err);
+    json_decref(config);
+    take_examples(w, data);
+    return status ? status : tell(w, data, watch, err);
+}
+
+/* ---- a run that goes on ---------------------------------------------------------------------- */
+
+vn_status vn_train_words_read(vn_train_words *w, const char *run, const json_t *vane,
+                              const vn_data *data, vn_err *err) {
+    const json_t *text = json_object_get(vane, "text");
+    const char *name = json_string_value(json_object_get(text, "tokenizer"));
+    char *folder = vn_path_join(run, VN_TRAIN_ENCODER);
+    vn_model_dir dir = {0};
+    vn_status status = folder ? vn_model_dir_open(folder, &dir, err) : vn_no_memory(err);
+    if (!status) status = vn_net_open(dir.config, &w->encoder, err);
+    if (!status && (!name || strcmp(name, tokenizer) != 0))
+        status = vn_fail(err, VN_BAD_FILE, "%s/vane.json: its tokenizer is not %s", run, tokenizer);
+    if (!status) status = vn_text_open(tokenizer, &w->tokenizer, err);
+    w->length = json_integer_value(json_object_get(text, "length"));
+    if (!status && (w->length < SHORTEST || w->length > VN_PROMPT_LONGEST))
+        status = vn_fail(err, VN_BAD_FILE, "%s/vane.json: texts of %lld tokens", run,
+                         (long long)w->length);
+    if (!status) take_examples(w, data);
+    vn_model_dir_close(&dir);
+    vn_free(folder);
+    return status;
+}
+
+void vn_train_words_close(vn_train_words *w) {
+    vn_net_close(&w->encoder);
+    vn_text_close(&w->tokenizer);
+    *w = (vn_train_words){0};
+}

@@ -1,0 +1,132 @@
+/* prompts.c - a text as a condition: a tokenizer and a text encoder make of it the arrays that a
+ * denoiser takes, its tokens' states and which of them are there. All texts are filled up to one
+ * length, so that those of a batch run together. What a text became is kept as a condition of the
+ * model by the text itself (conditions.c), and so computed once. */
+#include "model/internal.h"
+
+#include "text/text.h"
+
+#include <string.h>
+
+struct vn_prompter {
+    vn_text *text;
+    const vn_net *net;
+    vn_runner *runner;
+    int64_t length, width;
+    int32_t *ids, *mask; /* [length] */
+    float *states;       /* [length,width] */
+};
+
+/* Whether the encoder takes what the tokenizer gives. */
+static vn_status check(vn_prompter *p, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(p->net);
+    const vn_port *ids = vn_net_input(io, "input_ids"),
+                  *states = vn_net_output(io, "last_hidden_state");
+    if (!ids || !states)
+        return vn_fail(err, VN_UNSUPPORTED, "%s is no text encoder",
+                       vn_net_get_row(p->net)->row.name);
+    if (vn_text_size(p->text) > ids->below)
+        return vn_fail(err, VN_BAD_FILE,
+                       "the tokenizer has %d tokens, and the text encoder knows %lld",
+                       (int)vn_text_size(p->text), (long long)ids->below);
+    if (p->length < vn_text_framing(p->text) || p->length > VN_PROMPT_LONGEST)
+        return vn_fail(err, VN_BAD_FILE,
+                       "texts of %lld tokens; from %lld, which begin and end them, to %d are "
+                       "possible",
+                       (long long)p->length, (long long)vn_text_framing(p->text),
+                       VN_PROMPT_LONGEST);
+    p->width = states->shape.dim[2];
+    return VN_OK;
+}
+
+vn_status vn_prompter_open(const vn_engine *engine, const char *tokenizer, const vn_net *encoder,
+                           vn_values *values, int64_t length, vn_prompter **out, vn_err *err) {
+    vn_prompter *p = *out = vn_calloc(1, sizeof *p);
+    if (!p) return vn_no_memory(err);
+    p->net = encoder;
+    p->length = length;
+    vn_status status = vn_text_open(tokenizer, &p->text, err);
+    if (!status) status = check(p, err);
+    if (!status) status = vn_runner_open(encoder, engine->device, values, &p->runner, err);
+    if (!status) {
+        const size_t n = (size_t)length;
+        p->ids = vn_alloc(n, sizeof *p->ids);
+        p->mask = vn_alloc(n, sizeof *p->mask);
+        p->states = vn_alloc(n * (size_t)p->width, sizeof *p->states);
+        if (!p->ids || !p->mask || !p->states) status = vn_no_memory(err);
+    }
+    if (status) vn_prompter_close(out);
+    return status;
+}
+
+void vn_prompter_close(vn_prompter **prompter) {
+    vn_prompter *p = *prompter;
+    if (!p) return;
+    vn_runner_close(&p->runner);
+    vn_text_close(&p->text);
+    vn_free(p->ids);
+    vn_free(p->mask);
+    vn_free(p->states);
+    vn_free(p);
+    *prompter = NULL;
+}
+
+vn_status vn_prompter_encode(vn_prompter *p, const char *text, vn_array out[2], int64_t *whole,
+                             vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(p->net);
+    vn_status status = vn_text_fill(p->text, text, p->length, p->ids, p->mask, whole, err);
+    const vn_shape row = VN_SHAPE(1, p->length);
+    vn_feed in[2] = {{.array = {"input_ids", VN_I32, row, p->ids}},
+                     {.array = {"attention_mask", VN_I32, row, p->mask}}};
+    const vn_net_spec spec = {.extent = {.batch = 1, .tokens = p->length}};
+    const vn_fetch fetch = {"last_hidden_state", p->states};
+    if (!status)
+        status = vn_runner_run(p->runner, &spec, vn_net_input(io, "attention_mask") ? 2 : 1, in, 1,
+                               &fetch, err);
+    out[0] = (vn_array){"encoder_hidden_states", VN_F32, VN_SHAPE(p->length, p->width), p->states};
+    out[1] = (vn_array){"encoder_attention_mask", VN_I32, VN_SHAPE(p->length), p->mask};
+    return status;
+}
+
+/* ---- conditions of a model ------------------------------------------------------------------- */
+
+enum { PROMPT_SHOWN = 64 };
+
+/* The text, or its beginning, for a message. */
+static const char *shown(const char *text, char out[PROMPT_SHOWN]) {
+    size_t n = strlen(text);
+    if (n >= PROMPT_SHOWN) {
+        n = PROMPT_SHOWN - 4;
+        while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80) n--;
+        snprintf(out, PROMPT_SHOWN, "%.*s...", (int)n, text);
+    } else {
+        snprintf(out, PROMPT_SHOWN, "%s", text);
+    }
+    return out;
+}
+
+vn_status vn_prompter_keep(vn_prompter *p, vn_model *m, const char *text, vn_condition *out,
+                           vn_err *err) {
+    char begins[PROMPT_SHOWN];
+    vn_array arrays[2];
+    int64_t whole = 0;
+    vn_status status = vn_prompter_encode(p, text, arrays, &whole, err);
+    if (status == VN_BAD_ARGUMENT && !vn_is_utf8(text)) return vn_fail_in(err, "prompt");
+    if (status == VN_BAD_ARGUMENT) return vn_fail_in(err, "prompt \"%s\"", shown(text, begins));
+    if (status) return status;
+    if (whole > p->length)
+        vn_log(m->engine.watch, VN_LOG_WARNING,
+               "prompt \"%s\": %lld tokens, of which the first %lld count", shown(text, begins),
+               (long long)whole, (long long)p->length);
+    const bool masked = vn_net_input(vn_net_get_io(vn_model_net(m)), "encoder_attention_mask");
+    return vn_model_keep_as(m, text, !text[0], masked ? 2 : 1, arrays, out, err);
+}
+
+vn_status vn_model_prompt(vn_model *m, const char *text, vn_condition *out, vn_err *err) {
+    *out = VN_CONDITION_NULL;
+    if (!m->row->prompt)
+        return vn_fail(err, VN_UNSUPPORTED, "%s: takes no prompts%s", m->source,
+                       m->classes ? "; its samples are of classes" : "");
+    if (!text[0] || vn_model_find_added(m, text, out)) return VN_OK;
+    return m->row->prompt(m, text, out, err);
+}

@@ -1,0 +1,354 @@
+/* text_dit.c - a diffusion transformer of texts, small enough to be trained from nothing: the
+ * tokens of a text and the patches of an image are two streams with weights of their own, which
+ * meet in attention over both (MMDiT, arXiv 2403.03206). A stream x of a block is
+ *
+ *     c = MLP(sinusoids(t)) + MLP(mean of the text's tokens)     for all blocks
+ *     b1, s1, g1, b2, s2, g2 = W silu(c)                         of its own W (adaLN)
+ *     x <- x + g1 attention(norm(x) (1 + s1) + b1)
+ *     x <- x + g2 feed_forward(norm(x) (1 + s2) + b2)
+ *
+ * where queries and keys of each head pass through an RMSNorm (arXiv 2302.05442), and tokens that
+ * only fill a text up are seen by nothing. In the last block the text has keys and values alone.
+ * Weights begin as those of a DiT: W and the last layer at zero, so that each block begins as the
+ * identity and the output as 0. Names are those of diffusers' SD3Transformer2DModel, which has
+ * neither the mask nor the mean. Config class "VaneTextTransformer2DModel". */
+#include "nn/text_dit.h"
+
+#include <math.h>
+
+static const char net_name[] = "text-dit";
+
+const vn_text_dit_keys vn_text_dit_defaults = {.num_attention_heads = 4,
+                                               .attention_head_dim = 32,
+                                               .in_channels = 3,
+                                               .num_layers = 6,
+                                               .sample_size = {32, 32},
+                                               .patch_size = 4,
+                                               .joint_attention_dim = 128};
+
+#define MAX_SIZE   65536.0 /* pixels on a side, channels */
+#define MAX_LAYERS 1024
+#define MAX_PATCH  64
+#define MAX_TOKENS (INT64_C(1) << 20) /* patches of an image */
+
+#define KEY(kind, member) VN_CONFIG_KEY(vn_text_dit_keys, kind, member)
+/* clang-format off */
+const vn_field vn_text_dit_fields[] = {
+    /* kind, key                   null   min max         choices null is */
+    {KEY(INT, num_attention_heads), false, 1,  MAX_SIZE,   NULL,   0},
+    {KEY(INT, attention_head_dim),  false, 1,  MAX_SIZE,   NULL,   0},
+    {KEY(INT, in_channels),         false, 1,  MAX_SIZE,   NULL,   0},
+    {KEY(INT, out_channels),        true,  1,  MAX_SIZE,   NULL,   0},
+    {KEY(INT, num_layers),          false, 1,  MAX_LAYERS, NULL,   0},
+    {KEY(NUMBER, dropout),          false, 0,  0.999,      NULL,   0},
+    {KEY(SIZE, sample_size),        false, 1,  MAX_SIZE,   NULL,   0},
+    {KEY(INT, patch_size),          false, 1,  MAX_PATCH,  NULL,   0},
+    {KEY(INT, joint_attention_dim), false, 1,  MAX_SIZE,   NULL,   0},
+};
+/* clang-format on */
+const size_t vn_text_dit_field_count = VN_COUNT(vn_text_dit_fields);
+
+typedef struct text_dit {
+    vn_text_dit_keys config;
+    int64_t width;
+} text_dit;
+
+/* ---- its config ------------------------------------------------------------------------------ */
+
+static vn_status check(const text_dit *d, vn_err *err) {
+    const vn_text_dit_keys *c = &d->config;
+    if (d->width > MAX_SIZE || d->width % 4)
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: %lld heads of %lld are %lld numbers in a token; it takes multiples of "
+                       "4 up to %.0f",
+                       net_name, (long long)c->num_attention_heads,
+                       (long long)c->attention_head_dim, (long long)d->width, MAX_SIZE);
+    for (int i = 0; i < 2; i++)
+        if (c->sample_size[i] % c->patch_size)
+            return vn_fail(err, VN_BAD_FILE,
+                           "%s: sample_size %lld x %lld does not divide into patches of %lld",
+                           net_name, (long long)c->sample_size[0], (long long)c->sample_size[1],
+                           (long long)c->patch_size);
+    return VN_OK;
+}
+
+static void set_io(const text_dit *d, vn_net_io *io) {
+    const vn_text_dit_keys *c = &d->config;
+    *io =
+        (vn_net_io){.height = c->sample_size[0],
+                    .width = c->sample_size[1],
+                    .multiple = c->patch_size,
+                    .perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR |
+                                     VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
+                    .layers = (int)c->num_layers,
+                    .middle = (int)(c->num_layers - 1) / 2};
+    vn_net_add_sample(io, true, c->in_channels);
+    vn_net_add_time(io, 0);
+    vn_net_add_input(
+        io, (vn_port){.name = "encoder_hidden_states",
+                      .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, c->joint_attention_dim)});
+    vn_net_add_input(io, (vn_port){.name = "encoder_attention_mask",
+                                   .dtype = VN_I32,
+                                   .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS),
+                                   .below = 2,
+                                   .optional = true,
+                                   .missing = 1});
+    vn_net_add_denoised(io, c->out_channels);
+}
+
+static vn_status open_text_dit(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
+    text_dit *d = vn_calloc(1, sizeof *d);
+    if (!d) return vn_no_memory(err);
+    d->config = vn_text_dit_defaults;
+    vn_status status = vn_config_read(config, net_name, vn_text_dit_fields, vn_text_dit_field_count,
+                                      &d->config, err);
+    if (!d->config.out_channels) d->config.out_channels = d->config.in_channels;
+    d->width = d->config.num_attention_heads * d->config.attention_head_dim;
+    if (!status) status = check(d, err);
+    if (status) {
+        vn_free(d);
+        return status;
+    }
+    set_io(d, io);
+    *self = d;
+    return VN_OK;
+}
+
+/* ---- tokens and pixels ----------------------------------------------------------------------- */
+
+/* The grid of patches. */
+typedef struct grid {
+    int64_t n, rows, columns;
+} grid;
+
+/* [N,H,W,C] to tokens [N,rows*columns,width] with the sinusoids of their places. */
+static vn_node *to_tokens(const vn_scope *s, const text_dit *d, vn_node *image, const grid *g) {
+    const int patch = (int)d->config.patch_size;
+    const vn_scope at = vn_scope_in(s, "pos_embed");
+    vn_node *x = vn_layer_conv(&at, "proj", image,
+                               (vn_conv){.in = d->config.in_channels,
+                                         .out = d->width,
+                                         .kernel = patch,
+                                         .stride = patch,
+                                         .bias = true});
+    x = vn_reshape(s->g, x, VN_SHAPE(g->n, g->rows * g->columns, d->width));
+    const vn_patch_grid places = {g->rows, g->columns, 1, 1};
+    return vn_add(s->g, x, vn_patch_positions(&at, &places, d->width));
+}
+
+/* Tokens [N,rows*columns,patch*patch*C] to [N,H,W,C]. */
+static vn_node *to_pixels(const vn_scope *s, const text_dit *d, vn_node *x, const grid *g) {
+    const int64_t patch = d->config.patch_size, channels = d->config.out_channels;
+    x = vn_reshape(s->g, x, VN_SHAPE(g->n, g->rows, g->columns, patch, patch, channels));
+    x = vn_permute(s->g, x, (int[6]){0, 1, 3, 2, 4, 5});
+    return vn_reshape(s->g, x, VN_SHAPE(g->n, g->rows * patch, g->columns * patch, channels));
+}
+
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+#define TIME_FEATURES 256
+#define TIME_SHIFT    0.0
+#define NORM_EPS      1e-6
+#define HIDDEN        4 /* width of the hidden layer over that of a token */
+
+enum { SHIFT_1, SCALE_1, GATE_1, SHIFT_2, SCALE_2, GATE_2, MODULATIONS };
+
+/* What all blocks share. */
+typedef struct shared {
+    const text_dit *d;
+    vn_node *c;    /* [N,width] silu of what time and text say */
+    vn_node *bias; /* [N,1,1,text+patches] hides what fills the texts up */
+    grid grid;
+    int64_t text; /* tokens of a text */
+} shared;
+
+/* The i-th width of e [N,..], and the same as [N,1,width]. */
+static vn_node *part(const vn_scope *s, const text_dit *d, vn_node *e, int i) {
+    return vn_slice(s->g, e, -1, i * d->width, d->width);
+}
+
+static vn_node *gate(const vn_scope *s, const shared *h, vn_node *e, int i) {
+    return vn_reshape(s->g, part(s, h->d, e, i), VN_SHAPE(h->grid.n, 1, h->d->width));
+}
+
+/* W silu(c), in `parts` widths. */
+static vn_node *modulations(const vn_scope *s, const char *name, const shared *h, int parts) {
+    vn_scope zero = vn_scope_in(s, "%s", name);
+    zero.init = VN_LAYER_INIT_ZERO;
+    return vn_layer_linear(&zero, "linear", h->c, h->d->width, parts * h->d->width);
+}
+
+static vn_node *modulated(const vn_scope *s, const shared *h, vn_node *x, vn_node *e, int shift) {
+    const vn_modulation by = {part(s, h->d, e, shift + 1), part(s, h->d, e, shift)};
+    return vn_layer_modulated_norm(s, NULL, x, &by, h->d->width, 0, NORM_EPS, VN_FN_IDENTITY);
+}
+
+/* Queries or keys of a stream, each head normed. */
+static vn_node *heads(const vn_scope *s, const text_dit *d, const char *layer, const char *norm,
+                      vn_node *x) {
+    const vn_text_dit_keys *c = &d->config;
+    vn_node *y = vn_layer_linear(s, layer, x, d->width, d->width);
+    if (!y) return NULL;
+    const vn_shape shape = y->shape;
+    y = vn_reshape(
+        s->g, y,
+        VN_SHAPE(shape.dim[0], shape.dim[1], c->num_attention_heads, c->attention_head_dim));
+    y = vn_layer_rms_norm(s, norm, y, c->attention_head_dim, NORM_EPS);
+    return vn_reshape(s->g, y, shape);
+}
+
+/* The text's tokens, then the image's. */
+static vn_node *join(const vn_scope *s, vn_node *text, vn_node *image) {
+    vn_node *both[2] = {text, image};
+    return vn_concat(s->g, 1, 2, both);
+}
+
+/* Attention of the tokens of both streams, or in the last block of the image's, over all. Of
+ * perturbations the identity leaves the text's queries as they are. */
+static void attend(const vn_scope *s, const shared *h, bool last, vn_node **text, vn_node **image) {
+    const text_dit *d = h->d;
+    vn_node *q_image = heads(s, d, "to_q", "norm_q", *image),
+            *q_text = last ? NULL : heads(s, d, "add_q_proj", "norm_added_q", *text),
+            *k = join(s, heads(s, d, "add_k_proj", "norm_added_k", *text),
+                      heads(s, d, "to_k", "norm_k", *image)),
+            *v_image = vn_layer_linear(s, "to_v", *image, d->width, d->width),
+            *v = join(s, vn_layer_linear(s, "add_v_proj", *text, d->width, d->width), v_image);
+    const bool identity = vn_perturbed(s, VN_ATTENTION_IDENTITY, NULL);
+    const vn_heads how = {.count = (int)d->config.num_attention_heads,
+                          .scale = 1 / sqrt((double)d->config.attention_head_dim),
+                          .bias = h->bias,
+                          .prefix = last ? 0 : h->text,
+                          .rows = h->grid.rows,
+                          .columns = h->grid.columns};
+    vn_scope plain = *s;
+    static const vn_perturb none[VN_NET_PERTURBS] = {{0}};
+    plain.perturb = none;
+    if (identity) {
+        *image = v_image;
+        if (!last) *text = vn_self_attention(&plain, q_text, k, v, &how);
+        return;
+    }
+    vn_node *y = vn_self_attention(s, last ? q_image : join(s, q_text, q_image), k, v, &how);
+    const int64_t patches = h->grid.rows * h->grid.columns;
+    *image = last ? y : vn_slice(s->g, y, 1, h->text, patches);
+    if (!last) *text = vn_slice(s->g, y, 1, 0, h->text);
+}
+
+static vn_node *feed_forward(const vn_scope *s, const char *name, const text_dit *d, vn_node *x) {
+    const vn_scope at = vn_scope_in(s, "%s", name);
+    vn_node *y =
+        vn_layer_linear_act(&at, "net.0.proj", x, d->width, HIDDEN * d->width, VN_FN_GELU_TANH);
+    y = vn_layer_dropout(s, y, d->config.dropout);
+    return vn_layer_linear(&at, "net.2", y, HIDDEN * d->width, d->width);
+}
+
+/* The end of a stream's block: what attention gave it is y. */
+static vn_node *finish(const vn_scope *s, const shared *h, const char *out, const char *feed,
+                       vn_node *x, vn_node *y, vn_node *e) {
+    const vn_scope at = vn_scope_in(s, "attn");
+    if (y) {
+        y = vn_layer_linear(&at, out, y, h->d->width, h->d->width);
+        y = vn_layer_dropout(s, y, h->d->config.dropout);
+        x = vn_mul_add(s->g, y, gate(s, h, e, GATE_1), x);
+    }
+    y = feed_forward(s, feed, h->d, modulated(s, h, x, e, SHIFT_2));
+    return vn_block_end(vn_mul_add(s->g, y, gate(s, h, e, GATE_2), x));
+}
+
+static void block(const vn_scope *s, const shared *h, bool last, vn_node **text, vn_node **image) {
+    const vn_scope at = vn_scope_in(s, "attn");
+    vn_node *e = modulations(s, "norm1", h, MODULATIONS),
+            *e_text = modulations(s, "norm1_context", h, last ? 2 : MODULATIONS);
+    vn_node *a = NULL, *a_text = NULL;
+    if (!vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
+        a = modulated(s, h, *image, e, SHIFT_1);
+        a_text = modulated(s, h, *text, e_text, SHIFT_1);
+        attend(&at, h, last, &a_text, &a);
+    }
+    *image = finish(s, h, "to_out.0", "ff", *image, a, e);
+    if (!last) *text = finish(s, h, "to_add_out", "ff_context", *text, a_text, e_text);
+}
+
+/* ---- the network ----------------------------------------------------------------------------- */
+
+static bool check_size(const vn_scope *s, const text_dit *d, const vn_node *sample) {
+    if (!sample) return false;
+    const int64_t patch = d->config.patch_size,
+                  patches = sample->shape.dim[1] / patch * (sample->shape.dim[2] / patch);
+    if (patches <= MAX_TOKENS) return true;
+    vn_scope_fail(s, "images of %lld x %lld make %lld tokens; it takes up to %lld",
+                  (long long)sample->shape.dim[1], (long long)sample->shape.dim[2],
+                  (long long)patches, (long long)MAX_TOKENS);
+    return false;
+}
+
+/* silu of what time and text say. */
+static vn_node *condition(const vn_scope *s, const text_dit *d, vn_node *text, vn_node *seen) {
+    vn_scope at = vn_scope_in(s, "time_text_embed");
+    at.init = VN_LAYER_INIT_SMALL;
+    vn_node *time = vn_time_sinusoids(s, vn_scope_input(s, "timestep"), TIME_FEATURES, true,
+                                      TIME_SHIFT),
+            *mean = vn_token_mean(s, text, seen);
+    time = vn_time_embedding(&at, "timestep_embedder", time, TIME_FEATURES, d->width);
+    mean = vn_time_embedding(&at, "text_embedder", mean, d->config.joint_attention_dim, d->width);
+    return vn_unary(s->g, vn_add(s->g, time, mean), VN_FN_SILU);
+}
+
+/* [N,1,1,T]: 0 of the image's tokens and of those of the text that are seen. */
+static vn_node *bias_of(const vn_scope *s, vn_node *seen, const grid *g) {
+    vn_node *patches = vn_fill(s->g, VN_SHAPE(g->n, g->rows * g->columns), 1),
+            *both[2] = {seen, patches};
+    return vn_key_bias(s, vn_concat(s->g, 1, 2, both));
+}
+
+static void build(const void *self, const vn_scope *root) {
+    static const float table[2] = {0, 1};
+    const text_dit *d = self;
+    vn_scope from = *root;
+    from.init = VN_LAYER_INIT_XAVIER;
+    const vn_scope *s = &from;
+    vn_node *sample = vn_scope_input(s, "sample"),
+            *words = vn_scope_input(s, "encoder_hidden_states"),
+            *mask = vn_scope_input(s, "encoder_attention_mask");
+    if (!words || !check_size(s, d, sample)) return;
+    const int64_t patch = d->config.patch_size;
+    shared h = {
+        .d = d,
+        .grid = {sample->shape.dim[0], sample->shape.dim[1] / patch, sample->shape.dim[2] / patch},
+        .text = words->shape.dim[1]};
+    vn_node *seen = vn_look_up(s, table, 2, mask);
+    h.c = condition(s, d, words, seen);
+    h.bias = bias_of(s, seen, &h.grid);
+    vn_node *image = to_tokens(s, d, sample, &h.grid),
+            *text = vn_layer_linear(s, "context_embedder", words, d->config.joint_attention_dim,
+                                    d->width);
+    for (int i = 0; i < d->config.num_layers; i++) {
+        vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
+        at.layer = i;
+        if (!vn_perturbed(&at, VN_BLOCKS_SKIPPED, NULL))
+            block(&at, &h, i == d->config.num_layers - 1, &text, &image);
+    }
+    vn_scope zero = *s;
+    zero.init = VN_LAYER_INIT_ZERO;
+    vn_node *e = modulations(s, "norm_out", &h, 2);
+    image = modulated(s, &h, image, e, SHIFT_1);
+    image =
+        vn_layer_linear(&zero, "proj_out", image, d->width, patch * patch * d->config.out_channels);
+    vn_scope_denoised(s, to_pixels(s, d, image, &h.grid));
+}
+
+const vn_net_row vn_text_dit_net = {
+    .row = {.name = net_name,
+            .summary = "diffusion transformer of texts, to be trained with a text encoder on "
+                       "images with captions",
+            .source = "arXiv 2403.03206",
+            .params = vn_text_dit_presets},
+    .role = VN_ROLE_DENOISER,
+    .class_name = "VaneTextTransformer2DModel",
+    .folder = "transformer",
+    .takes_texts = true,
+    .config = vn_text_dit_config,
+    .open = open_text_dit,
+    .close = vn_free,
+    .build = build,
+};
