@@ -6,7 +6,8 @@
  *
  *   cc -std=c17 -D_DEFAULT_SOURCE -O2 -pthread -Iinclude -Isrc bench/conv_vs_onednn.c \
  *      DIR/libvane.a -ldnnl -lopenblas \
- *      $(pkg-config --libs jansson libzip libpng libjpeg libwebp libwebpdemux libutf8proc zlib) \
+ *      $(pkg-config --libs jansson libzip libarchive libpng libjpeg libwebp libwebpdemux) \
+ *      $(pkg-config --libs libutf8proc zlib) \
  *      -lm \
  *      -o conv_vs_onednn
  *   OMP_WAIT_POLICY=passive ./conv_vs_onednn [ROUNDS [THREADS [PART-OF-A-NAME]]]

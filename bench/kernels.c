@@ -4,7 +4,8 @@
  * Not part of the build. With vane built in DIR:
  *
  *   cc -std=c17 -D_DEFAULT_SOURCE -O2 -pthread -Iinclude -Isrc bench/kernels.c DIR/libvane.a \
- *      $(pkg-config --libs jansson libzip libpng libjpeg libwebp libwebpdemux libutf8proc zlib) \
+ *      $(pkg-config --libs jansson libzip libarchive libpng libjpeg libwebp libwebpdemux) \
+ *      $(pkg-config --libs libutf8proc zlib) \
  *      -lm -o kernels
  *   ./kernels [BACKEND [THREADS [ROUNDS [PART-OF-A-NAME]]]]
  *

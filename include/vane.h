@@ -712,6 +712,9 @@ typedef struct vn_train_options {
     /* parts of equal size in which a step's batch is passed through the network, one after
      * another, for less memory; 0: 1. What is learned is the same but for rounding */
     int64_t microbatches;
+    /* where captions of the data are: a row of the kind "captions", or "none"; NULL: what is found
+     * beside the pictures, if anything. A resumed run goes on with what it began with */
+    const char *captions;
 } vn_train_options;
 
 VN_API void vn_train_options_init(vn_train_options *o, size_t size);

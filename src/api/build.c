@@ -5,12 +5,14 @@
 
 #include <jansson.h>
 #include <stdio.h> /* for jpeglib.h */
+#include <string.h>
 
 #include <jpeglib.h>
 #include <png.h>
 #include <utf8proc.h>
 #include <webp/decode.h>
 #include <zip.h>
+#include <archive.h>
 #include <zlib.h>
 
 #define TEXT_EXPANDED(x) #x
@@ -47,11 +49,12 @@ static json_t *kernel_sets(void) {
 
 static json_t *libraries(void) {
     const int webp = WebPGetDecoderVersion();
-    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s}", "libpng", png_get_libpng_ver(NULL),
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s}", "libpng", png_get_libpng_ver(NULL),
                      "libjpeg", JPEG_VERSION, "libwebp",
                      json_sprintf("%d.%d.%d", webp >> 16 & 255, webp >> 8 & 255, webp & 255),
-                     "zlib", zlibVersion(), "libzip", zip_libzip_version(), "jansson",
-                     jansson_version_str(), "utf8proc", utf8proc_version());
+                     "zlib", zlibVersion(), "libzip", zip_libzip_version(), "libarchive",
+                     archive_version_string() + strcspn(archive_version_string(), "0123456789"),
+                     "jansson", jansson_version_str(), "utf8proc", utf8proc_version());
 }
 
 vn_status vn_describe_build(vn_context *vn, char **json) {

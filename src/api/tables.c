@@ -70,6 +70,7 @@ static const struct {
     {.name = "features", .table = &vn_feature_kinds},
     ROWS("data", vn_data_rows, vn_data_row_count, NULL),
     ROWS("points", vn_toy_rows, vn_toy_row_count, NULL),
+    {.name = "captions", .table = &vn_caption_table},
 };
 
 size_t vn_kind_count(void) {

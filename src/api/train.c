@@ -94,6 +94,9 @@ static vn_status open_data(job *j, vn_err *err) {
                                      .threads = vn_thread_pool_threads(j->vn->pool),
                                      .check = true,
                                      .skip_bad = j->o.skip_bad != 0,
+                                     .captions = j->o.captions      ? j->o.captions
+                                                 : j->o.resume != 0 ? "none"
+                                                                    : NULL,
                                      .list = j->list,
                                      .shape = j->sample.rank ? &j->sample : NULL,
                                      .classes = j->known,
@@ -104,6 +107,9 @@ static vn_status open_data(job *j, vn_err *err) {
     if (status) return status;
     const vn_data_info *info = vn_data_get_info(j->data);
     if (info->train < 1) return vn_fail(err, VN_BAD_FILE, "%s: no samples to train on", j->source);
+    /* a run goes on with the kind that was found, whatever lies there later */
+    const vn_caption_info *captions = vn_data_captions(j->data);
+    if (captions) j->o.captions = captions->from;
     j->names = vn_calloc((size_t)info->classes + 1, sizeof(*j->names));
     if (!j->names) return vn_no_memory(err);
     for (int32_t i = 0; i < info->classes; i++) j->names[i] = vn_data_class_name(j->data, i);

@@ -23,7 +23,7 @@ vn_status vn_refuse_source(const char *path, vn_err *err) {
     if (!path[0])
         return vn_fail(err, VN_BAD_ARGUMENT, "the model's name is empty; it names %s", models);
     if (!vn_is_file(path) || vn_ends_with(path, ".json")) return VN_OK;
-    if (vn_data_is_archive(path))
+    if (vn_data_is_archive(path) && !vn_data_is_known(path))
         return vn_fail(err, VN_BAD_FILE, "%s: an archive: unpack it, and name the folder", path);
     const char *is = vn_image_kind_named(path) ? "a picture"
                      : vn_ends_with(path, ".safetensors")

@@ -40,6 +40,7 @@ static const cli_option rows[] = {
     CLI_OPTION_ROW(TRAIN, o, "grey"),
     CLI_OPTION_ROW(TRAIN, o, "flip"),
     CLI_OPTION_ROW(TRAIN, o, "skip_bad"),
+    CLI_OPTION_ROW(TRAIN, o, "captions"),
     CLI_OPTION_ROW(TRAIN, o, "validate"),
 
     CLI_SECTION("Optimisation (AdamW)"),

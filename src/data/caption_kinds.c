@@ -4,9 +4,15 @@
 
 #include <string.h>
 
+static const vn_caption_row none_captions = {
+    {"none", "captions that lie there are left aside", "vane", NULL}, "nothing", NULL, NULL};
+
 /* clang-format off */
 static const vn_caption_row *const rows[] = {
     &vn_text_captions,
+    &vn_metadata_captions,
+    &vn_class_captions,
+    &none_captions,
 };
 /* clang-format on */
 const vn_table vn_caption_table = {"kind of captions", rows, 0, VN_COUNT(rows), NULL, NULL};
@@ -76,16 +82,41 @@ vn_status vn_folder_choose_captions(vn_folder *f, const vn_entries *more,
     if (!options->captions) return detect(f, more, options->watch, err);
     for (size_t k = 0; k < VN_COUNT(rows); k++)
         if (strcmp(options->captions, rows[k]->row.name) == 0) return take(f, more, rows[k], err);
-    return VN_OK; /* "none" */
+    return VN_OK;
+}
+
+/* ---- names of classes ------------------------------------------------------------------------ */
+
+const vn_caption_row vn_class_captions = {
+    {"class", "the name of each sample's class", "CLIP", NULL}, "names of classes", NULL, NULL};
+
+vn_status vn_source_caption_classes(vn_source *s, const char *source, vn_err *err) {
+    if (s->classes == 0)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s: has no classes, so `captions=class` has no names for its samples",
+                       source);
+    int32_t *lists = vn_calloc((size_t)s->count, sizeof *lists);
+    vn_status status = lists ? vn_captions_open(&s->captions, err) : vn_no_memory(err);
+    for (int64_t i = 0; !status && i < s->count; i++) {
+        const char *name = s->names[s->labels[i]];
+        status = vn_captions_add(s->captions, &lists[i], name, strlen(name), err);
+    }
+    if (!status) status = vn_captions_settle(s->captions, lists, s->count, err);
+    vn_free(lists);
+    vn_free(s->labels);
+    s->labels = NULL;
+    s->classes = 0;
+    s->captions_from = vn_class_captions.row.name;
+    return status;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-vn_status vn_folder_read_captions(vn_folder *f, const vn_watch *watch, vn_err *err) {
+vn_status vn_folder_read_captions(vn_folder *f, const vn_data_options *options, vn_err *err) {
     if (!f->caption_row) return VN_OK;
     vn_status status = vn_captions_open(&f->captions, err);
     for (size_t i = 0; i < f->files.count; i++) f->files.at[i].captions = 0;
-    if (!status) status = f->caption_row->read(f, watch, err);
+    if (!status) status = f->caption_row->read(f, options, err);
     return status;
 }
 

@@ -1,5 +1,6 @@
 /* data.c - the functions of data.h: finds the kind of a source, splits it, and serves
  * batches by position. */
+#include "data/folder.h"
 #include "data/internal.h"
 
 #include <errno.h>
@@ -28,6 +29,10 @@ const vn_data_row vn_data_rows[] = {
     {{"cifar", "a folder with CIFAR-10's or CIFAR-100's binary batches, or one of the files",
       "CIFAR", NULL},
      vn_cifar_detect, vn_cifar_open},
+    {{"tar",
+      "FILE.tar, or a folder of them, with pictures and, beside each, a .txt with its captions",
+      "WebDataset", NULL},
+     vn_tar_detect, vn_tar_open},
     {{"folder", "a folder of class folders with PNG, JPEG or WebP files, of such files alone (no "
                 "classes), or with StyleGAN's dataset.json", "vane", NULL},
      vn_folder_detect, vn_folder_open},
@@ -112,7 +117,7 @@ static vn_status check_captions(const vn_data_options *o, bool folder, const cha
     vn_choice choice;
     const vn_status status = vn_choice_parse(o->captions, &vn_caption_table, &choice, err);
     if (status) return status;
-    if (folder) return VN_OK;
+    if (folder || choice.row == &vn_class_captions.row) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "captions=%s has no effect on %s: only folders of pictures have them",
                    o->captions, source);
@@ -121,7 +126,7 @@ static vn_status check_captions(const vn_data_options *o, bool folder, const cha
 /* row NULL: samples of a program's own. */
 static vn_status check_options(const vn_data_options *o, const vn_data_row *row, const char *source,
                                vn_err *err) {
-    const bool folder = row && row->open == vn_folder_open;
+    const bool folder = row && (row->open == vn_folder_open || row->open == vn_tar_open);
     if (!(o->validate >= 0.0 && o->validate <= 0.5))
         return vn_fail(err, VN_BAD_ARGUMENT, "validate must lie in [0, 0.5], not %g", o->validate);
     if (o->size < -1 || o->size > VN_IMAGE_MAX_SIDE)
@@ -288,6 +293,8 @@ static vn_status settle(vn_data *d, const char *kind, const char *source,
                         const vn_data_options *options, vn_err *err) {
     vn_status status = check_source(&d->source, options, source, err);
     if (!status) status = vn_source_settle_classes(&d->source, options, source, err);
+    if (!status && options->captions && strcmp(options->captions, "class") == 0)
+        status = vn_source_caption_classes(&d->source, source, err);
     if (!status) status = tell_captions(d, source, options->watch, err);
     if (!status && options->list) status = hold_to_list(d, options, err);
     if (!status)

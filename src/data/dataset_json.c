@@ -81,22 +81,10 @@ static int32_t one_hot(const json_t *value) {
     return found;
 }
 
-/* Below the root, with '/' between its parts and without "."; NULL: it leads out, or there is no
- * memory. */
+/* Below the root; NULL: it leads out, or there is no memory. */
 static const char *tidy_path(vn_listing *l, const char *path, bool *leads_out) {
     char *out = vn_arena_alloc(&l->arena, strlen(path) + 1);
-    size_t used = 0;
-    *leads_out = path[0] == '/' || path[0] == '\\' || path[0] == '\0';
-    for (const char *at = path; out != NULL && *at != '\0';) {
-        const size_t length = strcspn(at, "/\\");
-        const bool here = length == 0 || (length == 1 && at[0] == '.');
-        if (length == 2 && strncmp(at, "..", 2) == 0) *leads_out = true;
-        if (!here && used > 0) out[used++] = '/';
-        if (!here) memcpy(out + used, at, length);
-        if (!here) used += length;
-        at += length + (at[length] != '\0');
-    }
-    *leads_out = *leads_out || used == 0;
+    *leads_out = out != NULL && !vn_tidy_path(out, path);
     return out;
 }
 

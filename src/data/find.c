@@ -241,6 +241,8 @@ vn_status vn_folder_find(vn_folder *f, const vn_data_options *options, vn_source
                      : find_of_list(f, kind == VN_LABELS_LIST, &list, classes, options, out, err);
     if (foreign) f->listing.sidecar = VN_DATASET_JSON;
     if (f->caption_row != &vn_text_captions) vn_listing_pass_texts(&f->listing);
+    if (f->caption_row != &vn_metadata_captions && !f->listing.sidecar && f->listing.lists.count)
+        f->listing.sidecar = f->listing.lists.at[0].path;
     if (!status && f->files.count == 0) status = refuse_empty(f, err);
     vn_free(list.at);
     return status;
@@ -275,8 +277,9 @@ vn_status vn_folder_tell_passed(vn_folder *f, const vn_watch *watch, vn_err *err
                (long long)f->unlisted, f->unlisted == 1 ? "" : "s");
     if (f->listing.sidecar)
         vn_log(watch, VN_LOG_INFO,
-               "%s: %s is not used: classes are folders, and captions are not read", f->root,
-               f->listing.sidecar);
+               "%s: %s is not used: classes are folders, and captions are in .txt files or "
+               "metadata.jsonl",
+               f->root, f->listing.sidecar);
     vn_free(passed);
     return VN_OK;
 }

@@ -18,7 +18,9 @@ void vn_folder_close(vn_folder **folder) {
     vn_free(f->root);
     vn_free(f->files.at);
     vn_free(f->skipped.at);
+    vn_free(f->tars.at);
     vn_free(f->listing.texts.at);
+    vn_free(f->listing.lists.at);
     vn_captions_close(&f->captions);
     vn_arena_free(&f->listing.arena);
     vn_free(f);
@@ -117,8 +119,10 @@ bool vn_folder_detect(const char *source) {
     return vn_is_dir(source);
 }
 
-static vn_status fill(vn_folder *f, const vn_data_options *options, vn_source *out, vn_err *err) {
-    vn_status status = vn_folder_find(f, options, out, err);
+vn_status vn_folder_fill(vn_folder *f, const vn_data_options *options, vn_source *out,
+                         vn_err *err) {
+    vn_status status =
+        f->tars.count > 0 ? vn_tar_find(f, options, err) : vn_folder_find(f, options, out, err);
     if (!status && options->list) status = vn_folder_match_list(f, options, err);
     if (!status) status = vn_folder_read_files(f, options, err);
     if (!status) status = set_labels(f, out, err);
@@ -140,8 +144,8 @@ static vn_status fill(vn_folder *f, const vn_data_options *options, vn_source *o
     return VN_OK;
 }
 
-vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_source *out,
-                         vn_err *err) {
+vn_status vn_folder_new(const char *source, const vn_data_options *options, vn_source *out,
+                        vn_folder **folder, vn_err *err) {
     vn_folder *f = vn_calloc(1, sizeof *f);
     if (!f) return vn_no_memory(err);
     out->folder = f; /* closed with the source */
@@ -150,7 +154,15 @@ vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_
     if (!f->root) return vn_no_memory(err);
     for (size_t n = strlen(f->root); n > 1 && f->root[n - 1] == '/'; n--) f->root[n - 1] = '\0';
     f->listing.root = f->root;
-    return fill(f, options, out, err);
+    *folder = f;
+    return VN_OK;
+}
+
+vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_source *out,
+                         vn_err *err) {
+    vn_folder *f;
+    const vn_status status = vn_folder_new(source, options, out, &f, err);
+    return !status ? vn_folder_fill(f, options, out, err) : status;
 }
 
 const char *vn_folder_path(const vn_folder *folder, int64_t i) {
@@ -163,6 +175,53 @@ int64_t vn_folder_file_bytes(const vn_folder *folder, int64_t i) {
 
 size_t vn_folder_work_bytes(const vn_folder *folder) {
     return folder->work_bytes;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+vn_status vn_folder_bytes(const vn_folder *f, const vn_entry *e, size_t most, char **bytes,
+                          size_t *size, vn_err *err) {
+    char *path = vn_path_join(f->root, e->path);
+    if (!path) return vn_no_memory(err);
+    vn_status status = VN_OK;
+    *bytes = NULL;
+    if (f->tars.count == 0) {
+        status = vn_read_file(path, most, bytes, size, err);
+    } else {
+        status = vn_tar_read(f, e, most, bytes, size, err);
+        if (status) vn_fail_in(err, "%s", path);
+    }
+    vn_free(path);
+    return status;
+}
+
+static vn_status image_of_tar(const vn_folder *f, const vn_entry *e, bool header_only,
+                              vn_image *image, vn_err *err) {
+    char *bytes = NULL;
+    size_t size = 0;
+    if (header_only) return vn_tar_probe(f, e, image, err);
+    *image = (vn_image){0};
+    vn_status status = vn_tar_read(f, e, vn_image_bound(), &bytes, &size, err);
+    if (!status) status = vn_image_decode(bytes, size, image, err);
+    vn_free(bytes);
+    return status;
+}
+
+vn_status vn_folder_image(const vn_folder *f, const vn_entry *e, bool header_only, vn_image *image,
+                          vn_err *err) {
+    char *path = vn_path_join(f->root, e->path);
+    vn_err own = {0};
+    if (!path) return vn_no_memory(err);
+    if (!err) err = &own;
+    vn_status status = VN_OK;
+    if (f->tars.count > 0) {
+        status = image_of_tar(f, e, header_only, image, err);
+        if (status) vn_fail_in(err, "%s", path);
+    } else {
+        status = header_only ? vn_image_probe(path, image, err) : vn_image_read(path, image, err);
+    }
+    vn_free(path);
+    return status;
 }
 
 /* ---- one picture ----------------------------------------------------------------------------- */
@@ -180,16 +239,15 @@ static vn_status fit(const vn_folder *f, vn_image *image, vn_err *err) {
 
 vn_status vn_folder_decode(const vn_folder *folder, int64_t i, uint8_t *pixels, vn_err *err) {
     vn_image image = {0};
-    char *path = vn_path_join(folder->root, folder->files.at[i].path);
-    if (!path) return vn_no_memory(err);
-    vn_status status = vn_image_read(path, &image, err);
+    const vn_entry *e = &folder->files.at[i];
+    vn_status status = vn_folder_image(folder, e, false, &image, err);
     if (!status) status = fit(folder, &image, err);
     if (!status && (image.width != folder->width || image.height != folder->height))
-        status = vn_fail(err, VN_BAD_FILE, "%s: its size has changed since it was listed", path);
+        status = vn_fail(err, VN_BAD_FILE, "%s/%s: its size has changed since it was listed",
+                         folder->root, e->path);
     if (!status)
         memcpy(pixels, image.pixels,
                (size_t)image.width * (size_t)image.height * (size_t)image.channels);
     vn_image_free(&image);
-    vn_free(path);
     return status;
 }

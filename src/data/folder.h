@@ -14,6 +14,7 @@ typedef struct vn_caption_row vn_caption_row;
 struct vn_folder {
     char *root;
     vn_listing listing;
+    vn_entries tars; /* archives below the root ("": the root itself); none: of files */
     vn_entries files;
     vn_entries skipped; /* that cannot be read, and have no place among the files */
     bool dirty;         /* a state is not yet in the run's list */
@@ -37,17 +38,33 @@ struct vn_caption_row {
                       const char **example, vn_err *err);
     /* Adds the captions of f->files to f->captions. What cannot be read is blamed on the picture
      * (vn_folder_blame). */
-    vn_status (*read)(vn_folder *f, const vn_watch *watch, vn_err *err);
+    vn_status (*read)(vn_folder *f, const vn_data_options *options, vn_err *err);
 };
-extern const vn_caption_row vn_text_captions;
+extern const vn_caption_row vn_text_captions, vn_metadata_captions, vn_class_captions;
 
 /* Which kind of captions the files found so far and `more` have, by options->captions or by what
  * is there: sets f->caption_row. */
 vn_status vn_folder_choose_captions(vn_folder *f, const vn_entries *more,
                                     const vn_data_options *options, vn_err *err);
 /* Reads them, and hands them over once the files have their places. */
-vn_status vn_folder_read_captions(vn_folder *f, const vn_watch *watch, vn_err *err);
+vn_status vn_folder_read_captions(vn_folder *f, const vn_data_options *options, vn_err *err);
 vn_status vn_folder_give_captions(vn_folder *f, vn_source *out, vn_err *err);
+
+/* What all that read files go by: a new folder in the source, and what follows. */
+vn_status vn_folder_new(const char *source, const vn_data_options *options, vn_source *out,
+                        vn_folder **folder, vn_err *err);
+vn_status vn_folder_fill(vn_folder *f, const vn_data_options *options, vn_source *out, vn_err *err);
+/* A picture of the folder or of its archives, or only its header; and the bytes of any file, with a
+ * 0 after them, at most so many. Messages name the file. */
+vn_status vn_folder_image(const vn_folder *f, const vn_entry *e, bool header_only, vn_image *image,
+                          vn_err *err);
+vn_status vn_folder_bytes(const vn_folder *f, const vn_entry *e, size_t most, char **bytes,
+                          size_t *size, vn_err *err);
+/* The same of archives (tar.c); messages do not name the file. vn_tar_find is vn_folder_find's. */
+vn_status vn_tar_find(vn_folder *f, const vn_data_options *options, vn_err *err);
+vn_status vn_tar_read(const vn_folder *f, const vn_entry *e, size_t most, char **bytes,
+                      size_t *size, vn_err *err);
+vn_status vn_tar_probe(const vn_folder *f, const vn_entry *e, vn_image *image, vn_err *err);
 
 /* Fills f->files, each with its label, and the names of the source's classes. */
 vn_status vn_folder_find(vn_folder *f, const vn_data_options *options, vn_source *out, vn_err *err);

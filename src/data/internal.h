@@ -70,6 +70,8 @@ vn_status vn_source_read_names(vn_source *s, const char *path, int32_t classes, 
  * With options->classes the classes are those, and the data's are found among them by name. */
 vn_status vn_source_settle_classes(vn_source *s, const vn_data_options *options, const char *source,
                                    vn_err *err);
+/* Captions of the names of the classes, which are then none any more. */
+vn_status vn_source_caption_classes(vn_source *s, const char *source, vn_err *err);
 /* Whether a folder holds a file of that name. Takes no memory. */
 bool vn_source_has(const char *folder, const char *name);
 /* describe.c */
@@ -84,6 +86,7 @@ bool vn_npz_detect(const char *source);
 bool vn_idx_detect(const char *source);
 bool vn_cifar_detect(const char *source);
 bool vn_folder_detect(const char *source);
+bool vn_tar_detect(const char *source);
 bool vn_world_data_detect(const char *source);
 vn_status vn_points_open(const char *source, const vn_data_options *options, vn_source *out,
                          vn_err *err);
@@ -95,6 +98,8 @@ vn_status vn_cifar_open(const char *source, const vn_data_options *options, vn_s
                         vn_err *err);
 vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_source *out,
                          vn_err *err);
+vn_status vn_tar_open(const char *source, const vn_data_options *options, vn_source *out,
+                      vn_err *err);
 vn_status vn_world_data_open(const char *source, const vn_data_options *options, vn_source *out,
                              vn_err *err);
 extern const vn_param vn_world_data_params[];

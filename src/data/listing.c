@@ -25,12 +25,28 @@ vn_status vn_entries_append(vn_entries *list, vn_entry e, vn_err *err) {
     return VN_OK;
 }
 
-static int by_path(const void *a, const void *b) {
+int vn_entries_compare(const void *a, const void *b) {
     return strcmp(((const vn_entry *)a)->path, ((const vn_entry *)b)->path);
 }
 
 void vn_entries_sort(vn_entries *list) {
-    if (list->count > 0) qsort(list->at, list->count, sizeof *list->at, by_path);
+    if (list->count > 0) qsort(list->at, list->count, sizeof *list->at, vn_entries_compare);
+}
+
+bool vn_tidy_path(char *out, const char *path) {
+    bool inside = path[0] != '/' && path[0] != '\\' && path[0] != '\0';
+    size_t used = 0;
+    for (const char *at = path; *at != '\0';) {
+        const size_t length = strcspn(at, "/\\");
+        const bool here = length == 0 || (length == 1 && at[0] == '.');
+        if (length == 2 && strncmp(at, "..", 2) == 0) inside = false;
+        if (!here && used > 0) out[used++] = '/';
+        if (!here) memcpy(out + used, at, length);
+        if (!here) used += length;
+        at += length + (at[length] != '\0');
+    }
+    out[used] = '\0';
+    return inside && used > 0;
 }
 
 /* ---- kinds of files -------------------------------------------------------------------------- */
@@ -50,9 +66,9 @@ static bool is_litter(const char *name) {
 
 /* Files that hold labels or captions of the pictures beside them, as Hugging Face's imagefolder and
  * others have them. */
-static const char *const sidecars[] = {
-    "metadata.csv", "metadata.jsonl",   "metadata.parquet",      "labels.csv",
-    "train.csv",    "annotations.json", "_annotations.coco.json"};
+static const char *const sidecars[] = {"metadata.csv",     "metadata.parquet",
+                                       "labels.csv",       "train.csv",
+                                       "annotations.json", "_annotations.coco.json"};
 
 static bool is_sidecar(const char *name) {
     for (size_t i = 0; i < VN_COUNT(sidecars); i++)
@@ -109,7 +125,8 @@ static size_t kind_inside(const char *path) {
     return kind_named(kind->reads ? "picture(s) with another ending" : kind->name);
 }
 
-static size_t kind_of(const char *name, const char *path) {
+/* By the ending; what no row names is "other". */
+static size_t kind_by_name(const char *name) {
     char ending[16];
     const char *dot = strrchr(name, '.');
     const int n = dot ? snprintf(ending, sizeof ending, " %s ", dot) : 0;
@@ -118,7 +135,16 @@ static size_t kind_of(const char *name, const char *path) {
         if (ending[i] >= 'A' && ending[i] <= 'Z') ending[i] = (char)(ending[i] - 'A' + 'a');
     for (; kinds[k].endings[0] != '\0'; k++)
         if (n > 0 && n < (int)sizeof ending && strstr(kinds[k].endings, ending)) break;
+    return k;
+}
+
+static size_t kind_of(const char *name, const char *path) {
+    const size_t k = kind_by_name(name);
     return kinds[k].endings[0] != '\0' ? k : kind_inside(path);
+}
+
+void vn_listing_pass(vn_listing *l, const char *name) {
+    l->passed[kind_by_name(name)]++;
 }
 
 void vn_listing_pass_texts(vn_listing *l) {
@@ -152,7 +178,7 @@ static void count_other(vn_listing *l, const char *path, const char *name, const
         l->passed[kind_of(name, full)]++;
 }
 
-static bool ends_in_txt(const char *name) {
+bool vn_listing_is_text(const char *name) {
     const size_t n = strlen(name);
     return n > 4 && vn_same_but_for_case(name + n - 4, ".txt");
 }
@@ -172,8 +198,10 @@ static vn_status add_name(vn_listing *l, const char *below, const char *name, vn
     vn_status status = VN_OK;
     if (there && S_ISDIR(info.st_mode))
         status = vn_entries_append(folders, (vn_entry){.path = path}, err);
-    else if (ends_in_txt(name))
+    else if (vn_listing_is_text(name))
         status = vn_entries_append(&l->texts, (vn_entry){.path = path}, err);
+    else if (strcmp(name, "metadata.jsonl") == 0)
+        status = vn_entries_append(&l->lists, (vn_entry){.path = path}, err);
     else if (vn_image_named(name))
         status = vn_entries_append(
             files, (vn_entry){.path = path, .bytes = there ? (int64_t)info.st_size : 0}, err);

@@ -18,6 +18,8 @@ typedef enum vn_file_state {
 typedef struct vn_entry {
     const char *path; /* below the root, in the listing's arena */
     int64_t bytes;
+    int64_t at;  /* in an archive: where its bytes begin, */
+    int32_t tar; /* and in which */
     int32_t label;
     int32_t width, height; /* of the picture, by its header */
     int16_t channels;
@@ -34,8 +36,13 @@ typedef struct vn_entries {
     size_t count, capacity;
 } vn_entries;
 
+/* The path that a file names, with '/' between its parts and without "."; out has room for all of
+ * it. False: it leads out of the folder that it is below of. */
+bool vn_tidy_path(char *out, const char *path);
+
 vn_status vn_entries_append(vn_entries *list, vn_entry e, vn_err *err);
-void vn_entries_sort(vn_entries *list); /* by path */
+void vn_entries_sort(vn_entries *list);               /* by path */
+int vn_entries_compare(const void *a, const void *b); /* of two entries, likewise */
 
 /* Files that are no pictures by name, by kind: "GIF", "text", ..., "other". */
 enum { VN_LISTING_KINDS = 23 };
@@ -48,6 +55,7 @@ typedef struct vn_listing {
     /* folders below the deepest that is looked into, or met a second time */
     int64_t passed_folders;
     vn_entries texts; /* files that end in .txt, which do not count as passed over */
+    vn_entries lists; /* files named metadata.jsonl, likewise */
     /* a file that tells something of the pictures which vane does not use; or NULL */
     const char *sidecar;
 } vn_listing;
@@ -60,6 +68,10 @@ vn_status vn_listing_read(vn_listing *l, const char *below, vn_entries *folders,
 /* Appends all pictures in `below` and the folders in it, at any depth, sorted by path. A folder met
  * twice, through a link, is read once. */
 vn_status vn_listing_walk(vn_listing *l, const char *below, vn_entries *files, vn_err *err);
+/* Whether a name ends like a text's that may hold captions; a file that is passed over, by its
+ * name. */
+bool vn_listing_is_text(const char *name);
+void vn_listing_pass(vn_listing *l, const char *name);
 /* Counts the texts that are in no use (their state) among what is passed over. Once. */
 void vn_listing_pass_texts(vn_listing *l);
 /* "3 GIF, 2 BMP, 1 text"; "" when nothing was passed over. New string or NULL. */

@@ -22,10 +22,10 @@ static vn_entry *find(const vn_entries *sorted, const char *path) {
 static vn_status check_changed(const vn_folder *f, const vn_entry *e, int64_t bytes, vn_err *err) {
     vn_err why = {0};
     vn_image image = {0};
-    char *path = vn_path_join(f->root, e->path);
-    const vn_status status = path ? vn_image_read(path, &image, &why) : vn_no_memory(&why);
+    vn_entry now = *e;
+    now.bytes = bytes;
+    const vn_status status = vn_folder_image(f, &now, false, &image, &why);
     vn_image_free(&image);
-    vn_free(path);
     if (vn_is_files_fault(status)) return VN_OK;
     if (status) return vn_fail(err, status, "%s", why.text);
     return vn_fail(
@@ -40,6 +40,9 @@ static vn_status match_one(vn_folder *f, size_t i, vn_entry *found, const vn_wat
     vn_entry *e = &f->files.at[i];
     if (found) {
         e->label = found->label;
+        e->at = found->at;
+        e->tar = found->tar;
+        e->why = found->why;
         found->state = e->state; /* it is in the list */
     }
     if (e->state == VN_FILE_HOLE) return VN_OK;

@@ -54,16 +54,15 @@ static vn_status find(vn_folder *f, const vn_entries *files, int64_t *captioned,
 }
 
 static vn_status read_text(vn_folder *f, vn_entry *e, const vn_entry *text, vn_err *err) {
-    char *path = vn_path_join(f->root, text->path), *bytes = NULL;
+    char *bytes = NULL;
     size_t size = 0;
-    if (!path) return vn_no_memory(err);
-    vn_status status = vn_read_file(path, VN_CAPTION_MAX_FILE, &bytes, &size, err);
+    if (text->why) return vn_fail(err, VN_BAD_FILE, "%s", text->why);
+    vn_status status = vn_folder_bytes(f, text, VN_CAPTION_MAX_FILE, &bytes, &size, err);
     if (!status) {
         status = vn_captions_add_lines(f->captions, &e->captions, bytes, size, err);
-        if (status) vn_fail_in(err, "%s", path);
+        if (status) vn_fail_in(err, "%s/%s", f->root, text->path);
     }
     vn_free(bytes);
-    vn_free(path);
     return status;
 }
 
@@ -75,7 +74,8 @@ static void mark_skipped(vn_folder *f) {
     }
 }
 
-static vn_status read(vn_folder *f, const vn_watch *watch, vn_err *err) {
+static vn_status read(vn_folder *f, const vn_data_options *options, vn_err *err) {
+    const vn_watch *watch = options->watch;
     enum { REPORT_EVERY = 256 };
     const double start = vn_now();
     mark_skipped(f);

@@ -42,10 +42,7 @@ vn_status vn_folder_report(const vn_folder *f, const char *what, size_t done, do
 
 static vn_status read_header(const vn_folder *f, vn_entry *e, vn_err *err) {
     vn_image head;
-    char *path = vn_path_join(f->root, e->path);
-    if (!path) return vn_no_memory(err);
-    const vn_status status = vn_image_probe(path, &head, err);
-    vn_free(path);
+    const vn_status status = vn_folder_image(f, e, true, &head, err);
     e->width = head.width;
     e->height = head.height;
     e->channels = (int16_t)head.channels;
@@ -93,13 +90,8 @@ static void check_one(void *context, int64_t index, int thread) {
     (void)thread;
     *why = (vn_err){0};
     if (e->state == VN_FILE_HOLE || e->why) return;
-    char *path = vn_path_join(c->f->root, e->path);
-    if (!path)
-        vn_no_memory(why);
-    else
-        vn_image_read(path, &image, why);
+    vn_folder_image(c->f, e, false, &image, why);
     vn_image_free(&image);
-    vn_free(path);
 }
 
 static vn_status check_pixels(vn_folder *f, vn_thread_pool *pool, const vn_watch *watch,
@@ -216,7 +208,7 @@ static vn_status settle(vn_folder *f, const vn_data_options *options, vn_err *er
 vn_status vn_folder_read_files(vn_folder *f, const vn_data_options *options, vn_err *err) {
     vn_thread_pool *pool = NULL;
     vn_status status = read_headers(f, options->watch, err);
-    if (!status) status = vn_folder_read_captions(f, options->watch, err);
+    if (!status) status = vn_folder_read_captions(f, options, err);
     if (!status && options->check && work_of(f) <= VN_CHECK_WORK) {
         status = vn_thread_pool_open(options->threads > 0 ? options->threads : 1, &pool, err);
         if (!status) status = check_pixels(f, pool, options->watch, err);
@@ -244,5 +236,6 @@ int64_t vn_folder_skipped(const vn_folder *folder) {
 }
 
 bool vn_folder_is_there(const vn_folder *folder) {
-    return vn_is_dir(folder->root);
+    return folder->tars.count > 0 ? vn_is_dir(folder->root) || vn_is_file(folder->root)
+                                  : vn_is_dir(folder->root);
 }

@@ -121,7 +121,8 @@ static int orientation_of(const vn_span *file) {
 
 vn_status vn_image_decode(const void *bytes, size_t size, vn_image *image, vn_err *err) {
     vn_status status = decode((vn_bytes){bytes, size}, false, image, err);
-    if (!status) status = vn_image_orient(image, orientation_of(&(vn_span){bytes, -1, size}), err);
+    if (!status)
+        status = vn_image_orient(image, orientation_of(&(vn_span){bytes, -1, size, 0}), err);
     if (status) vn_image_free(image);
     return status;
 }
@@ -154,6 +155,18 @@ static vn_status read_header(const vn_span *file, vn_image *image, vn_err *err) 
         if (!status || status == VN_NO_MEMORY || n == file->size) break;
     }
     vn_free(bytes);
+    return status;
+}
+
+vn_status vn_image_probe_part(int fd, uint64_t at, uint64_t size, vn_image *image, vn_err *err) {
+    const vn_span part = {.fd = fd, .size = size, .begin = at};
+    *image = (vn_image){0};
+    vn_status status =
+        size <= vn_image_bound()
+            ? read_header(&part, image, err)
+            : vn_fail(err, VN_BAD_FILE, "larger than %zu bytes, which is too large for a picture",
+                      vn_image_bound());
+    if (!status) status = vn_image_orient(image, orientation_of(&part), err);
     return status;
 }
 

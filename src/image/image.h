@@ -40,6 +40,9 @@ vn_status vn_image_decode(const void *bytes, size_t size, vn_image *image, vn_er
 /* Only the header: sets width and height (upright) and channels of `image`, pixels NULL. Cheap. */
 vn_status vn_image_probe(const char *path, vn_image *image, vn_err *err);
 
+/* The same of a file's part, of `size` bytes from `at` on; messages have no file name. */
+vn_status vn_image_probe_part(int fd, uint64_t at, uint64_t size, vn_image *image, vn_err *err);
+
 /* Reads all of it and says what it is: {"format": "JPEG", "width", "height", "channels"}, and of a
  * PNG {"text": {key: value, ...}}. json_decref by the caller. */
 vn_status vn_image_describe(const char *path, json_t **out, vn_err *err);

@@ -17,6 +17,7 @@ typedef struct vn_span {
     const uint8_t *bytes;
     int fd;
     uint64_t size;
+    uint64_t begin; /* where in the open file it begins */
 } vn_span;
 /* span.c: n bytes from `at` on; false when the file has not so many there. */
 bool vn_span_read(const vn_span *s, uint64_t at, void *to, size_t n);

@@ -12,7 +12,7 @@ bool vn_span_read(const vn_span *s, uint64_t at, void *to, size_t n) {
         return true;
     }
     ssize_t got;
-    do got = pread(s->fd, to, n, (off_t)at);
+    do got = pread(s->fd, to, n, (off_t)(s->begin + at));
     while (got < 0 && errno == EINTR);
     return got == (ssize_t)n;
 }

@@ -413,8 +413,8 @@ static void the_version_says_what_was_built(void **state) {
         has_used = has_used || strcmp(json_string_value(name), used) == 0;
     }
     assert_true(portable && has_used);
-    static const char *const libraries[] = {"libpng", "libjpeg", "libwebp", "zlib",
-                                            "libzip", "jansson", "utf8proc"};
+    static const char *const libraries[] = {"libpng", "libjpeg",    "libwebp", "zlib",
+                                            "libzip", "libarchive", "jansson", "utf8proc"};
     for (i = 0; i < sizeof libraries / sizeof libraries[0]; i++) {
         const char *number =
             json_string_value(json_object_get(json_object_get(build, "libraries"), libraries[i]));

@@ -232,9 +232,8 @@ static void names_what_is_passed_over(void **state) {
     assert_int_equal(w.count, 1);
     scratch_write_text("tree/cat/metadata.csv", "file_name,label\n");
     check_size(WIDTH, HEIGHT, &watch);
-    assert_string_equal(
-        w.text,
-        "tree: cat/metadata.csv is not used: classes are folders, and captions are not read");
+    assert_string_equal(w.text, "tree: cat/metadata.csv is not used: classes are folders, and "
+                                "captions are in .txt files or metadata.jsonl");
 }
 
 /* What a system leaves behind is neither a class nor worth a word. */
