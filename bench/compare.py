@@ -39,6 +39,16 @@ CONFIGS = {
         **DIT, "num_layers": 12, "num_attention_heads": 6, "attention_head_dim": 64,
         "sample_size": 32, "in_channels": 4, "patch_size": 4,
     },
+    "sd3": {
+        "_class_name": "SD3Transformer2DModel", "sample_size": 32, "in_channels": 4, "out_channels": 4, "num_layers": 6,
+        "num_attention_heads": 4, "attention_head_dim": 64, "caption_projection_dim": 256, "joint_attention_dim": 256,
+        "pooled_projection_dim": 256, "pos_embed_max_size": 24, "qk_norm": "rms_norm", "dual_attention_layers": [0, 1],
+    },
+    "flux": {
+        "_class_name": "FluxTransformer2DModel", "in_channels": 16, "num_layers": 3, "num_single_layers": 6,
+        "num_attention_heads": 4, "attention_head_dim": 64, "joint_attention_dim": 256, "pooled_projection_dim": 256,
+        "guidance_embeds": True, "axes_dims_rope": [16, 24, 24],
+    },
 }  # fmt: skip
 CONFIGS["sd1-quarter"] = {  # Stable Diffusion 1.x at a quarter of its width
     "_class_name": "UNet2DConditionModel", "sample_size": 32, "in_channels": 4, "out_channels": 4, "layers_per_block": 2,
@@ -46,9 +56,9 @@ CONFIGS["sd1-quarter"] = {  # Stable Diffusion 1.x at a quarter of its width
     "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
     "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
 }  # fmt: skip
-TEXT_TOKENS = 77  # as vane bench takes
 MODES = "train", "infer"
 PEERS = "eager", "compiled"
+TOKENS, PATCHES = 77, 256  # of a text, and of an image that comes as a row of patches: as vane bench takes them
 UNTIMED = 2  # steps before each round's timed ones, as many as vane bench takes
 
 # What holds PyTorch's own kernels, oneDNN's and MKL's to AVX2.
@@ -79,6 +89,30 @@ def training_step(torch, output, weights, target):
     return step
 
 
+def inputs_of(torch, config, batch):
+    """The sample, the other inputs and the shape of the output."""
+    inputs = {"timestep": torch.arange(batch) * 37 % 1000}
+    if config.get("num_class_embeds") or config.get("num_embeds_ada_norm"):
+        inputs["class_labels"] = torch.zeros(batch, dtype=torch.int64)
+    if "joint_attention_dim" in config:
+        inputs["encoder_hidden_states"] = torch.randn(batch, TOKENS, config["joint_attention_dim"])
+        inputs["pooled_projections"] = torch.randn(batch, config["pooled_projection_dim"])
+    if "cross_attention_dim" in config:
+        inputs["encoder_hidden_states"] = torch.randn(batch, TOKENS, config["cross_attention_dim"])
+    if config["_class_name"] == "FluxTransformer2DModel":
+        axes = len(config["axes_dims_rope"])
+        inputs["img_ids"], inputs["txt_ids"] = torch.randn(PATCHES, axes), torch.zeros(TOKENS, axes)
+        inputs["timestep"] = torch.rand(batch)
+        if config.get("guidance_embeds"):
+            inputs["guidance"] = torch.ones(batch)
+        sample = torch.randn(batch, PATCHES, config["in_channels"])
+        return sample, inputs, (batch, PATCHES, config.get("out_channels") or config["in_channels"])
+    side = config["sample_size"]
+    height, width = side if isinstance(side, list) else (side, side)
+    sample = torch.randn(batch, config["in_channels"], height, width)  # a U-Net's sample, a transformer's hidden_states
+    return sample, inputs, (batch, config.get("out_channels") or config["in_channels"], height, width)
+
+
 def network(spec):
     """The step to time, and the number of the network's parameters."""
     import diffusers
@@ -92,19 +126,11 @@ def network(spec):
         inductor.cpp.march = "x86-64-v3"  # else the compiler vectorises for this machine
     config, batch, train = spec["config"], spec["batch"], spec["mode"] == "train"
     model = getattr(diffusers, config["_class_name"]).from_config(config).train(train)
-    side = config["sample_size"]
-    height, width = side if isinstance(side, list) else (side, side)
-    images = torch.randn(batch, config["in_channels"], height, width)  # a U-Net's sample, a transformer's hidden_states
-    inputs = {"timestep": torch.arange(batch) * 37 % 1000}
-    if config.get("num_class_embeds") or config.get("num_embeds_ada_norm"):
-        inputs["class_labels"] = torch.zeros(batch, dtype=torch.int64)
-    if "cross_attention_dim" in config:
-        inputs["encoder_hidden_states"] = torch.randn(batch, TEXT_TOKENS, config["cross_attention_dim"])
+    images, inputs, shape = inputs_of(torch, config, batch)
     net = torch.compile(model) if spec["peer"] == "compiled" else model
     count = sum(p.numel() for p in model.parameters())
     if train:
-        channels = config.get("out_channels") or config["in_channels"]
-        target = torch.randn(batch, channels, height, width)
+        target = torch.randn(shape)
         return training_step(torch, lambda: net(images, **inputs).sample, model.parameters(), target), count
     return torch.inference_mode()(lambda: net(images, **inputs)), count
 
@@ -202,7 +228,8 @@ def compare(args, name, mode, config):
     row = {"network": name, "mode": mode, **{who: summary(r) for who, r in rounds.items()}}
     for peer in args.against:
         args.torch = row[peer]["torch"]
-        if row[peer]["parameters"] != row["vane"]["parameters"]:
+        tables = (config.get("pos_embed_max_size") or 0) ** 2 * config.get("caption_projection_dim", 0)  # SD3's, not a parameter there
+        if row[peer]["parameters"] + tables != row["vane"]["parameters"]:
             sys.exit(f"compare: {name} has {row['vane']['parameters']} parameters in vane, {row[peer]['parameters']} in diffusers")
     return row
 

@@ -2,7 +2,7 @@
 
 Shared by unet_random.py, unet_condition_random.py, dit_random.py and mmdit_random.py. A case writes a model directory, runs
 `PROGRAM forward DIR --in .. --out .. --grad ..` and compares. `torch` beside an error is PyTorch's own, against itself in
-double precision. A case is wrong past 1e-5 (output) or 1e-4 (any gradient) and past four times PyTorch's own error, or if
+double precision. A case is wrong past the family's 1e-5 (output) or 1e-4 (any gradient) and past four times PyTorch's own error, or if
 vane runs what diffusers cannot or the other way round.
 """
 
@@ -30,6 +30,8 @@ class Family:
     kind: Callable  # of a config: its model's class
     inputs: Callable  # of a model, a batch, height, width and a seed
     defaults: dict  # of the config's keys
+    output: float = 1e-5  # what an output may be off by, and a gradient
+    gradient: float = 1e-4
     run: Callable = unet_case.run  # of a model and inputs: its outputs and gradients
 
 
@@ -110,7 +112,7 @@ def one(program, family, seed):
     if set(expected) - set(found):
         return f"MISSING  {sorted(set(expected) - set(found))[:4]}\n    {text}", False, (0, 0)
     out, grad, name = worst(found, expected)
-    good = out < max(1e-5, 4 * own[0]) and grad < max(1e-4, 4 * own[1])
+    good = out < max(family.output, 4 * own[0]) and grad < max(family.gradient, 4 * own[1])
     line = f"{'ok' if good else 'WRONG':8} out {out:.1e} (torch {own[0]:.1e})  grad {grad:.1e} (torch {own[1]:.1e})"
     return f"{line} {name}" + ("" if good else "\n    " + text), good, (out, grad)
 
