@@ -5,20 +5,6 @@
 
 #include "api/sweep.h"
 
-vn_sample_options vn_sweeping_options(const vn_sweeping *s, const vn_point *p) {
-    vn_sample_options o = vn_sample_options_default();
-    o.guide = p->guide;
-    o.guidance = p->guidance;
-    o.sampler = p->sampler;
-    o.steps = p->steps;
-    o.path = s->o.path;
-    o.weak = vn_guide_uses_weak(p->guide) ? s->o.weak : NULL;
-    o.classifier = vn_guide_uses_classifier(p->guide, false) ? s->o.classifier : NULL;
-    o.batch = s->o.batch;
-    o.seed = s->o.seed;
-    return o;
-}
-
 enum { EACH_CLASS = 2, MAX_EXAMPLES = 20, POINTS = 500 };
 
 /* ---- progress -------------------------------------------------------------------------------- */

@@ -1,11 +1,25 @@
-/* sweep_told.c - what a sweep leaves behind: its points for the caller, the page, and in the run
- * the settings that it recommends. */
+/* sweep_told.c - what a point stands for as options of sampling, and what a sweep leaves behind: its
+ * points for the caller, the page, and in the run the settings that it recommends. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "api/sweep.h"
+
+vn_sample_options vn_sweeping_options(const vn_sweeping *s, const vn_point *p) {
+    vn_sample_options o = vn_sample_options_default();
+    o.guide = p->guide;
+    o.guidance = p->guidance;
+    o.sampler = p->sampler;
+    o.steps = p->steps;
+    o.path = s->o.path;
+    o.weak = vn_guide_uses_weak(p->guide) ? s->o.weak : NULL;
+    o.classifier = vn_guide_uses_classifier(p->guide, false) ? s->o.classifier : NULL;
+    o.batch = s->o.batch;
+    o.seed = s->o.seed;
+    return o;
+}
 
 /* ---- points for the caller ------------------------------------------------------------------- */
 
