@@ -30,9 +30,9 @@ class Family:
     kind: Callable  # of a config: its model's class
     inputs: Callable  # of a model, a batch, height, width and a seed
     defaults: dict  # of the config's keys
+    run: Callable = unet_case.run  # of a model and inputs: its outputs and gradients
     output: float = 1e-5  # what an output may be off by, and a gradient
     gradient: float = 1e-4
-    run: Callable = unet_case.run  # of a model and inputs: its outputs and gradients
 
 
 def defaults_of(kind):
