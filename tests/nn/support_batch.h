@@ -14,7 +14,7 @@ typedef struct batch {
 } batch;
 
 static inline vn_net_spec batch_spec(const batch *b) {
-    vn_net_spec spec = {.extent = {b->n, b->height, b->width, 0}};
+    vn_net_spec spec = {.extent = {.batch = b->n, .height = b->height, .width = b->width}};
     for (int i = 0; b->perturb && i < VN_NET_PERTURBS; i++) spec.perturb[i] = b->perturb[i];
     return spec;
 }

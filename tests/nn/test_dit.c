@@ -100,7 +100,8 @@ static void refuses_images_that_do_not_fit(void **state) {
         vn_graph *g = NULL;
         vn_net_nodes nodes;
         vn_err err = {0};
-        const vn_net_spec spec = {.extent = {1, images[i].height, images[i].width, 0}};
+        const vn_net_spec spec = {
+            .extent = {.batch = 1, .height = images[i].height, .width = images[i].width}};
         assert_int_equal(vn_graph_open(&g, &err), VN_OK);
         assert_int_equal(vn_net_build(net, g, &spec, &nodes, &err), VN_BAD_ARGUMENT);
         assert_string_equal(err.text, images[i].words);

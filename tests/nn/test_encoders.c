@@ -260,9 +260,13 @@ static void calls_are_refused_by_name(void **state) {
     } refused[] = {
         {"encoders/clip",
          "clip-text: embeddings: texts of 10 tokens; it takes up to 9",
-         {.extent = {1, 0, 0, 10}}},
-        {"encoders/t5", "t5-encoder: dropout_rate 0.1", {.extent = {1, 0, 0, 4}, .train = true}},
-        {"encoders/t5", "texts of 8193 tokens; it takes up to 8192", {.extent = {1, 0, 0, 8193}}},
+         {.extent = {.batch = 1, .tokens = 10}}},
+        {"encoders/t5",
+         "t5-encoder: dropout_rate 0.1",
+         {.extent = {.batch = 1, .tokens = 4}, .train = true}},
+        {"encoders/t5",
+         "texts of 8193 tokens; it takes up to 8192",
+         {.extent = {.batch = 1, .tokens = 8193}}},
     };
     for (size_t i = 0; i < VN_COUNT(refused); i++) {
         vn_golden g;
@@ -296,7 +300,7 @@ static void the_small_one_begins_small_and_trains(void **state) {
     CHECK(vn_net_open(config, &net, &err));
     json_decref(config);
     CHECK(vn_graph_open(&graph, &err));
-    const vn_net_spec train = {.extent = {2, 0, 0, 7}, .train = true};
+    const vn_net_spec train = {.extent = {.batch = 2, .tokens = 7}, .train = true};
     const uint32_t sites = vn_graph_site(graph);
     CHECK(vn_net_build(net, graph, &train, &nodes, &err));
     assert_int_equal(vn_graph_site(graph) - sites, 8); /* two of dropout in each of four layers */
@@ -307,7 +311,7 @@ static void the_small_one_begins_small_and_trains(void **state) {
     static const int32_t ids[2][3] = {{257, 'a', 258}, {256, 256, 256}};
     const vn_feed in = {.array = {"input_ids", VN_I32, VN_SHAPE(2, 3), ids}};
     float y[2][32];
-    CHECK(vn_runner_run(runner, &(vn_net_spec){.extent = {2, 0, 0, 3}}, 1, &in, 1,
+    CHECK(vn_runner_run(runner, &(vn_net_spec){.extent = {.batch = 2, .tokens = 3}}, 1, &in, 1,
                         &(vn_fetch){"pooler_output", y[0]}, &err));
     for (size_t i = 0; i < 32; i++) assert_true(isfinite(y[0][i]) && y[1][i] == 0);
     assert_true(norm_of(y[0], 32) > 1);

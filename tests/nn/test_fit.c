@@ -24,7 +24,7 @@ static int open_all(void **state) {
         vn_graph *g = NULL;
         vn_net_nodes nodes;
         vn_footprint f;
-        const vn_net_spec spec = {.extent = {n, SIDE, SIDE, 0}};
+        const vn_net_spec spec = {.extent = {.batch = n, .height = SIDE, .width = SIDE}};
         assert_int_equal(vn_graph_open(&g, NULL), VN_OK);
         assert_int_equal(vn_net_build(net, g, &spec, &nodes, NULL), VN_OK);
         const vn_program_options o = {.device = &device, .n_outputs = 1, .outputs = nodes.out};

@@ -277,7 +277,8 @@ static void what_cannot_be_perturbed_is_refused(void **state) {
         vn_graph *graph = NULL;
         vn_net_nodes nodes;
         vn_err err = {0};
-        const vn_net_spec spec = {.extent = {1, 8, 8, 0}, .perturb = {cases[i].perturb}};
+        const vn_net_spec spec = {.extent = {.batch = 1, .height = 8, .width = 8},
+                                  .perturb = {cases[i].perturb}};
         vn_golden_open(&g, cases[i].network);
         assert_int_equal(vn_graph_open(&graph, &err), VN_OK);
         assert_int_equal(vn_net_build(g.net, graph, &spec, &nodes, &err), cases[i].status);

@@ -283,7 +283,7 @@ typedef struct second {
 static void open_second(second *s, const fixture *f, int64_t h, int64_t w) {
     vn_err err = {0};
     vn_net_nodes nodes;
-    const vn_net_spec spec = {.extent = {1, h, w, 0}};
+    const vn_net_spec spec = {.extent = {.batch = 1, .height = h, .width = w}};
     assert_int_equal(vn_graph_open(&s->graph, &err), VN_OK);
     if (vn_net_build(f->net, s->graph, &spec, &nodes, &err) != VN_OK) fail_msg("%s", err.text);
     vn_node *loss = vn_unary(s->graph, nodes.out[0], VN_FN_SQUARE);
