@@ -160,9 +160,9 @@ vn_status vn_folder_new(const char *source, const vn_data_options *options, vn_s
 
 vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_source *out,
                          vn_err *err) {
-    vn_folder *f;
+    vn_folder *f = NULL; /* stays so where it fails */
     const vn_status status = vn_folder_new(source, options, out, &f, err);
-    return !status ? vn_folder_fill(f, options, out, err) : status;
+    return f ? vn_folder_fill(f, options, out, err) : status;
 }
 
 const char *vn_folder_path(const vn_folder *folder, int64_t i) {

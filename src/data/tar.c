@@ -306,9 +306,9 @@ static vn_status add_tars(vn_folder *f, vn_err *err) {
 
 vn_status vn_tar_open(const char *source, const vn_data_options *options, vn_source *out,
                       vn_err *err) {
-    vn_folder *f;
+    vn_folder *f = NULL; /* stays so where it fails */
     vn_status status = vn_folder_new(source, options, out, &f, err);
-    if (status) return status;
+    if (!f) return status;
     status = vn_is_dir(source) ? add_tars(f, err)
                                : vn_entries_append(&f->tars, (vn_entry){.path = ""}, err);
     return !status ? vn_folder_fill(f, options, out, err) : status;
