@@ -1,5 +1,5 @@
-/* sweep_told.c - what a point stands for as options of sampling, and what a sweep leaves behind: its
- * points for the caller, the page, and in the run the settings that it recommends. */
+/* sweep_told.c - what a point stands for as options of sampling, and what a sweep leaves behind:
+ * its points for the caller, the page, and in the run the settings that it recommends. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -132,7 +132,7 @@ static vn_status read_line(void *self, const char *line, size_t size, size_t num
     vn_sweep_folder *s = self;
     char name[64];
     json_t *object = NULL;
-    vn_point_result r;
+    vn_point_result r = {0};
     vn_snprintf(name, sizeof name, "line %zu", number);
     vn_err damage = {0};
     vn_status status = vn_json_parse(line, size, name, &object, &damage);
