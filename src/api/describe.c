@@ -275,6 +275,11 @@ static json_t *describe(vn_context *vn, const char *path, vn_err *err) {
     if (vn_data_is_known(path)) return vn_describe_data(vn, path, err);
     if (vn_check_regular(path, err) == VN_OK && vn_data_is_archive(path))
         vn_fail(err, VN_UNSUPPORTED, "%s: an archive: unpack it, and name the folder", path);
+    else if (!err->status && vn_ends_with(path, ".npy"))
+        vn_fail(err, VN_UNSUPPORTED,
+                "%s: one array of numpy; `vane eval --samples` reads it as samples, and data to "
+                "train on are an .npz with `images` or `points`, and `labels`",
+                path);
     else if (!err->status)
         vn_fail(
             err, VN_UNSUPPORTED,

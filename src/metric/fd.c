@@ -231,9 +231,8 @@ static vn_status measure_with(vn_measuring *m, work *works, vn_err *err) {
     if (!of) return vn_no_memory(err);
     if (!status) status = run_many(m, works, resamples, NULL, of, err);
     if (!status) {
-        const vn_interval i = vn_interval_around(value, of, resamples);
-        status = vn_metric_add(m, "fd", "Frechet distance", "", a->n, value, fmax(i.low, 0), i.high,
-                               err);
+        const vn_interval i = vn_interval_of_distance(value, of, resamples);
+        status = vn_metric_add(m, "fd", "Frechet distance", "", a->n, value, i.low, i.high, err);
         if (!status) status = add_infinity(m, works, value, (i.high - i.low) / (2 * 1.96), err);
     }
     vn_free(of);

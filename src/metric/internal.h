@@ -45,6 +45,8 @@ void vn_metric_resample_counts(uint64_t seed, int which, int64_t number, int64_t
 /* The middle 95% of the numbers, moved so that their mean is `value`: a resample of a biased
  * statistic is biased again. Sorts them. */
 vn_interval vn_interval_around(double value, double *numbers, int64_t n);
+/* The same of a distance, which is never below 0. Without resamples both ends are NaN. */
+vn_interval vn_interval_of_distance(double value, double *numbers, int64_t n);
 /* Of the mean of n numbers. work: [resamples]. */
 vn_interval vn_interval_of_mean(const vn_measuring *m, int which, const double *x, int64_t n,
                                 double *work);

@@ -58,6 +58,11 @@ vn_interval vn_interval_around(double value, double *numbers, int64_t n) {
                          value + quantile(numbers, n, 0.975) - mean};
 }
 
+vn_interval vn_interval_of_distance(double value, double *numbers, int64_t n) {
+    const vn_interval i = vn_interval_around(value, numbers, n);
+    return (vn_interval){i.low < 0 ? 0 : i.low, i.high}; /* fmax would make 0 of NaN */
+}
+
 static double mean_of(const double *x, int64_t n) {
     double sum = 0;
     for (int64_t i = 0; i < n; i++) sum += x[i];

@@ -150,9 +150,9 @@ static vn_status add_w2(vn_measuring *m, const assignment *a, vn_err *err) {
         of[r] = sqrt(fmax(sum / (double)a->n, 0));
     }
     if (!status) {
-        const vn_interval i = vn_interval_around(value, of, resamples);
-        status = vn_metric_add(m, "w2", "2-Wasserstein distance", "", a->n, value, fmax(i.low, 0),
-                               i.high, err);
+        const vn_interval i = vn_interval_of_distance(value, of, resamples);
+        status =
+            vn_metric_add(m, "w2", "2-Wasserstein distance", "", a->n, value, i.low, i.high, err);
     }
     vn_free(count);
     vn_free(of);
@@ -268,10 +268,10 @@ static vn_status add_sliced(vn_measuring *m, const slices *s, int64_t directions
             of[w] += s->out[l * s->weights + w] / (double)directions;
     for (int64_t w = 0; w < s->weights; w++) of[w] = sqrt(of[w]);
     const double value = of[0];
-    const vn_interval i = vn_interval_around(value, of + 1, s->weights - 1);
+    const vn_interval i = vn_interval_of_distance(value, of + 1, s->weights - 1);
     vn_free(of);
     return vn_metric_add(m, "sliced-w2", "sliced 2-Wasserstein distance", "", m->samples.n, value,
-                         fmax(i.low, 0), i.high, err);
+                         i.low, i.high, err);
 }
 
 /* Steps along the lines that the resamples may take. */

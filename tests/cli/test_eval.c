@@ -59,6 +59,21 @@ static void test_two_sets(void **state) {
     assert_non_null(strstr(o->out, "Frechet distance"));
 }
 
+/* Without resamples a distance has no interval: neither end of one, and no words of it. */
+static void test_without_intervals(void **state) {
+    (void)state;
+#define EVAL "eval --samples a.safetensors --data b.npy --metric fd,w2,sliced-w2 --resamples 0 "
+    json_t *r = expect_json(expect_status(0, EVAL "--json --quiet")), *m = NULL;
+    const char *key;
+    json_object_foreach(json_object_get(r, "metrics"), key, m) {
+        if (strcmp(key, "sliced-w2") == 0) continue; /* its interval is one of directions */
+        assert_true(json_is_null(json_object_get(m, "low")));
+        assert_true(json_is_null(json_object_get(m, "high")));
+    }
+    json_decref(r);
+    assert_null(strstr(expect_status(0, EVAL "--quiet")->out, "nan"));
+}
+
 /* Flags of sampling reach the samples, and a run as --samples is one to draw from. */
 static void test_samples_of_a_model(void **state) {
     (void)state;
@@ -128,9 +143,8 @@ static void test_mistakes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_two_sets),
-        cmocka_unit_test(test_samples_of_a_model),
-        cmocka_unit_test(test_data_of_a_run),
+        cmocka_unit_test(test_two_sets),           cmocka_unit_test(test_without_intervals),
+        cmocka_unit_test(test_samples_of_a_model), cmocka_unit_test(test_data_of_a_run),
         cmocka_unit_test(test_mistakes),
     };
     return cmocka_run_group_tests(tests, prepare, scratch_leave);

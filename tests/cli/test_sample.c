@@ -274,10 +274,12 @@ static void test_the_impossible_is_refused(void **state) {
         {2, "sample world.json --out ./world.json",
          "--out ./world.json would write over world.json"},
         {1, "info words.md", "words.md: no known kind of file"},
+        {1, "info words.npy", "words.npy: one array of numpy"},
         {1, "info words.gif", "words.gif: no picture of a known kind"},
         {1, "info nowhere.md", "nowhere.md: No such file"},
     };
     scratch_write_text("words.md", "no world");
+    scratch_write_text("words.npy", "");
     scratch_write_text("words.gif", "no picture");
     scratch_write_text(
         "zero.json",
