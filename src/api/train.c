@@ -262,7 +262,7 @@ static vn_status open_net(job *j, vn_err *err) {
         status = j->dir.config
                      ? vn_train_words_read(&j->words, j->out, j->dir.vane, j->data, err)
                      : vn_train_words_make(&j->words, j->net, j->model.row ? &j->model : NULL,
-                                           j->o.dropout, j->data, &j->vn->watch, err);
+                                           j->o.dropout, j->out, j->data, &j->vn->watch, err);
     if (!status && j->classifies) status = vn_train_classifier_times(&j->o, j->net, err);
     json_decref(config);
     return status;
@@ -375,7 +375,7 @@ static json_t *describe_all(const job *j) {
     json_t *vane = describe(j);
     if (!vane || !j->texts) return vane;
     json_t *text =
-        vn_model_text_json("bytes", j->words.length, j->words.examples, j->words.example);
+        vn_model_text_json(j->words.kind, j->words.length, j->words.examples, j->words.example);
     if (json_object_set_new(vane, "text", text) == 0) return vane;
     json_decref(vane);
     return NULL;
@@ -402,6 +402,7 @@ static vn_status create(job *j, vn_err *err) {
                                       .scheduler = scheduler,
                                       .vane = vane};
         status = vn_store_save_model(j->run.aside, &parts, err);
+        if (!status) status = vn_train_words_save(&j->words, j->run.aside, err);
     }
     const networks all = networks_of(j);
     if (!status) status = vn_train_create(j->run.aside, all.count, all.part, j->o.seed, err);
@@ -517,7 +518,7 @@ static vn_status run(job *j, vn_trained *result, vn_err *err) {
     const networks all = networks_of(j);
     if (j->texts) {
         preview.encoder = j->words.encoder;
-        preview.tokenizer = "bytes";
+        preview.tokenizer = j->words.source;
         preview.length = j->words.length;
         preview.text = j->words.example;
         preview.texts = j->words.examples;

@@ -3,10 +3,14 @@
 
 #include <string.h>
 
-static const char tokenizer[] = "bytes";
+/* Of a run's vane.json: one that needs no file, or the one that is in its folder. */
+static const char bytes[] = "bytes", own[] = "own";
+
+#define FOLDER    "tokenizer"
+#define FILE_NAME "tokenizer.json"
 
 /* Sizes where no preset says them: of an encoder of a network that the user's config describes. */
-enum { DEPTH = 4, LONGEST = 64, STRIDE = 8, SHORTEST = 4 };
+enum { DEPTH = 2, TOKENS = 1024, LONGEST = 64, STRIDE = 8, SHORTEST = 4 };
 
 /* Captions of different numbers, the first and then evenly, to be shown. */
 static void take_examples(vn_train_words *w, const vn_data *data) {
@@ -59,10 +63,12 @@ static vn_status tell(const vn_train_words *w, const vn_data *data, const vn_wat
         snprintf(without, sizeof without, "; %lld sample%s without", (long long)info->without,
                  VN_S(info->without));
     if (cut) snprintf(over, sizeof over, ", %lld of them cut", (long long)cut);
-    vn_log(watch, VN_LOG_INFO,
-           "%lld caption%s (%s), %d distinct, the longest of %lld tokens; texts of %lld tokens%s%s",
-           (long long)info->captions, VN_S(info->captions), info->from, (int)info->distinct,
-           (long long)longest, (long long)w->length, over, without);
+    vn_log(
+        watch, VN_LOG_INFO,
+        "%lld caption%s (%s), %d distinct, of %d different tokens, the longest of %lld; texts of "
+        "%lld tokens%s%s",
+        (long long)info->captions, VN_S(info->captions), info->from, (int)info->distinct,
+        (int)vn_text_size(w->tokenizer), (long long)longest, (long long)w->length, over, without);
     return VN_OK;
 }
 
@@ -76,12 +82,32 @@ static int64_t preset(const vn_choice *model, const char *name, int64_t otherwis
     return otherwise;
 }
 
+static const char *caption_of(const void *data, int32_t i) {
+    return vn_data_caption(data, i);
+}
+
+/* One of the captions' own words, or of bytes. */
+static vn_status make_tokenizer(vn_train_words *w, int64_t tokens, const char *run,
+                                const vn_data *data, vn_err *err) {
+    const vn_texts captions = {data, caption_of, vn_data_captions(data)->distinct};
+    w->kind = tokens ? own : bytes;
+    w->source = tokens ? vn_path_join(run, FOLDER) : vn_strdup(bytes);
+    if (!w->source) return vn_no_memory(err);
+    if (!tokens) return vn_text_open(bytes, &w->tokenizer, err);
+    if (tokens < VN_TEXT_LEARN_LEAST)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "text_tokens=%lld: 0, or at least %d, as each byte has a token",
+                       (long long)tokens, VN_TEXT_LEARN_LEAST);
+    w->learned = vn_text_learn(&captions, (int32_t)tokens, err);
+    return w->learned ? vn_text_open_json(w->learned, &w->tokenizer, err) : err->status;
+}
+
 vn_status vn_train_words_make(vn_train_words *w, const vn_net *net, const vn_choice *model,
-                              double dropout, const vn_data *data, const vn_watch *watch,
-                              vn_err *err) {
+                              double dropout, const char *run, const vn_data *data,
+                              const vn_watch *watch, vn_err *err) {
     const vn_port *words = vn_net_input(vn_net_get_io(net), "encoder_hidden_states");
     bool left;
-    vn_status status = vn_text_open(tokenizer, &w->tokenizer, err);
+    vn_status status = make_tokenizer(w, preset(model, "text_tokens", TOKENS), run, data, err);
     if (!status) status = choose_length(w, data, preset(model, "text_length", 0), err);
     if (!status && w->length < SHORTEST) w->length = SHORTEST;
     if (status) return status;
@@ -99,6 +125,17 @@ vn_status vn_train_words_make(vn_train_words *w, const vn_net *net, const vn_cho
     return status ? status : tell(w, data, watch, err);
 }
 
+vn_status vn_train_words_save(const vn_train_words *w, const char *run, vn_err *err) {
+    if (!w->learned) return VN_OK;
+    char *folder = vn_path_join(run, FOLDER);
+    char *path = folder ? vn_path_join(folder, FILE_NAME) : NULL;
+    vn_status status = path ? vn_make_dirs(folder, err) : vn_no_memory(err);
+    if (!status) status = vn_json_write(path, w->learned, err);
+    vn_free(path);
+    vn_free(folder);
+    return status;
+}
+
 /* ---- a run that goes on ---------------------------------------------------------------------- */
 
 vn_status vn_train_words_read(vn_train_words *w, const char *run, const json_t *vane,
@@ -109,9 +146,11 @@ vn_status vn_train_words_read(vn_train_words *w, const char *run, const json_t *
     vn_model_dir dir = {0};
     vn_status status = folder ? vn_model_dir_open(folder, &dir, err) : vn_no_memory(err);
     if (!status) status = vn_net_open(dir.config, &w->encoder, err);
-    if (!status && (!name || strcmp(name, tokenizer) != 0))
-        status = vn_fail(err, VN_BAD_FILE, "%s/vane.json: its tokenizer is not %s", run, tokenizer);
-    if (!status) status = vn_text_open(tokenizer, &w->tokenizer, err);
+    if (!status && !name) status = vn_fail(err, VN_BAD_FILE, "%s/vane.json: no tokenizer", run);
+    w->kind = name && !strcmp(name, bytes) ? bytes : own;
+    w->source = w->kind == own ? vn_path_join(run, FOLDER) : vn_strdup(bytes);
+    if (!status && !w->source) status = vn_no_memory(err);
+    if (!status) status = vn_text_open(w->source, &w->tokenizer, err);
     w->length = json_integer_value(json_object_get(text, "length"));
     if (!status && (w->length < SHORTEST || w->length > VN_PROMPT_LONGEST))
         status = vn_fail(err, VN_BAD_FILE, "%s/vane.json: texts of %lld tokens", run,
@@ -125,5 +164,7 @@ vn_status vn_train_words_read(vn_train_words *w, const char *run, const json_t *
 void vn_train_words_close(vn_train_words *w) {
     vn_net_close(&w->encoder);
     vn_text_close(&w->tokenizer);
+    json_decref(w->learned);
+    vn_free(w->source);
     *w = (vn_train_words){0};
 }

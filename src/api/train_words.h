@@ -16,16 +16,22 @@ enum { VN_TRAIN_EXAMPLES = 8 };
 typedef struct vn_train_words {
     vn_net *encoder;
     vn_text *tokenizer;
-    int64_t length; /* tokens of each text */
+    const char *kind; /* "bytes", or "own": the one in the run's folder, */
+    char *source;     /* and what opens it there */
+    json_t *learned;  /* its file, of a new run */
+    int64_t length;   /* tokens of each text */
     int examples;
     const char *example[VN_TRAIN_EXAMPLES]; /* captions of the data, which owns them */
 } vn_train_words;
 
-/* Of a new run: an encoder whose tokens are what the network takes; of `model`, a choice of the
- * models table or NULL, are its sizes. Says how many captions there are, and how many are cut. */
+/* Of a new run: a tokenizer that is learned from the captions, or one of bytes; and an encoder
+ * whose tokens are what the network takes. Of `model`, a choice of the models table or NULL, are
+ * their sizes. Says how many captions there are, and how many are cut. */
 vn_status vn_train_words_make(vn_train_words *w, const vn_net *net, const vn_choice *model,
-                              double dropout, const vn_data *data, const vn_watch *watch,
-                              vn_err *err);
+                              double dropout, const char *run, const vn_data *data,
+                              const vn_watch *watch, vn_err *err);
+/* Writes its files into a run's folder. */
+vn_status vn_train_words_save(const vn_train_words *w, const char *run, vn_err *err);
 /* Of a run that goes on, by its files. */
 vn_status vn_train_words_read(vn_train_words *w, const char *run, const json_t *vane,
                               const vn_data *data, vn_err *err);

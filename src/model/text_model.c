@@ -1,7 +1,7 @@
 /* text_model.c - a denoiser that is conditioned on texts, with its text encoder and tokenizer: a
  * run of vane's that was trained on captions. Its vane.json has
  *
- *     "text": {"tokenizer": "bytes", "length": 48, "examples": ["a red circle", ...]}
+ *     "text": {"tokenizer": "own", "length": 48, "examples": ["a red circle", ...]}
  *
  * the tokenizer "bytes" or, as any other word, the files in tokenizer/; the tokens of each text;
  * and captions of its data, which it is sampled with where none are given. The encoder is in

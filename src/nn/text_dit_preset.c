@@ -17,6 +17,8 @@ const vn_param vn_text_dit_presets[] = {
      4, 1, 1024, 1, NULL},
     {"text_length", "tokens of a text; 0: as the captions need, up to 64",
      0, 0, 1024, 1, NULL},
+    {"text_tokens", "tokens of a vocabulary that is learned from the captions; 0: bytes",
+     1024, 0, 8192, 1, NULL},
     {"text_width", "numbers in a token of its texts; 4 must divide it",
      128, 4, 65536, 1, NULL},
     {NULL, NULL, 0, 0, 0, 0, NULL},

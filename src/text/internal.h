@@ -106,6 +106,9 @@ typedef struct vn_text_step_kind {
 } vn_text_step_kind;
 extern const vn_text_step_kind vn_normalizers, vn_pre_tokenizers;
 
+/* The character that stands for a byte in ByteLevel's words (GPT-2's). */
+uint32_t vn_byte_letter(unsigned char byte);
+
 /* The first match of the step's pattern or literal from `from` on; false: there is none. */
 bool vn_match_next(const vn_text_step *step, const char *text, size_t size, size_t from,
                    vn_match *out);
@@ -231,6 +234,9 @@ struct vn_text {
     vn_ids ids;
 };
 
+/* The words and tokens of a text: in t->pieces[0]. */
+vn_status vn_text_cut(vn_text *t, const char *text, size_t size, vn_err *err);
+
 /* The token of these letters, of the model or added; -1: none. */
 int32_t vn_text_find(const vn_text *t, const char *content);
 /* An id that no token has. */
@@ -240,6 +246,8 @@ int32_t vn_text_new_id(const vn_text *t);
 
 /* Reads the files of a folder. */
 vn_status vn_text_read(vn_text *t, const char *folder, vn_err *err);
+/* Reads what tokenizer.json would hold. */
+vn_status vn_text_read_json(vn_text *t, json_t *json, vn_err *err);
 
 /* ---- keys.c: members of JSON objects --------------------------------------------------------- */
 

@@ -353,6 +353,12 @@ static vn_status read_files(vn_text *t, const char *folder, char *const *path, v
     return status;
 }
 
+vn_status vn_text_read_json(vn_text *t, json_t *json, vn_err *err) {
+    t->json = json_incref(json);
+    const vn_status status = read_tokenizer(t, err);
+    return status ? status : read_config(t, false, err);
+}
+
 vn_status vn_text_read(vn_text *t, const char *folder, vn_err *err) {
     char *path[FILES] = {NULL};
     bool ok = true;

@@ -147,9 +147,8 @@ static vn_status open_byte_level(const json_t *json, vn_text_step *step, vn_err 
     return status;
 }
 
-/* The character that stands for a byte (GPT-2's): its own in Latin-1 where that can be seen, else
- * one of those from 256 on. */
-static uint32_t letter_of(unsigned char byte) {
+/* Its own in Latin-1 where that can be seen, else one of those from 256 on. */
+uint32_t vn_byte_letter(unsigned char byte) {
     static const unsigned char unseen[][2] = {{0, 32}, {127, 160}, {173, 173}};
     uint32_t before = 0;
     for (size_t i = 0; i < VN_COUNT(unseen) && byte >= unseen[i][0]; i++) {
@@ -174,7 +173,8 @@ static void run_byte_level(const vn_text_step *step, const char *text, size_t si
         const vn_piece *piece = &found.piece[i];
         word.size = 0;
         for (size_t k = 0; k < piece->size; k++)
-            vn_string_add_code(&word, letter_of((unsigned char)found.text.at[piece->begin + k]));
+            vn_string_add_code(&word,
+                               vn_byte_letter((unsigned char)found.text.at[piece->begin + k]));
         out->text.failed |= word.failed;
         if (!word.failed) vn_pieces_add(out, word.at, word.size, piece->first);
     }

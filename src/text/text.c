@@ -24,6 +24,17 @@ vn_status vn_text_open(const char *source, vn_text **out, vn_err *err) {
     return status;
 }
 
+vn_status vn_text_open_json(json_t *json, vn_text **out, vn_err *err) {
+    vn_text *t = vn_calloc(1, sizeof *t);
+    if (!t) return vn_no_memory(err);
+    t->pad = -1;
+    vn_status status = vn_text_read_json(t, json, err);
+    if (!status) status = vn_added_index(t, err);
+    if (status) vn_text_close(&t);
+    *out = t;
+    return status;
+}
+
 void vn_text_close(vn_text **text) {
     vn_text *t = *text;
     if (!t) return;
@@ -83,8 +94,7 @@ int32_t vn_text_new_id(const vn_text *t) {
 
 /* ---- a text ---------------------------------------------------------------------------------- */
 
-/* The words and tokens of a text: in t->pieces[0]. */
-static vn_status cut_text(vn_text *t, const char *text, size_t size, vn_err *err) {
+vn_status vn_text_cut(vn_text *t, const char *text, size_t size, vn_err *err) {
     vn_pieces *p = t->pieces;
     vn_pieces_clear(&p[0]);
     vn_pieces_add(&p[0], text, size, true);
@@ -99,7 +109,7 @@ static vn_status cut_text(vn_text *t, const char *text, size_t size, vn_err *err
 
 /* The ids of a text, without those that begin and end it: in t->ids. */
 static vn_status find_ids(vn_text *t, const char *text, size_t size, vn_err *err) {
-    vn_status status = cut_text(t, text, size, err);
+    vn_status status = vn_text_cut(t, text, size, err);
     const vn_pieces *p = &t->pieces[0];
     t->ids.count = 0;
     for (size_t i = 0; i < p->count && !status; i++) {

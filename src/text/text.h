@@ -29,7 +29,22 @@ typedef struct vn_text vn_text;
  * tokenizer_config.json. Close with vn_text_close. VN_BAD_FILE, VN_UNSUPPORTED, VN_IO and
  * VN_NO_MEMORY name the file. */
 vn_status vn_text_open(const char *source, vn_text **out, vn_err *err);
+/* Of what a tokenizer.json holds. */
+vn_status vn_text_open_json(json_t *json, vn_text **out, vn_err *err);
 void vn_text_close(vn_text **t);
+
+/* Texts by number, each UTF-8. */
+typedef struct vn_texts {
+    const void *self;
+    const char *(*text)(const void *self, int32_t i);
+    int32_t count;
+} vn_texts;
+
+/* Tokens of a tokenizer that is learned, at least and at most. */
+enum { VN_TEXT_LEARN_LEAST = 259, VN_TEXT_LEARN_MOST = 8192 };
+/* A tokenizer.json of at most `size` tokens, of byte-pair encoding, which is learned from texts
+ * (learn.c). The same texts in the same order give the same. NULL with err set. */
+json_t *vn_text_learn(const vn_texts *texts, int32_t size, vn_err *err);
 
 /* The row of its model. */
 const vn_row *vn_text_row(const vn_text *t);

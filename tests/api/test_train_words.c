@@ -96,7 +96,8 @@ static void a_caption_that_is_dropped_is_the_empty_text(void **state) {
     for (int all = 0; all < 2; all++) {
         char a[16], b[16];
         vn_train_options o = options(4);
-        o.model = "text-dit:depth=1,width=16,heads=2,text_depth=1,text_width=16,text_length=16";
+        o.model = "text-dit:depth=1,width=16,heads=2,text_depth=1,text_width=16,text_length=16,"
+                  "text_tokens=0"; /* one tokenizer for both */
         o.drop = all ? 1 : 0.5;
         snprintf(a, sizeof a, "a%d", all);
         snprintf(b, sizeof b, "b%d", all);
@@ -153,13 +154,22 @@ static void a_run_of_captions_picks_its_model(void **state) {
     size_t size;
     char *vane = scratch_read("chosen/vane.json", &size), *text = NULL;
     assert_non_null(strstr(vane, "\"model\": \"text-dit\""));
-    assert_non_null(strstr(vane, "\"tokenizer\": \"bytes\""));
-    assert_non_null(strstr(vane, "\"length\": 16")); /* 11 bytes, and what begins and ends them */
+    assert_non_null(strstr(vane, "\"tokenizer\": \"own\""));
+    assert_non_null(strstr(vane, "\"length\": 8")); /* 3 words, and what begins and ends them */
     assert_non_null(strstr(vane, "it is black"));
     free(vane);
     expect_ok(vn, vn_describe(vn, "chosen/previews/000002.png", &text));
     assert_non_null(strstr(text, "it is white"));
     vn_text_free(&text);
+    /* words of the captions are tokens, at their beginning as within */
+    vn_tokenizer *t = NULL;
+    vn_tokens tokens = vn_tokens_default();
+    static const char *const captions[] = {"it is black black"};
+    expect_ok(vn, vn_tokenizer_open(vn, "chosen/tokenizer", &t));
+    expect_ok(vn, vn_tokenizer_encode(t, 1, captions, NULL, &tokens));
+    assert_int_equal(tokens.length, 6);
+    assert_int_equal(tokens.ids[3], tokens.ids[4]);
+    vn_tokenizer_close(&t);
 }
 
 static void what_does_not_fit_is_refused(void **state) {
@@ -169,6 +179,8 @@ static void what_does_not_fit_is_refused(void **state) {
     expect_refused(vn_train(vn, "classes", "no", &o, NULL), VN_BAD_ARGUMENT, "these have none");
     o.model = "text-dit:width=18";
     expect_refused(vn_train(vn, "data", "no", &o, NULL), VN_BAD_ARGUMENT, "width=18");
+    o.model = "text-dit:text_tokens=100";
+    expect_refused(vn_train(vn, "data", "no", &o, NULL), VN_BAD_ARGUMENT, "at least 259");
     o.model = "text-dit:patch=5";
     expect_refused(vn_train(vn, "data", "no", &o, NULL), VN_BAD_ARGUMENT, "patch=5");
 }

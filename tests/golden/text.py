@@ -15,7 +15,8 @@ Each folder holds a tokenizer trained on the sentences below, with the parts tha
     gpt2         ByteLevel with its own expression, a template of <s> and </s>
     llama        BPE of characters with bytes for what is unknown; Prepend, Replace, NFKC
 
-cases.json holds the texts and, for each folder, their ids: as they are, and of length 12.
+cases.json holds the texts and, for each folder, their ids: as they are, and of length 12. learned.json is the vocabulary and the
+merges that Hugging Face's trainer of byte-level BPE learns from those of the texts in which there is no "<".
 """
 
 import argparse
@@ -34,6 +35,7 @@ from transformers.convert_slow_tokenizer import import_protobuf
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "text")
 LENGTH = 12
+LEARNED = 600  # tokens
 
 SENTENCES = """a photo of a cat on a mat, and the cat's hat isn't red
 two small green circles left of a large blue square
@@ -300,6 +302,19 @@ def write():
         cases["cut"][name] = ids_of(t, texts, LENGTH)
     with open(os.path.join(HERE, "cases.json"), "w") as f:
         json.dump(cases, f, ensure_ascii=True, separators=(",", ":"))
+    with open(os.path.join(HERE, "learned.json"), "w") as f:
+        json.dump(learned(texts), f, ensure_ascii=True, separators=(",", ":"))
+
+
+def learned(texts):
+    t = Tokenizer(models.BPE())
+    t.normalizer = normalizers.NFC()
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    trainer = trainers.BpeTrainer(vocab_size=LEARNED, min_frequency=1, special_tokens=["<pad>", "<begin>", "<end>"],
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)  # fmt: skip
+    t.train_from_iterator([x for x in texts if "<" not in x], trainer)
+    model = json.loads(t.to_str())["model"]
+    return {"vocab": model["vocab"], "merges": model["merges"]}
 
 
 def compare(vane, count, seed):

@@ -1,5 +1,6 @@
 /* Tokenizers against Hugging Face's (golden/text.py): the ids of texts of many scripts, as they are
- * and cut, for each folder of tests/golden/text; and the tokenizer of bytes. */
+ * and cut, for each folder of tests/golden/text; what is learned from texts, against Hugging Face's
+ * trainer; and the tokenizer of bytes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -170,14 +171,69 @@ static void texts_are_utf8_and_not_endless(void **state) {
     vn_free(text);
 }
 
+/* ---- learned --------------------------------------------------------------------------------- */
+
+/* The texts in which no special token can be. */
+static const char *text_of(const void *self, int32_t i) {
+    const char *text = json_string_value(json_array_get(self, (size_t)i));
+    return strchr(text, '<') ? "" : text;
+}
+
+static json_t *learn(int32_t count, int32_t size) {
+    const json_t *all = json_object_get(cases, "texts");
+    const vn_texts texts = {all, text_of, count < 0 ? (int32_t)json_array_size(all) : count};
+    vn_err err = {0};
+    json_t *out = vn_text_learn(&texts, size, &err);
+    if (!out) fail_msg("%s", err.text);
+    return out;
+}
+
+static void what_is_learned_is_hugging_face_s(void **state) {
+    (void)state;
+    vn_err err = {0};
+    json_t *expected = NULL;
+    if (vn_json_read(FOLDER "/learned.json", &expected, &err)) fail_msg("%s", err.text);
+    const json_t *vocab = json_object_get(expected, "vocab");
+    json_t *file = learn(-1, (int32_t)json_object_size(vocab));
+    const json_t *model = json_object_get(file, "model");
+    assert_true(json_array_size(json_object_get(model, "merges")) > 200);
+    assert_true(json_equal(json_object_get(model, "merges"), json_object_get(expected, "merges")));
+    assert_true(json_equal(json_object_get(model, "vocab"), vocab));
+    json_decref(file);
+    json_decref(expected);
+}
+
+/* Every text has tokens, also of bytes that were never seen, and without any text to learn from. */
+static void what_is_learned_takes_every_text(void **state) {
+    (void)state;
+    static const char *const text = "\u20AC<end> \x7F";
+    vn_ids found = {0};
+    vn_err err = {0};
+    vn_text *t = NULL;
+    bool left;
+    json_t *file = learn(0, VN_TEXT_LEARN_MOST);
+    assert_int_equal(vn_text_open_json(file, &t, &err), VN_OK);
+    json_decref(file);
+    assert_int_equal(vn_text_size(t), VN_TEXT_LEARN_LEAST);
+    assert_int_equal(vn_text_pad(t, &left), 0);
+    assert_int_equal(vn_text_encode(t, text, 0, &found, NULL, &err), VN_OK);
+    /* begin, blank, three bytes, the special token in the text, blank, a byte, end */
+    assert_int_equal(found.count, 9);
+    assert_true(found.at[0] == 1 && found.at[5] == 2 && found.at[8] == 2);
+    vn_ids_free(&found);
+    vn_text_close(&t);
+}
+
 int main(void) {
-    struct CMUnitTest tests[VN_COUNT(folders) + 3] = {
+    struct CMUnitTest tests[VN_COUNT(folders) + 5] = {
         cmocka_unit_test(bytes_are_tokens),
         cmocka_unit_test(tokens_have_letters),
         cmocka_unit_test(texts_are_utf8_and_not_endless),
+        cmocka_unit_test(what_is_learned_is_hugging_face_s),
+        cmocka_unit_test(what_is_learned_takes_every_text),
     };
     for (size_t i = 0; i < VN_COUNT(folders); i++)
-        tests[3 + i] = (struct CMUnitTest){folders[i], ids_are_those_of_hugging_face, NULL, NULL,
+        tests[5 + i] = (struct CMUnitTest){folders[i], ids_are_those_of_hugging_face, NULL, NULL,
                                            (void *)folders[i]};
     return cmocka_run_group_tests(tests, read_cases, free_cases);
 }
