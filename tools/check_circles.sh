@@ -33,10 +33,11 @@ circle() { # the files of a circle among the edges of stdin, but for the files i
         }' | sort | tr '\n' ' '
 }
 
-bad=0
+bad=0 seen=0
 for directory in src/*/; do
     room=$(basename "$directory")
     ls "$build"/CMakeFiles/vane_"$room".dir/src/"$room"/*.o >/dev/null 2>&1 || continue
+    seen=$((seen + 1))
     found=$(edges "$room")
     files=$(named "$room")
     left=$(echo "$found" | circle "$files")
@@ -48,5 +49,6 @@ for directory in src/*/; do
         bad=1
     done
 done
+[ "$seen" -gt 1 ] || { echo "$build has no objects of the rooms: build it first" >&2; bad=1; }
 [ "$bad" -eq 0 ] && echo "ok - every circle of files is named"
 [ "$bad" -eq 0 ]

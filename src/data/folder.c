@@ -119,11 +119,9 @@ bool vn_folder_detect(const char *source) {
     return vn_is_dir(source);
 }
 
-vn_status vn_folder_fill(vn_folder *f, const vn_data_options *options, vn_source *out,
-                         vn_err *err) {
-    vn_status status =
-        f->tars.count > 0 ? vn_tar_find(f, options, err) : vn_folder_find(f, options, out, err);
-    if (!status && options->list) status = vn_folder_match_list(f, options, err);
+vn_status vn_folder_take_found(vn_folder *f, const vn_data_options *options, vn_source *out,
+                               vn_err *err) {
+    vn_status status = options->list ? vn_folder_match_list(f, options, err) : VN_OK;
     if (!status) status = vn_folder_read_files(f, options, err);
     if (!status) status = set_labels(f, out, err);
     if (!status) status = vn_folder_give_captions(f, out, err);
@@ -161,8 +159,10 @@ vn_status vn_folder_new(const char *source, const vn_data_options *options, vn_s
 vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_source *out,
                          vn_err *err) {
     vn_folder *f = NULL; /* stays so where it fails */
-    const vn_status status = vn_folder_new(source, options, out, &f, err);
-    return f ? vn_folder_fill(f, options, out, err) : status;
+    vn_status status = vn_folder_new(source, options, out, &f, err);
+    if (!f) return status;
+    status = vn_folder_find(f, options, out, err);
+    return !status ? vn_folder_take_found(f, options, out, err) : status;
 }
 
 const char *vn_folder_path(const vn_folder *folder, int64_t i) {
@@ -175,53 +175,6 @@ int64_t vn_folder_file_bytes(const vn_folder *folder, int64_t i) {
 
 size_t vn_folder_work_bytes(const vn_folder *folder) {
     return folder->work_bytes;
-}
-
-/* ---- files ----------------------------------------------------------------------------------- */
-
-vn_status vn_folder_bytes(const vn_folder *f, const vn_entry *e, size_t most, char **bytes,
-                          size_t *size, vn_err *err) {
-    char *path = vn_path_join(f->root, e->path);
-    if (!path) return vn_no_memory(err);
-    vn_status status = VN_OK;
-    *bytes = NULL;
-    if (f->tars.count == 0) {
-        status = vn_read_file(path, most, bytes, size, err);
-    } else {
-        status = vn_tar_read(f, e, most, bytes, size, err);
-        if (status) vn_fail_in(err, "%s", path);
-    }
-    vn_free(path);
-    return status;
-}
-
-static vn_status image_of_tar(const vn_folder *f, const vn_entry *e, bool header_only,
-                              vn_image *image, vn_err *err) {
-    char *bytes = NULL;
-    size_t size = 0;
-    if (header_only) return vn_tar_probe(f, e, image, err);
-    *image = (vn_image){0};
-    vn_status status = vn_tar_read(f, e, vn_image_bound(), &bytes, &size, err);
-    if (!status) status = vn_image_decode(bytes, size, image, err);
-    vn_free(bytes);
-    return status;
-}
-
-vn_status vn_folder_image(const vn_folder *f, const vn_entry *e, bool header_only, vn_image *image,
-                          vn_err *err) {
-    char *path = vn_path_join(f->root, e->path);
-    vn_err own = {0};
-    if (!path) return vn_no_memory(err);
-    if (!err) err = &own;
-    vn_status status = VN_OK;
-    if (f->tars.count > 0) {
-        status = image_of_tar(f, e, header_only, image, err);
-        if (status) vn_fail_in(err, "%s", path);
-    } else {
-        status = header_only ? vn_image_probe(path, image, err) : vn_image_read(path, image, err);
-    }
-    vn_free(path);
-    return status;
 }
 
 /* ---- one picture ----------------------------------------------------------------------------- */

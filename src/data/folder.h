@@ -1,6 +1,7 @@
-/* folder.h - a folder of pictures at work, as its files share it: find.c lists it and finds the
- * classes, unreadable.c finds what cannot be read, match.c holds the folder against the files that
- * a run began with, folder.c makes a source of it. */
+/* folder.h - a folder of pictures at work, as its files share it: find.c or, of archives, tar.c
+ * lists it and finds the classes, entry.c reads one of its files, unreadable.c finds what cannot be
+ * read, match.c holds the folder against the files that a run began with, folder.c makes a source
+ * of it. */
 #ifndef VN_DATA_FOLDER_H
 #define VN_DATA_FOLDER_H
 
@@ -50,21 +51,18 @@ vn_status vn_folder_choose_captions(vn_folder *f, const vn_entries *more,
 vn_status vn_folder_read_captions(vn_folder *f, const vn_data_options *options, vn_err *err);
 vn_status vn_folder_give_captions(vn_folder *f, vn_source *out, vn_err *err);
 
-/* What all that read files go by: a new folder in the source, and what follows. */
+/* What readers of files and of archives begin with: a new folder in the source; and what they end
+ * with, once f->files are found: they are read, and become the source's samples. */
 vn_status vn_folder_new(const char *source, const vn_data_options *options, vn_source *out,
                         vn_folder **folder, vn_err *err);
-vn_status vn_folder_fill(vn_folder *f, const vn_data_options *options, vn_source *out, vn_err *err);
+vn_status vn_folder_take_found(vn_folder *f, const vn_data_options *options, vn_source *out,
+                               vn_err *err);
 /* A picture of the folder or of its archives, or only its header; and the bytes of any file, with a
  * 0 after them, at most so many. Messages name the file. */
 vn_status vn_folder_image(const vn_folder *f, const vn_entry *e, bool header_only, vn_image *image,
                           vn_err *err);
 vn_status vn_folder_bytes(const vn_folder *f, const vn_entry *e, size_t most, char **bytes,
                           size_t *size, vn_err *err);
-/* The same of archives (tar.c); messages do not name the file. vn_tar_find is vn_folder_find's. */
-vn_status vn_tar_find(vn_folder *f, const vn_data_options *options, vn_err *err);
-vn_status vn_tar_read(const vn_folder *f, const vn_entry *e, size_t most, char **bytes,
-                      size_t *size, vn_err *err);
-vn_status vn_tar_probe(const vn_folder *f, const vn_entry *e, vn_image *image, vn_err *err);
 
 /* Fills f->files, each with its label, and the names of the source's classes. */
 vn_status vn_folder_find(vn_folder *f, const vn_data_options *options, vn_source *out, vn_err *err);

@@ -247,7 +247,7 @@ static vn_status check_twice(const vn_folder *f, vn_err *err) {
     return VN_OK;
 }
 
-vn_status vn_tar_find(vn_folder *f, const vn_data_options *options, vn_err *err) {
+static vn_status find(vn_folder *f, const vn_data_options *options, vn_err *err) {
     static const vn_entries none = {0};
     vn_status status = list_tars(f, options, err);
     vn_entries_sort(&f->files);
@@ -311,60 +311,6 @@ vn_status vn_tar_open(const char *source, const vn_data_options *options, vn_sou
     if (!f) return status;
     status = vn_is_dir(source) ? add_tars(f, err)
                                : vn_entries_append(&f->tars, (vn_entry){.path = ""}, err);
-    return !status ? vn_folder_fill(f, options, out, err) : status;
-}
-
-/* ---- bytes ----------------------------------------------------------------------------------- */
-
-/* The archive of an entry, open. */
-static vn_status open_tar_of(const vn_folder *f, const vn_entry *e, int *fd, vn_err *err) {
-    const char *name = f->tars.at[e->tar].path;
-    char *path = name[0] != '\0' ? vn_path_join(f->root, name) : vn_strdup(f->root);
-    const vn_status status = path ? vn_file_open(path, fd, err) : vn_no_memory(err);
-    vn_free(path);
-    return status;
-}
-
-static vn_status read_at(int fd, const vn_entry *e, char *to, vn_err *err) {
-    size_t done = 0;
-    while (done < (size_t)e->bytes) {
-        const ssize_t n =
-            pread(fd, to + done, (size_t)e->bytes - done, (off_t)(e->at + (int64_t)done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return vn_fail_errno(err, "cannot be read");
-        if (n == 0) return vn_fail(err, VN_BAD_FILE, "its archive has become shorter");
-        done += (size_t)n;
-    }
-    to[done] = '\0';
-    return VN_OK;
-}
-
-vn_status vn_tar_read(const vn_folder *f, const vn_entry *e, size_t most, char **bytes,
-                      size_t *size, vn_err *err) {
-    int fd = -1;
-    *bytes = NULL;
-    *size = (size_t)e->bytes;
-    if (e->bytes < 0 || (uint64_t)e->bytes > most)
-        return vn_fail(err, VN_BAD_FILE,
-                       "larger than %zu bytes, which is too large for what it "
-                       "should be",
-                       most);
-    vn_status status = open_tar_of(f, e, &fd, err);
-    if (status) return status;
-    *bytes = vn_alloc((size_t)e->bytes + 1, 1);
-    status = *bytes ? read_at(fd, e, *bytes, err) : vn_no_memory(err);
-    close(fd);
-    if (!status) return VN_OK;
-    vn_free(*bytes);
-    *bytes = NULL;
-    return status;
-}
-
-vn_status vn_tar_probe(const vn_folder *f, const vn_entry *e, vn_image *image, vn_err *err) {
-    int fd = -1;
-    *image = (vn_image){0};
-    vn_status status = open_tar_of(f, e, &fd, err);
-    if (!status) status = vn_image_probe_part(fd, (uint64_t)e->at, (uint64_t)e->bytes, image, err);
-    if (fd >= 0) close(fd);
-    return status;
+    if (!status) status = find(f, options, err);
+    return !status ? vn_folder_take_found(f, options, out, err) : status;
 }

@@ -6,17 +6,6 @@
 
 #include <string.h>
 
-bool vn_is_class_table(const vn_port *p) {
-    return p->below > 0 && p->shape.rank == 1 && !strcmp(p->name, "class_labels");
-}
-
-bool vn_is_condition(const vn_port *p) {
-    static const char *const others[] = {"sample", "timestep", "guidance"};
-    for (size_t i = 0; i < VN_COUNT(others); i++)
-        if (!strcmp(p->name, others[i])) return false;
-    return p->shape.dim[0] == VN_DIM_BATCH;
-}
-
 static bool is_fed(const vn_port *p) {
     return vn_is_condition(p) && !vn_is_class_table(p);
 }

@@ -45,6 +45,19 @@ vn_conditions vn_model_conditions(const vn_model *m) {
                            .has_null = m->has_null};
 }
 
+/* ---- ports that take them --------------------------------------------------------------------- */
+
+bool vn_is_class_table(const vn_port *p) {
+    return p->below > 0 && p->shape.rank == 1 && !strcmp(p->name, "class_labels");
+}
+
+bool vn_is_condition(const vn_port *p) {
+    static const char *const others[] = {"sample", "timestep", "guidance"};
+    for (size_t i = 0; i < VN_COUNT(others); i++)
+        if (!strcmp(p->name, others[i])) return false;
+    return p->shape.dim[0] == VN_DIM_BATCH;
+}
+
 /* ---- checking -------------------------------------------------------------------------------- */
 
 /* The port's shape without its batch axis, against the array's; *tokens: what all of them have. */

@@ -21,11 +21,6 @@ vn_status vn_model_new(vn_context *vn, const vn_engine *engine, const vn_model_r
 
 /* ---- arrays of conditions in a batch (condition_feeds.c) ------------------------------------- */
 
-/* Whether the port is a table of classes, which labels are rows of. */
-bool vn_is_class_table(const vn_port *p);
-/* Whether the port takes arrays of conditions: not the sample, its level or how to guide, and not
- * what is the same for a whole batch. */
-bool vn_is_condition(const vn_port *p);
 /* How many tokens the condition's arrays have; 0: none has tokens. */
 int64_t vn_condition_tokens(const vn_net_denoiser *d, vn_condition c);
 /* Feeds for the ports of conditions, of n rows with one number of tokens: out [VN_MAX_PORTS],
@@ -40,8 +35,13 @@ void vn_condition_feeds_close(vn_net_denoiser *d);
 void vn_pack_images(const vn_net_denoiser *d, const float *images, int64_t n, float *packed);
 void vn_unpack_images(const vn_net_denoiser *d, const float *packed, int64_t n, float *images);
 
-/* ---- added conditions (conditions.c) --------------------------------------------------------- */
+/* ---- conditions (conditions.c) --------------------------------------------------------------- */
 
+/* Whether the port is a table of classes, which labels are rows of. */
+bool vn_is_class_table(const vn_port *p);
+/* Whether the port takes arrays of conditions: not the sample, its level or how to guide, and not
+ * what is the same for a whole batch. */
+bool vn_is_condition(const vn_port *p);
 /* vn_model_keep_condition where a name may be any text; null: it is what the null condition is. */
 vn_status vn_model_keep_as(vn_model *m, const char *name, bool null, int n, const vn_array *arrays,
                            vn_condition *out, vn_err *err);
