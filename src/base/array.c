@@ -38,8 +38,10 @@ bool vn_shape_valid(const vn_shape *s) {
     return n <= INT64_C(1) << 45;
 }
 
+enum { IMAGE_AXES = 3 }; /* [C,H,W] */
+
 bool vn_shape_is_image(const vn_shape *sample) {
-    return sample->rank == 3;
+    return sample->rank == IMAGE_AXES;
 }
 
 int64_t vn_shape_channels(const vn_shape *sample) {

@@ -72,7 +72,7 @@ static void print_next(const args *a, const vn_model_info *info) {
         return;
     }
     const bool shows =
-        info->rank == 3 ? info->shape[0] == 1 || info->shape[0] == 3 : info->shape[0] == 2;
+        info->rank == 1 ? info->shape[0] == 2 : info->shape[0] == 1 || info->shape[0] == 3;
     char *run = cli_shell_word(a->out);
     cli_print(stdout, "next: vane sample %s%s --out samples.%s\n", run ? run : a->out,
               info->classes > 0 ? " --guidance 1,2,4" : "", shows ? "png" : "npy");

@@ -11,31 +11,36 @@ enum { MAX_MEMORY = 1 << 30, MAX_BATCH = 1 << 24 };
 
 /* clang-format off */
 const vn_data_row vn_data_rows[] = {
-    {{"points", "points:NAME, 2-D toys made from the seed", "vane", NULL},
-     vn_points_detect, vn_points_open},
-    {{"world", "FILE.json, a mixture of Gaussians; points are drawn from it: FILE.json:count=50000",
-      "vane", vn_world_data_params},
-     vn_world_data_detect, vn_world_data_open},
-    {{"npz",
-      "FILE.npz with images (uint8, or floats in [-1, 1]) or points (float), labels, class_names, "
-      "noise",
-      "numpy", NULL},
-     vn_npz_detect, vn_npz_open},
-    {{"idx",
-      "a folder with train-images-idx3-ubyte(.gz) and its labels (none: no classes), or one file "
-      "of such a pair",
-      "MNIST, Fashion-MNIST", NULL},
-     vn_idx_detect, vn_idx_open},
-    {{"cifar", "a folder with CIFAR-10's or CIFAR-100's binary batches, or one of the files",
-      "CIFAR", NULL},
-     vn_cifar_detect, vn_cifar_open},
-    {{"tar",
-      "FILE.tar, or a folder of them, with pictures and, beside each, a .txt with its captions",
-      "WebDataset", NULL},
-     vn_tar_detect, vn_tar_open},
-    {{"folder", "a folder of class folders with PNG, JPEG or WebP files, of such files alone (no "
-                "classes), or with StyleGAN's dataset.json", "vane", NULL},
-     vn_folder_detect, vn_folder_open},
+    {.row = {"points", "points:NAME, 2-D toys made from the seed", "vane", NULL},
+     .detect = vn_points_detect, .open = vn_points_open},
+    {.row = {"world",
+             "FILE.json, a mixture of Gaussians; points are drawn from it: FILE.json:count=50000",
+             "vane", vn_world_data_params},
+     .detect = vn_world_data_detect, .open = vn_world_data_open},
+    {.row = {"npz",
+             "FILE.npz with images (uint8, or floats in [-1, 1]) or points (float), labels, "
+             "class_names, noise",
+             "numpy", NULL},
+     .detect = vn_npz_detect, .open = vn_npz_open},
+    {.row = {"idx",
+             "a folder with train-images-idx3-ubyte(.gz) and its labels (none: no classes), or one "
+             "file of such a pair",
+             "MNIST, Fashion-MNIST", NULL},
+     .detect = vn_idx_detect, .open = vn_idx_open},
+    {.row = {"cifar",
+             "a folder with CIFAR-10's or CIFAR-100's binary batches, or one of the files",
+             "CIFAR", NULL},
+     .detect = vn_cifar_detect, .open = vn_cifar_open},
+    {.row = {"tar",
+             "FILE.tar, or a folder of them, with pictures and, beside each, a .txt with its "
+             "captions",
+             "WebDataset", NULL},
+     .detect = vn_tar_detect, .open = vn_tar_open, .pictures = true},
+    {.row = {"folder",
+             "a folder of class folders with PNG, JPEG or WebP files, of such files alone (no "
+             "classes), or with StyleGAN's dataset.json",
+             "vane", NULL},
+     .detect = vn_folder_detect, .open = vn_folder_open, .pictures = true, .class_folders = true},
 };
 /* clang-format on */
 const size_t vn_data_row_count = VN_COUNT(vn_data_rows);
@@ -71,7 +76,7 @@ vn_status vn_data_describe(const vn_data *data, json_t **out, vn_err *err) {
 
 bool vn_data_is_folder(const char *source) {
     const vn_data_row *row = find_row(source);
-    return row != NULL && row->open == vn_folder_open;
+    return row && row->class_folders;
 }
 
 bool vn_data_is_archive(const char *source) {
@@ -112,12 +117,12 @@ static vn_status refuse_unknown(const char *source, vn_err *err) {
 }
 
 /* options->captions, which is not "none". */
-static vn_status check_captions(const vn_data_options *o, bool folder, const char *source,
+static vn_status check_captions(const vn_data_options *o, bool pictures, const char *source,
                                 vn_err *err) {
     vn_choice choice;
     const vn_status status = vn_choice_parse(o->captions, &vn_caption_table, &choice, err);
     if (status) return status;
-    if (folder || choice.row == &vn_class_captions.row) return VN_OK;
+    if (pictures || choice.row == &vn_class_captions.row) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "captions=%s has no effect on %s: only folders of pictures have them",
                    o->captions, source);
@@ -126,21 +131,21 @@ static vn_status check_captions(const vn_data_options *o, bool folder, const cha
 /* row NULL: samples of a program's own. */
 static vn_status check_options(const vn_data_options *o, const vn_data_row *row, const char *source,
                                vn_err *err) {
-    const bool folder = row && (row->open == vn_folder_open || row->open == vn_tar_open);
+    const bool pictures = row && row->pictures;
     if (!(o->validate >= 0.0 && o->validate <= 0.5))
         return vn_fail(err, VN_BAD_ARGUMENT, "validate must lie in [0, 0.5], not %g", o->validate);
     if (o->size < -1 || o->size > VN_IMAGE_MAX_SIDE)
         return vn_fail(err, VN_BAD_ARGUMENT, "size must lie in [-1, %d], not %lld",
                        VN_IMAGE_MAX_SIDE, (long long)o->size);
     if (o->threads < 0) return vn_fail(err, VN_BAD_ARGUMENT, "threads must not be negative");
-    if (!folder && o->size != 0)
+    if (!pictures && o->size != 0)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "size has no effect on %s: only folders of pictures are resized", source);
-    if (!folder && o->grey)
+    if (!pictures && o->grey)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "grey has no effect on %s: only folders of pictures are converted", source);
     if (o->captions && strcmp(o->captions, "none") != 0) {
-        const vn_status status = check_captions(o, folder, source, err);
+        const vn_status status = check_captions(o, pictures, source, err);
         if (status) return status;
     }
     if (!row && o->skip_bad)

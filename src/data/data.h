@@ -106,6 +106,8 @@ vn_status vn_data_describe(const vn_data *data, json_t **out, vn_err *err);
 bool vn_data_is_known(const char *source);
 /* Whether the file is a packed folder, by its ending: something to unpack first. */
 bool vn_data_is_archive(const char *source);
+/* "3.6.2": that of libarchive's header, as the library is loaded only when it is needed. */
+const char *vn_data_archive_version(void);
 /* Names of the classes that no sample has, and that therefore are not among info.classes. Owned by
  * data. */
 const char *const *vn_data_left_out(const vn_data *data, int32_t *count);
@@ -199,6 +201,8 @@ typedef struct vn_data_row {
     bool (*detect)(const char *source);
     vn_status (*open)(const char *source, const vn_data_options *options, struct vn_source *out,
                       vn_err *err);
+    bool pictures; /* of files of pictures: they are resized, made grey and may have captions */
+    bool class_folders; /* every folder inside is a class */
 } vn_data_row;
 
 extern const vn_data_row vn_data_rows[];

@@ -174,7 +174,8 @@ static vn_status read_header(packed *p, uint32_t magic, int rank, int64_t *dim, 
                        "claims %llu bytes of data, more than a file of %llu bytes can hold",
                        (unsigned long long)total, (unsigned long long)p->bytes);
     p->reading.total = total;
-    return vn_source_fits(dim[0], rank == 3 ? (double)dim[1] * (double)dim[2] : 0, err);
+    const double pixels = magic == MAGIC_IMAGES ? (double)dim[1] * (double)dim[2] : 0;
+    return vn_source_fits(dim[0], pixels, err);
 }
 
 /* The whole file: *data receives dim[0] * ... bytes, vn_free'd by the caller. */

@@ -130,11 +130,12 @@ static bool is_channels(int64_t n) {
 static vn_status image_shape(const vn_npy *a, vn_source *out, bool *planar, vn_err *err) {
     if (a->kind != 'f' && (a->kind != 'u' || a->bytes != 1))
         return vn_fail(err, VN_UNSUPPORTED, "images must be uint8, or floats in [-1, 1]");
-    if (a->rank != 3 && a->rank != 4)
+    const bool has_channels = a->rank == 4; /* else one, without an axis */
+    if (!has_channels && a->rank != 3)
         return vn_fail(err, VN_BAD_FILE,
                        "images must be [N,H,W], [N,H,W,C] or [N,C,H,W], not of %d axes", a->rank);
-    *planar = a->rank == 4 && !is_channels(a->dim[3]);
-    const int64_t channels = a->rank == 3 ? 1 : a->dim[*planar ? 1 : 3];
+    *planar = has_channels && !is_channels(a->dim[3]);
+    const int64_t channels = has_channels ? a->dim[*planar ? 1 : 3] : 1;
     if (!is_channels(channels))
         return vn_fail(err, VN_UNSUPPORTED, "images must have 1 or 3 channels");
     if (a->count == 0) return vn_fail(err, VN_BAD_FILE, "images of no size");

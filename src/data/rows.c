@@ -50,9 +50,9 @@ static vn_status check_members(const vn_train_data *d, const char *name, vn_err 
 static vn_status check_shape(const vn_train_data *d, const char *name, vn_err *err) {
     const vn_shape *s = &d->sample;
     char text[128];
-    bool ok = s->rank == 1 || s->rank == 3;
-    for (int i = 0; ok && i < s->rank; i++)
-        ok = s->dim[i] >= 1 && s->dim[i] <= (s->rank == 1 ? MAX_DIMENSION : VN_IMAGE_MAX_SIDE);
+    const int64_t most = vn_shape_is_image(s) ? VN_IMAGE_MAX_SIDE : MAX_DIMENSION;
+    bool ok = vn_shape_is_image(s) || s->rank == 1;
+    for (int i = 0; ok && i < s->rank; i++) ok = s->dim[i] >= 1 && s->dim[i] <= most;
     if (!ok && (s->rank < 0 || s->rank > VN_MAX_RANK))
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: `sample` has %d axes", name, s->rank);
     if (!ok)

@@ -15,7 +15,6 @@
 #include "objective/internal.h"
 
 #include <math.h>
-#include <string.h>
 
 static const vn_param params[] = {
     VN_WEIGHTS,
@@ -29,8 +28,9 @@ vn_status vn_weight_check(vn_choice *c, const vn_path *path, const vn_prediction
     const char *name = c->row->name;
     (void)path;
     /* one sigma_data, not two */
-    if (strcmp(prediction->row->row.name, "edm") == 0 && !c->given[VN_WEIGHT_SIGMA_DATA])
-        c->value[VN_WEIGHT_SIGMA_DATA] = prediction->choice.value[0];
+    const double deviation = vn_prediction_deviation(prediction);
+    if (deviation > 0 && !c->given[VN_WEIGHT_SIGMA_DATA])
+        c->value[VN_WEIGHT_SIGMA_DATA] = deviation;
     if (c->given[VN_WEIGHT_GAMMA] && weight != MIN_SNR)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: gamma has no effect without weight=min-snr",
                        name);
