@@ -1,0 +1,165 @@
+/* train_files.c - a run's folder: written at step 0 from what the run is made of, and read when it
+ * goes on. vane.json has all of it in words, state/files the list of the data's files. */
+#include "api/train_job.h"
+#include "api/train_net.h"
+#include "api/train_options.h"
+
+/* ---- written --------------------------------------------------------------------------------- */
+
+static json_t *text_list(const char *const *names, int32_t count) {
+    json_t *list = json_array();
+    for (int32_t i = 0; list && i < count; i++) {
+        if (json_array_append_new(list, json_string(names[i])) == 0) continue;
+        json_decref(list);
+        list = NULL;
+    }
+    return list;
+}
+
+/* vane.json: all that the run is, in words that a resume and a reader understand. */
+static json_t *describe(const vn_train_job *j) {
+    const vn_data_info *info = vn_data_get_info(j->data);
+    json_t *shape = json_array(),
+           *skipped = info->skipped > 0 ? json_integer((json_int_t)info->skipped) : NULL;
+    char *predict = vn_choice_text(&j->prediction.choice); /* NULL: json_pack fails */
+    for (int i = 0; shape && i < info->sample.rank; i++)
+        if (json_array_append_new(shape, json_integer(info->sample.dim[i])) != 0) {
+            json_decref(shape);
+            shape = NULL;
+        }
+    json_t *out = json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:o, s:o*, s:{s:o, s:s, s:o, s:I, s:o*, s:I, s:I}, s:o}", "vane",
+        vn_version(), "model", vn_net_get_row(j->net)->row.name, "path", j->path_text, "predict",
+        predict, "seed", (json_int_t)j->o.seed, "classes", text_list(j->names, info->classes),
+        "sampling", j->classifies ? NULL : vn_sampling_defaults_to_json(&j->sampling), "data",
+        j->rows ? "name" : "source", vn_json_string(j->source), "kind", info->source, "shape",
+        shape, "count", (json_int_t)info->count, "skipped", skipped, "held", (json_int_t)info->held,
+        "fingerprint", (json_int_t)info->fingerprint, "train", vn_train_options_to_json(&j->o));
+    vn_free(predict);
+    return out;
+}
+
+static vn_status save_list(const vn_train_job *j, vn_err *err) {
+    char *path = vn_path_join(j->run.aside, VN_RUN_FILES);
+    const vn_status status = path ? vn_data_save_list(j->data, path, err) : vn_no_memory(err);
+    vn_free(path);
+    return status;
+}
+
+/* Where the list is now that the run has its name. */
+static vn_status keep_list(const vn_train_job *j, vn_err *err) {
+    char *path = vn_path_join(j->run.out, VN_RUN_FILES);
+    const vn_status status = path ? vn_data_keep_list(j->data, path, err) : vn_no_memory(err);
+    vn_free(path);
+    return status;
+}
+
+/* And what it is sampled with where it takes texts. */
+static json_t *describe_all(const vn_train_job *j) {
+    json_t *vane = describe(j);
+    if (!vane || !j->texts) return vane;
+    json_t *text =
+        vn_model_text_json(j->words.kind, j->words.length, j->words.examples, j->words.example);
+    if (json_object_set_new(vane, "text", text) == 0) return vane;
+    json_decref(vane);
+    return NULL;
+}
+
+vn_status vn_job_create(vn_train_job *j, vn_err *err) {
+    vn_status status = vn_run_dir_make(&j->run, err);
+    if (status) return status;
+    json_t *vane = describe_all(j),
+           *scheduler = vn_path_scheduler(j->path, &j->prediction,
+                                          vn_net_output(vn_net_get_io(j->net), "variance"));
+    if (!vane || !scheduler) status = vn_no_memory(err);
+    if (!status) {
+        const vn_model_other encoder = {VN_TRAIN_ENCODER,
+                                        j->texts ? vn_net_config(j->words.encoder) : NULL};
+        const vn_model_parts parts = {.pipeline = j->classifies ? "VaneClassifier"
+                                                  : j->texts    ? "VaneTextPipeline"
+                                                                : "DDPMPipeline",
+                                      .others = j->texts,
+                                      .other = &encoder,
+                                      .folder = vn_net_get_row(j->net)->folder,
+                                      .config = vn_net_config(j->net),
+                                      .scheduler = scheduler,
+                                      .vane = vane};
+        status = vn_store_save_model(j->run.aside, &parts, err);
+        if (!status) status = vn_train_words_save(&j->words, j->run.aside, err);
+    }
+    const vn_train_networks all = vn_job_networks(j);
+    if (!status) status = vn_train_create(j->run.aside, all.count, all.part, j->o.seed, err);
+    if (!status) status = save_list(j, err);
+    json_decref(vane);
+    json_decref(scheduler);
+    if (status) return vn_run_dir_fail(&j->run, err);
+    status = vn_run_dir_name(&j->run, err);
+    return !status ? keep_list(j, err) : status;
+}
+
+/* ---- read when it goes on -------------------------------------------------------------------- */
+
+/* The classes of a run that goes on. */
+static vn_status read_names(vn_train_job *j, vn_err *err) {
+    const json_t *list = json_object_get(j->dir.vane, "classes");
+    j->known = vn_calloc(json_array_size(list) + 1, sizeof(*j->known));
+    if (!j->known) return vn_no_memory(err);
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!(j->known[j->known_count++] = json_string_value(json_array_get(list, i))))
+            return vn_fail(err, VN_BAD_FILE, "%s/vane.json: class %zu has no name", j->out, i);
+    return VN_OK;
+}
+
+/* What the run's samples are, where they are pictures. */
+static void read_shape(vn_train_job *j) {
+    const json_t *shape = json_object_get(json_object_get(j->dir.vane, "data"), "shape");
+    for (size_t i = 0; json_array_size(shape) == 3 && i < 3; i++)
+        j->sample.dim[i] = json_integer_value(json_array_get(shape, i));
+    j->sample.rank = j->sample.dim[0] > 0 ? 3 : 0;
+}
+
+/* The run's list of files: runs of older versions, and of other data than folders, have none. */
+static vn_status find_list(vn_train_job *j, vn_err *err) {
+    j->list = vn_path_join(j->out, VN_RUN_FILES);
+    if (!j->list) return vn_no_memory(err);
+    if (vn_is_file(j->list)) return VN_OK;
+    vn_free(j->list);
+    j->list = NULL;
+    return VN_OK;
+}
+
+/* What the size was chosen to be stays so, whatever would be chosen now. */
+static void keep_size(vn_train_job *j) {
+    const json_t *data = json_object_get(j->dir.vane, "data"),
+                 *shape = json_object_get(data, "shape");
+    if (j->o.size != 0 || json_array_size(shape) != 3 || !vn_job_is_folder(j)) return;
+    const int64_t height = json_integer_value(json_array_get(shape, 1)),
+                  width = json_integer_value(json_array_get(shape, 2));
+    j->o.size = height == width ? height : -1;
+}
+
+vn_status vn_job_read(vn_train_job *j, const vn_train_options *requested, vn_err *err) {
+    const json_t *vane = j->dir.vane, *stored = json_object_get(vane, "train");
+    if (!json_is_object(stored) || !vn_store_has_checkpoint(j->out))
+        return vn_fail(err, VN_BAD_FILE, "%s: not a run of vane that could go on", j->out);
+    vn_status status = vn_train_options_resume(stored, requested, &j->o, err);
+    if (status) return vn_fail_in(err, "%s", j->out);
+    j->o.model = NULL; /* the run's config.json says it */
+    j->classifies = vn_train_is_classifier(json_string_value(json_object_get(vane, "model")));
+    j->texts = json_is_object(json_object_get(vane, "text"));
+    keep_size(j);
+    read_shape(j);
+    status = vn_sampling_defaults_from_json(json_object_get(vane, "sampling"), &j->sampling, err);
+    if (status) return vn_fail_in(err, "%s/vane.json", j->out);
+    status = read_names(j, err);
+    return !status ? find_list(j, err) : status;
+}
+
+vn_status vn_job_check_data(const vn_train_job *j, vn_err *err) {
+    const json_t *data = json_object_get(j->dir.vane, "data");
+    const json_int_t was = json_integer_value(json_object_get(data, "fingerprint")),
+                     is = (json_int_t)vn_data_get_info(j->data)->fingerprint;
+    if (j->list || was == is) return VN_OK; /* with a list each file was looked at */
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s is not the data that %s was trained on", j->source,
+                   j->out);
+}

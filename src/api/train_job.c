@@ -1,0 +1,235 @@
+/* train_job.c - opens what a run is made of, by its options: data, path, network and objective. */
+#include "api/train_job.h"
+#include "api/train_memory.h"
+#include "api/train_net.h"
+
+#include <string.h>
+
+bool vn_job_is_folder(const vn_train_job *j) {
+    return !j->rows && vn_data_is_folder(j->source);
+}
+
+vn_status vn_job_check_outside(const vn_train_job *j, vn_err *err) {
+    if (!vn_job_is_folder(j) || !vn_run_dir_inside(j->out, j->source)) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s lies in the data, %s, where a folder is a class",
+                   j->out, j->source);
+}
+
+vn_status vn_job_open_data(vn_train_job *j, vn_err *err) {
+    const vn_data_options options = {.seed = j->o.seed,
+                                     .validate = j->o.validate,
+                                     .size = j->o.size,
+                                     .grey = j->o.grey != 0,
+                                     .flip = j->o.flip != 0,
+                                     .threads = vn_thread_pool_threads(j->vn->pool),
+                                     .check = true,
+                                     .skip_bad = j->o.skip_bad != 0,
+                                     .captions = j->o.captions      ? j->o.captions
+                                                 : j->o.resume != 0 ? "none"
+                                                                    : NULL,
+                                     .list = j->list,
+                                     .shape = j->sample.rank ? &j->sample : NULL,
+                                     .classes = j->known,
+                                     .class_count = j->known_count,
+                                     .watch = &j->vn->watch};
+    vn_status status = j->rows ? vn_data_open_rows(j->rows, &options, &j->data, err)
+                               : vn_data_open(j->source, &options, &j->data, err);
+    if (status) return status;
+    const vn_data_info *info = vn_data_get_info(j->data);
+    if (info->train < 1) return vn_fail(err, VN_BAD_FILE, "%s: no samples to train on", j->source);
+    /* a run goes on with the kind that was found, whatever lies there later */
+    const vn_caption_info *captions = vn_data_captions(j->data);
+    if (captions) j->o.captions = captions->from;
+    j->names = vn_calloc((size_t)info->classes + 1, sizeof(*j->names));
+    if (!j->names) return vn_no_memory(err);
+    for (int32_t i = 0; i < info->classes; i++) j->names[i] = vn_data_class_name(j->data, i);
+    return VN_OK;
+}
+
+vn_status vn_job_open_path(vn_train_job *j, vn_err *err) {
+    const char *predict = j->o.predict;
+    vn_status status = vn_path_open(j->o.path ? j->o.path : "rectified", &j->path, err);
+    if (status) return status;
+    if (!predict) predict = j->classifies ? "edm" : j->path->row->prediction;
+    status = vn_prediction_parse(predict, &j->prediction, err);
+    /* A classifier predicts nothing of a sample; its input is scaled as EDM's. */
+    if (!status && j->classifies && vn_prediction_deviation(&j->prediction) == 0)
+        status = vn_fail(err, VN_BAD_ARGUMENT,
+                         "`predict` %s: a classifier answers with classes; edm:sigma_data=S alone "
+                         "has a meaning for one, the deviation of its data",
+                         predict);
+    if (!status) status = vn_path_allows(j->path, &j->prediction, err);
+    if (status) return status;
+    j->path_text = vn_path_text(j->path);
+    return j->path_text ? VN_OK : vn_no_memory(err);
+}
+
+static vn_status open_objective(vn_train_job *j, vn_err *err) {
+    vn_status status = VN_OK;
+    const vn_world *world = vn_data_world(j->data);
+    if (world)
+        status = vn_world_denoiser(world, j->path, &j->prediction, j->vn->pool, &j->truth, err);
+    if (status) return status;
+    const vn_objective_options options = {
+        .path = j->path,
+        .prediction = &j->prediction,
+        .objective = j->o.objective,
+        .times = j->o.times,
+        .drop = j->o.drop,
+        /* of captions too it is -1 */
+        .null_label = vn_data_get_info(j->data)->classes ? vn_data_get_info(j->data)->classes : -1,
+        .classifier = j->classifies,
+        .seed = j->o.seed,
+        .asked[VN_ASK_TRUTH] = world ? &j->truth : NULL};
+    return vn_objective_open(&options, &j->objective, err);
+}
+
+/* A U-Net halves its images as often as their sides allow, which may be less than it would. */
+static void tell_levels(const vn_train_job *j, const vn_choice *choice, const json_t *config) {
+    const vn_shape *sample = &vn_data_get_info(j->data)->sample;
+    const int made = (int)json_array_size(json_object_get(config, "block_out_channels"));
+    const vn_param *p = choice->row->params;
+    for (size_t i = 0; p && p[i].name && made && vn_shape_is_image(sample); i++)
+        if (!strcmp(p[i].name, "levels") && made < (int)choice->value[i])
+            vn_log(&j->vn->watch, VN_LOG_INFO,
+                   "%s: %d level%s instead of %d, as %lldx%lld does not halve evenly more often",
+                   choice->row->name, made, made == 1 ? "" : "s", (int)choice->value[i],
+                   (long long)sample->dim[2], (long long)sample->dim[1]);
+}
+
+/* A config written for the data by a row of the models table. */
+static vn_status make_config(vn_train_job *j, const vn_data_info *info, json_t **config,
+                             vn_err *err) {
+    vn_choice choice = j->model;
+    const char *name = !vn_shape_is_image(&info->sample) ? "mlp" : j->texts ? "text-dit" : "unet2d";
+    vn_status status = choice.row ? VN_OK : vn_choice_parse(name, &vn_trained_models, &choice, err);
+    if (status) return status;
+    j->model = choice;
+    const vn_net_row *row = (const vn_net_row *)choice.row;
+    if (!row->config)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "model %s: only files have such networks; there is no preset of it to be "
+                       "trained",
+                       name);
+    const vn_net_data data = {.sample = info->sample,
+                              .labels = info->classes ? info->classes + 1 : 0,
+                              .dropout = j->o.dropout,
+                              .learns_variance =
+                                  j->objective && vn_objective_learns_variance(j->objective),
+                              .clean = j->o.times && vn_times_are_clean(j->o.times),
+                              .captions = j->texts};
+    *config = row->config(&choice, &data, err);
+    if (!*config) return err->status;
+    tell_levels(j, &choice, *config);
+    return VN_OK;
+}
+
+static bool is_config(const char *model) {
+    return model && vn_ends_with(model, ".json");
+}
+
+/* The network of a config that the user names. */
+static vn_status open_config(vn_train_job *j, vn_err *err) {
+    json_t *config = NULL;
+    if (j->o.dropout >= 0) return vn_fail(err, VN_BAD_ARGUMENT, "dropout: %s says it", j->o.model);
+    vn_status status = vn_json_read(j->o.model, &config, err);
+    if (!status && (status = vn_net_open(config, &j->net, err)) != VN_OK)
+        vn_fail_in(err, "%s", j->o.model);
+    json_decref(config);
+    return status;
+}
+
+vn_status vn_job_find_role(vn_train_job *j, vn_err *err) {
+    if (!j->o.model) return VN_OK;
+    vn_status status = is_config(j->o.model)
+                           ? open_config(j, err)
+                           : vn_choice_parse(j->o.model, &vn_trained_models, &j->model, err);
+    if (status) return status;
+    const vn_net_row *row = j->net ? vn_net_get_row(j->net) : (const vn_net_row *)j->model.row;
+    if (row->role == VN_ROLE_ENCODER)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "model %s is for texts: it cannot be trained to denoise", j->o.model);
+    j->classifies = row->role == VN_ROLE_CLASSIFIER;
+    return j->classifies ? vn_train_classifier_options(&j->o, err) : VN_OK;
+}
+
+void vn_job_find_texts(vn_train_job *j) {
+    const bool has = vn_data_captions(j->data) != NULL;
+    const vn_net_row *row = (const vn_net_row *)j->model.row;
+    const bool takes = j->net ? vn_net_input(vn_net_get_io(j->net), "encoder_hidden_states") != NULL
+                       : row  ? row->takes_texts
+                              : vn_shape_is_image(&vn_data_get_info(j->data)->sample);
+    j->texts = has && takes;
+    if (has && !takes)
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: its captions are left out: %s takes no texts",
+               j->source, j->o.model);
+}
+
+static vn_status open_net(vn_train_job *j, vn_err *err) {
+    const vn_data_info *info = vn_data_get_info(j->data);
+    json_t *config = json_incref(j->dir.config); /* of a run that goes on */
+    vn_status status = VN_OK;
+    if (!j->net && !config) status = make_config(j, info, &config, err);
+    if (!status && !j->net && (status = vn_net_open(config, &j->net, err)) && j->o.model)
+        vn_fail_in(err, "%s", j->o.model);
+    const vn_train_net checked = {.net = j->net,
+                                  .data = info,
+                                  .name = j->o.model,
+                                  .source = j->source,
+                                  .texts = j->texts,
+                                  .variance =
+                                      j->objective && vn_objective_learns_variance(j->objective)};
+    if (!status) status = vn_train_check_net(&checked, err);
+    if (!status && j->texts)
+        status = j->dir.config
+                     ? vn_train_words_read(&j->words, j->out, j->dir.vane, j->data, err)
+                     : vn_train_words_make(&j->words, j->net, j->model.row ? &j->model : NULL,
+                                           j->o.dropout, j->out, j->data, &j->vn->watch, err);
+    if (!status && j->classifies) status = vn_train_classifier_times(&j->o, j->net, err);
+    json_decref(config);
+    return status;
+}
+
+/* The objective says what a denoiser has to answer, and a classifier at which times it learns. */
+vn_status vn_job_open_learning(vn_train_job *j, vn_err *err) {
+    vn_status status = j->classifies ? open_net(j, err) : open_objective(j, err);
+    if (!status) status = j->classifies ? open_objective(j, err) : open_net(j, err);
+    return status;
+}
+
+vn_train_networks vn_job_networks(const vn_train_job *j) {
+    return (vn_train_networks){
+        .count = j->texts ? 2 : 1,
+        .part = {{.net = j->net}, {.name = VN_TRAIN_ENCODER, .net = j->words.encoder}},
+        .text = {.part = 1, .tokenizer = j->words.tokenizer, .length = j->words.length}};
+}
+
+vn_status vn_job_check_memory(vn_train_job *j, vn_err *err) {
+    const vn_train_networks all = vn_job_networks(j);
+    const vn_train_setup setup = {.device = &j->vn->device,
+                                  .parts = all.count,
+                                  .part = all.part,
+                                  .data = j->data,
+                                  .objective = j->objective,
+                                  .text = j->texts ? &all.text : NULL,
+                                  .batch = j->o.batch,
+                                  .microbatches = j->o.microbatches,
+                                  .recompute =
+                                      j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP};
+    const bool may_resize = !j->o.resume && vn_job_is_folder(j);
+    return vn_train_check_memory(&setup, may_resize, j->source, err);
+}
+
+void vn_job_close(vn_train_job *j) {
+    vn_objective_close(&j->objective);
+    vn_world_denoiser_close(&j->truth);
+    vn_path_close(&j->path);
+    vn_train_words_close(&j->words);
+    vn_net_close(&j->net);
+    vn_data_close(&j->data);
+    vn_model_dir_close(&j->dir);
+    vn_free(j->names);
+    vn_free(j->known);
+    vn_free(j->list);
+    vn_free(j->path_text);
+}

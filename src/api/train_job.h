@@ -1,0 +1,79 @@
+/* train_job.h - all that a training run is made of: its data, path, network, objective and options.
+ * train_job.c opens them, train_files.c keeps them in the run's folder and finds them there again,
+ * train.c begins with them or goes on, and runs. */
+#ifndef VN_API_TRAIN_JOB_H
+#define VN_API_TRAIN_JOB_H
+
+#include "api/internal.h"
+#include "api/run_dir.h"
+#include "api/train_words.h"
+#include "data/data.h"
+#include "objective/objective.h"
+#include "train/train.h"
+
+/* 0 but for vn, source, rows and out; closed with vn_job_close. */
+typedef struct vn_train_job {
+    vn_context *vn;
+    const char *source, *out;
+    const vn_train_data
+        *rows; /* samples of the program's own, which source names; NULL: a source */
+    vn_train_options o;
+    vn_run_dir run;   /* locked */
+    vn_model_dir dir; /* what it holds, when resumed */
+    vn_data *data;
+    vn_net *net;
+    vn_path *path;
+    vn_prediction prediction;
+    vn_denoiser truth; /* of data that is drawn from a world */
+    vn_objective *objective;
+    bool classifies; /* the model is a classifier */
+    bool texts;      /* it takes the captions of its data */
+    vn_train_words words;
+    vn_choice model;    /* row NULL: a config or a run says what it is */
+    const char **names; /* [classes] */
+    const char **known; /* [known_count] classes of the run that is resumed, in dir; else NULL */
+    int32_t known_count;
+    vn_shape sample; /* of its data, where they are images; else of rank 0 */
+    char *list;      /* its list of the data's files, when it is resumed and has one; else NULL */
+    char *path_text;
+    vn_sampling_defaults sampling; /* how the run is sampled unless told otherwise */
+} vn_train_job;
+
+/* ---- the parts (train_job.c) ----------------------------------------------------------------- */
+
+/* Whether the data is a folder of pictures, where a folder is a class. */
+bool vn_job_is_folder(const vn_train_job *j);
+/* Refuses an OUT inside such data; before anything is tried in OUT. */
+vn_status vn_job_check_outside(const vn_train_job *j, vn_err *err);
+/* Which kind of model o.model is, before the options are settled: a classifier has defaults of its
+ * own. A config.json is opened as j->net. */
+vn_status vn_job_find_role(vn_train_job *j, vn_err *err);
+vn_status vn_job_open_path(vn_train_job *j, vn_err *err);
+/* The data and the names of its classes; with j->known, sample and list that of a run. */
+vn_status vn_job_open_data(vn_train_job *j, vn_err *err);
+/* Whether the model takes captions, and the data has some. */
+void vn_job_find_texts(vn_train_job *j);
+/* The objective, the network and, of captions, what makes arrays of them. */
+vn_status vn_job_open_learning(vn_train_job *j, vn_err *err);
+/* Whether a step fits in memory, before anything of the run's size is made. */
+vn_status vn_job_check_memory(vn_train_job *j, vn_err *err);
+void vn_job_close(vn_train_job *j); /* all but j->run */
+
+/* The networks: the first is what is trained on the batch. */
+typedef struct vn_train_networks {
+    int count;
+    vn_train_part part[2];
+    vn_train_text text;
+} vn_train_networks;
+vn_train_networks vn_job_networks(const vn_train_job *j);
+
+/* ---- its files (train_files.c) --------------------------------------------------------------- */
+
+/* Everything of the run at step 0, complete before it takes its name. */
+vn_status vn_job_create(vn_train_job *j, vn_err *err);
+/* What the files of j->dir say of a run that goes on, with the options that were requested. */
+vn_status vn_job_read(vn_train_job *j, const vn_train_options *requested, vn_err *err);
+/* Whether the data is that of the run. */
+vn_status vn_job_check_data(const vn_train_job *j, vn_err *err);
+
+#endif
