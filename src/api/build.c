@@ -1,18 +1,17 @@
 /* build.c - vn_describe_build: what the library was built with and what it runs with here, for
  * reports of faults. Versions are those of the libraries that are loaded, which may be newer than
- * their headers were; libjpeg says its own in its header alone. */
+ * their headers were; libjpeg says its own in its header alone, and libarchive is not loaded. */
 #include "api/internal.h"
+#include "data/data.h"
 
 #include <jansson.h>
 #include <stdio.h> /* for jpeglib.h */
-#include <string.h>
 
 #include <jpeglib.h>
 #include <png.h>
 #include <utf8proc.h>
 #include <webp/decode.h>
 #include <zip.h>
-#include <archive.h>
 #include <zlib.h>
 
 #define TEXT_EXPANDED(x) #x
@@ -53,8 +52,8 @@ static json_t *libraries(void) {
                      "libjpeg", JPEG_VERSION, "libwebp",
                      json_sprintf("%d.%d.%d", webp >> 16 & 255, webp >> 8 & 255, webp & 255),
                      "zlib", zlibVersion(), "libzip", zip_libzip_version(), "libarchive",
-                     archive_version_string() + strcspn(archive_version_string(), "0123456789"),
-                     "jansson", jansson_version_str(), "utf8proc", utf8proc_version());
+                     vn_data_archive_version(), "jansson", jansson_version_str(), "utf8proc",
+                     utf8proc_version());
 }
 
 vn_status vn_describe_build(vn_context *vn, char **json) {

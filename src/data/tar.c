@@ -7,6 +7,7 @@
  * and entries that are no plain files, are refused like pictures that cannot be read. Bytes that an
  * entry claims must lie within the file. */
 #include "data/folder.h"
+#include "loader/loader.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -18,6 +19,40 @@
 #include <unistd.h>
 
 enum { BLOCK = 1 << 16, REPORT_EVERY = 1024 };
+
+/* ---- libarchive, which is loaded when an archive is first opened ----------------------------- */
+
+/* clang-format off */
+#define FUNCTIONS(ROW) \
+    ROW(archive_entry_filetype) \
+    ROW(archive_entry_hardlink) \
+    ROW(archive_entry_pathname) \
+    ROW(archive_entry_pathname_utf8) \
+    ROW(archive_entry_size) \
+    ROW(archive_entry_size_is_set) \
+    ROW(archive_entry_sparse_count) \
+    ROW(archive_errno) \
+    ROW(archive_error_string) \
+    ROW(archive_filter_bytes) \
+    ROW(archive_read_free) \
+    ROW(archive_read_new) \
+    ROW(archive_read_next_header) \
+    ROW(archive_read_open2) \
+    ROW(archive_read_support_format_empty) \
+    ROW(archive_read_support_format_tar) \
+    ROW(archive_set_error)
+/* clang-format on */
+static VN_LIBRARY_FUNCTIONS(FUNCTIONS) la;
+static const char *const names[] = {FUNCTIONS(VN_LIBRARY_NAME)};
+static vn_library library = {.purpose = "reading a .tar",
+                             .file = VN_LIBARCHIVE,
+                             .names = names,
+                             .count = VN_COUNT(names),
+                             .functions = &la};
+
+const char *vn_data_archive_version(void) {
+    return ARCHIVE_VERSION_ONLY_STRING;
+}
 
 /* ---- libarchive reads a file ----------------------------------------------------------------- */
 
@@ -32,7 +67,7 @@ static la_ssize_t read_block(struct archive *a, void *context, const void **bloc
     ssize_t n;
     do n = read(t->fd, t->block, BLOCK);
     while (n < 0 && errno == EINTR);
-    if (n < 0) archive_set_error(a, errno, "cannot be read");
+    if (n < 0) la.archive_set_error(a, errno, "cannot be read");
     *block = t->block;
     return n;
 }
@@ -83,22 +118,22 @@ typedef struct scan {
 } scan;
 
 static const char *type_of(const struct archive_entry *e) {
-    const mode_t type = archive_entry_filetype((struct archive_entry *)e);
-    return archive_entry_hardlink((struct archive_entry *)e) ? "a hard link"
-           : type == AE_IFLNK                                ? "a link"
-           : type == AE_IFREG                                ? NULL
-                                                             : "no regular file";
+    const mode_t type = la.archive_entry_filetype((struct archive_entry *)e);
+    return la.archive_entry_hardlink((struct archive_entry *)e) ? "a hard link"
+           : type == AE_IFLNK                                   ? "a link"
+           : type == AE_IFREG                                   ? NULL
+                                                                : "no regular file";
 }
 
 /* Why an entry is not read; NULL: it may be. `at`: where its bytes begin. */
 static char *why_not(const tar *t, struct archive_entry *e, const char *name, int64_t at) {
     char tidy[4096];
     const char *type = type_of(e);
-    const int64_t size = archive_entry_size_is_set(e) ? (int64_t)archive_entry_size(e) : -1;
+    const int64_t size = la.archive_entry_size_is_set(e) ? (int64_t)la.archive_entry_size(e) : -1;
     if (type) return vn_format("is %s", type);
     if (strlen(name) >= sizeof tidy || !vn_tidy_path(tidy, name))
         return vn_strdup("its name leads out of the archive");
-    if (archive_entry_sparse_count(e) > 0) return vn_strdup("is a sparse file");
+    if (la.archive_entry_sparse_count(e) > 0) return vn_strdup("is a sparse file");
     if (size < 0 || at < 0 || at > t->size || size > t->size - at)
         return vn_format("is cut short: %lld bytes, of which the archive has %lld", (long long)size,
                          (long long)(at < t->size ? t->size - at : 0));
@@ -133,7 +168,7 @@ static vn_status take_file(const scan *s, const tar *t, struct archive_entry *en
     char *why = why_not(t, entry, name, at);
     if (why || !vn_tidy_path(path + prefix, name)) memcpy(path + prefix, name, length - prefix);
     vn_entry e = {
-        .path = path, .bytes = (int64_t)archive_entry_size(entry), .at = at, .tar = s->number};
+        .path = path, .bytes = (int64_t)la.archive_entry_size(entry), .at = at, .tar = s->number};
     vn_status status = why ? blame(s, &e, why, err) : VN_OK;
     vn_free(why);
     return !status ? vn_entries_append(list, e, err) : status;
@@ -141,16 +176,16 @@ static vn_status take_file(const scan *s, const tar *t, struct archive_entry *en
 
 /* Names in the archive's own letters, or in UTF-8 where it says that they are. */
 static const char *name_of(struct archive_entry *e) {
-    const char *name = archive_entry_pathname(e);
-    return name ? name : archive_entry_pathname_utf8(e);
+    const char *name = la.archive_entry_pathname(e);
+    return name ? name : la.archive_entry_pathname_utf8(e);
 }
 
 static vn_status take_entry(scan *s, const tar *t, struct archive *a, struct archive_entry *entry,
                             vn_err *err) {
     const char *name = name_of(entry);
     if (!name) return vn_fail(err, VN_BAD_FILE, "entry %lld has no name", (long long)s->met + 1);
-    if (archive_entry_filetype(entry) == AE_IFDIR) return VN_OK;
-    vn_status status = take_file(s, t, entry, name, (int64_t)archive_filter_bytes(a, 0), err);
+    if (la.archive_entry_filetype(entry) == AE_IFDIR) return VN_OK;
+    vn_status status = take_file(s, t, entry, name, (int64_t)la.archive_filter_bytes(a, 0), err);
     if (!status && ++s->met % REPORT_EVERY == 0) {
         const vn_progress progress = {.what = "listing",
                                       .unit = "files",
@@ -165,8 +200,8 @@ static vn_status take_entry(scan *s, const tar *t, struct archive *a, struct arc
 /* ---- an archive ------------------------------------------------------------------------------ */
 
 static vn_status fail_archive(struct archive *a, vn_err *err) {
-    const char *words = archive_error_string(a);
-    if (archive_errno(a) == ENOMEM) return vn_no_memory(err);
+    const char *words = la.archive_error_string(a);
+    if (la.archive_errno(a) == ENOMEM) return vn_no_memory(err);
     return vn_fail(err, VN_BAD_FILE, "%s", words ? words : "cannot be read");
 }
 
@@ -177,7 +212,7 @@ static vn_status list_entries(scan *s, const tar *t, struct archive *a, bool ski
     for (;;) {
         struct archive_entry *entry;
         vn_err why = {0};
-        const int code = archive_read_next_header(a, &entry);
+        const int code = la.archive_read_next_header(a, &entry);
         if (code == ARCHIVE_EOF) return VN_OK;
         if (code == ARCHIVE_RETRY) continue; /* the next one may be whole */
         vn_status status =
@@ -193,15 +228,15 @@ static vn_status list_entries(scan *s, const tar *t, struct archive *a, bool ski
 }
 
 static vn_status list_open(scan *s, tar *t, bool skip_bad, vn_err *err) {
-    struct archive *a = archive_read_new();
+    struct archive *a = la.archive_read_new();
     t->block = vn_alloc(BLOCK, 1);
     vn_status status = a && t->block ? check_packing(t, err) : vn_no_memory(err);
-    if (!status && (archive_read_support_format_tar(a) != ARCHIVE_OK ||
-                    archive_read_support_format_empty(a) != ARCHIVE_OK ||
-                    archive_read_open2(a, t, NULL, read_block, skip_bytes, NULL) != ARCHIVE_OK))
+    if (!status && (la.archive_read_support_format_tar(a) != ARCHIVE_OK ||
+                    la.archive_read_support_format_empty(a) != ARCHIVE_OK ||
+                    la.archive_read_open2(a, t, NULL, read_block, skip_bytes, NULL) != ARCHIVE_OK))
         status = fail_archive(a, err);
     if (!status) status = list_entries(s, t, a, skip_bad, err);
-    if (a) archive_read_free(a);
+    if (a) la.archive_read_free(a);
     vn_free(t->block);
     return status;
 }
@@ -307,7 +342,9 @@ static vn_status add_tars(vn_folder *f, vn_err *err) {
 vn_status vn_tar_open(const char *source, const vn_data_options *options, vn_source *out,
                       vn_err *err) {
     vn_folder *f = NULL; /* stays so where it fails */
-    vn_status status = vn_folder_new(source, options, out, &f, err);
+    vn_status status = vn_library_load(&library, err);
+    if (status) return vn_fail_in(err, "%s", source);
+    status = vn_folder_new(source, options, out, &f, err);
     if (!f) return status;
     status = vn_is_dir(source) ? add_tars(f, err)
                                : vn_entries_append(&f->tars, (vn_entry){.path = ""}, err);

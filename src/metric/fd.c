@@ -10,7 +10,18 @@
 #include <math.h>
 #include <string.h>
 
+#include "loader/loader.h"
 #include "metric/internal.h"
+
+/* LAPACK, which is loaded when a distance is first measured. */
+#define FUNCTIONS(ROW) ROW(LAPACKE_dpstrf_work) ROW(LAPACKE_dsyev_work)
+static VN_LIBRARY_FUNCTIONS(FUNCTIONS) lapack;
+static const char *const names[] = {FUNCTIONS(VN_LIBRARY_NAME)};
+static vn_library library = {.purpose = "the metric fd",
+                             .file = VN_LIBLAPACKE,
+                             .names = names,
+                             .count = VN_COUNT(names),
+                             .functions = &lapack};
 
 /* Arrays for one distance. */
 typedef struct work {
@@ -109,13 +120,13 @@ static vn_status distance(work *w, int64_t d, double *out, vn_err *err) {
     }
     lapack_int rank = 0;
     /* row-major lower is LAPACK's upper */
-    lapack_int info = LAPACKE_dpstrf_work(LAPACK_COL_MAJOR, 'U', (lapack_int)d, w->cov[0],
-                                          (lapack_int)d, w->pivot, &rank, -1, w->scratch);
+    lapack_int info = lapack.LAPACKE_dpstrf_work(LAPACK_COL_MAJOR, 'U', (lapack_int)d, w->cov[0],
+                                                 (lapack_int)d, w->pivot, &rank, -1, w->scratch);
     if (info < 0) return vn_fail(err, VN_NOT_FINITE, "fd: a covariance is not finite");
     if (rank < 1) rank = 1;
     conjugate(w, d, rank);
-    info = LAPACKE_dsyev_work(LAPACK_COL_MAJOR, 'N', 'U', rank, w->cov[1], (lapack_int)d, w->value,
-                              w->scratch, w->scratch_size);
+    info = lapack.LAPACKE_dsyev_work(LAPACK_COL_MAJOR, 'N', 'U', rank, w->cov[1], (lapack_int)d,
+                                     w->value, w->scratch, w->scratch_size);
     if (info)
         return vn_fail(err, VN_NOT_FINITE, "fd: the eigenvalues of a covariance were not found");
     for (lapack_int j = 0; j < rank; j++) roots += w->value[j] > 0 ? sqrt(w->value[j]) : 0;
@@ -252,6 +263,7 @@ static vn_status measure(vn_measuring *m, const vn_choice *choice, vn_err *err) 
     const int threads = vn_thread_pool_threads(m->o->pool);
     vn_status status = check(&m->samples, "samples", err);
     if (!status) status = check(&m->data, "samples of the data", err);
+    if (!status) status = vn_library_load(&library, err);
     if (status) return status;
     work *works = vn_calloc((size_t)threads, sizeof *works);
     if (!works) return vn_no_memory(err);

@@ -45,7 +45,7 @@ vn_conditions vn_model_conditions(const vn_model *m) {
                            .has_null = m->has_null};
 }
 
-/* ---- ports that take them --------------------------------------------------------------------- */
+/* ---- ports that take them -------------------------------------------------------------------- */
 
 bool vn_is_class_table(const vn_port *p) {
     return p->below > 0 && p->shape.rank == 1 && !strcmp(p->name, "class_labels");

@@ -129,6 +129,25 @@ with_cmake() { cmake -S . -B cmake-build -G Ninja && cmake --build cmake-build; 
 holds "find_package(vane) gives vane::vane and vane::static" with_cmake
 holds "a program built so draws the same" draws cmake-build/with-shared cmake.npy
 
+# ---- what is loaded when it is first used ---------------------------------------------------------------------------
+
+without="libarchive liblapacke"
+starts_light() { # neither the program nor the library brings them along, so that a start does not wait for them
+    for library_of in $without; do
+        readelf -d "$prefix/bin/vane" "$library/libvane.so" | grep "NEEDED.*$library_of" && return 1
+    done
+    return 0
+}
+names_missing() { # a broken library is named, by those alone that need it
+    mkdir -p broken pictures && : >"broken/$(ldconfig -p | grep -o 'libarchive\.so\.[0-9]*' | head -n 1)"
+    tar cf pictures.tar readme.png
+    ! LD_LIBRARY_PATH="$work/broken" "$prefix/bin/vane" info pictures.tar 2>said &&
+        grep -q 'pictures.tar: reading a .tar takes libarchive' said && [ "$(wc -l <said)" -eq 1 ] &&
+        LD_LIBRARY_PATH="$work/broken" "$prefix/bin/vane" info readme.png
+}
+holds "what few commands need is not loaded at the start" starts_light
+holds "where it cannot be loaded, a command that needs it says so in a line" names_missing
+
 # ---- what is exported --------------------------------------------------------------------------------------------
 
 nm -D --defined-only "$library/libvane.so" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort >exported
