@@ -2,35 +2,51 @@
  * of zeros. */
 #include "cpu/internal.h"
 
-/* A table, and rows taken from it or added to it. */
+/* A table [rows,length] of any floats, and n rows of it that are taken. */
+typedef struct taking {
+    int64_t rows, n;
+    size_t bytes; /* of a row */
+    const int32_t *index;
+    const char *from;
+    char *to;
+    int64_t parts;
+} taking;
+
+static void take_rows(void *context, int64_t part, int thread) {
+    const taking *t = context;
+    int64_t begin, end;
+    (void)thread;
+    vn_part(t->n, t->parts, part, &begin, &end);
+    for (int64_t i = begin; i < end; i++) {
+        char *to = t->to + (size_t)i * t->bytes;
+        if (t->index[i] >= 0 && t->index[i] < t->rows)
+            memcpy(to, t->from + (size_t)t->index[i] * t->bytes, t->bytes);
+        else
+            memset(to, 0, t->bytes);
+    }
+}
+
+void VN_K(embedding)(const vn_kernel_args *a) {
+    const vn_node *table = a->node->in[0];
+    const int64_t length = table->shape.dim[1], n = vn_shape_count(&a->node->in[1]->shape);
+    taking t = {.rows = table->shape.dim[0],
+                .n = n,
+                .bytes = (size_t)length * vn_dtype_size(table->dtype),
+                .index = a->in[1],
+                .from = a->in[0],
+                .to = a->out,
+                .parts = vn_row_parts(n, length)};
+    vn_thread_pool_run(vn_share(a->pool, 2.0 * (double)(n * length)), t.parts, take_rows, &t);
+}
+
+/* A table, and rows that are added to it. */
 typedef struct lookup {
-    int64_t rows, length, n; /* of the table [rows, length]; of the indices */
+    int64_t rows, length, n; /* of the table [rows,length]; of the indices */
     const int32_t *index;
     const float *from;
     float *to;
     int64_t parts;
 } lookup;
-
-static void take_rows(void *context, int64_t part, int thread) {
-    const lookup *l = context;
-    const size_t bytes = (size_t)l->length * sizeof(float);
-    int64_t begin, end;
-    (void)thread;
-    vn_part(l->n, l->parts, part, &begin, &end);
-    for (int64_t i = begin; i < end; i++) {
-        if (l->index[i] >= 0 && l->index[i] < l->rows)
-            memcpy(l->to + i * l->length, l->from + l->index[i] * l->length, bytes);
-        else
-            memset(l->to + i * l->length, 0, bytes);
-    }
-}
-
-void VN_K(embedding)(const vn_kernel_args *a) {
-    const vn_shape *table = &a->node->in[0]->shape;
-    const int64_t length = table->dim[1], n = vn_shape_count(&a->node->in[1]->shape);
-    lookup l = {table->dim[0], length, n, a->in[1], a->in[0], a->out, vn_row_parts(n, length)};
-    vn_thread_pool_run(vn_share(a->pool, 2.0 * (double)(n * length)), l.parts, take_rows, &l);
-}
 
 static void add_row(float *y, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] += x[i];

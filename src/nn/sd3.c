@@ -157,17 +157,27 @@ static void fill_table(const vn_weight *w, float *values) {
     vn_patch_positions_fill(&grid, w->file.dim[2], values);
 }
 
-/* The middle of the table, [1,rows*columns,width]. */
+/* Which rows of the table the patches of an image have, [1,rows*columns]: those of its middle. */
+static vn_node *middle_of(const vn_scope *s, int64_t most, int64_t rows, int64_t columns) {
+    const int64_t top = (most - rows) / 2, left = (most - columns) / 2;
+    int32_t *place = vn_alloc((size_t)(rows * columns), sizeof *place);
+    if (!place) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
+    for (int64_t i = 0; i < rows * columns; i++)
+        place[i] = (int32_t)((top + i / columns) * most + left + i % columns);
+    vn_node *places = vn_const(s->g, VN_I32, VN_SHAPE(1, rows * columns), place);
+    vn_free(place);
+    return places;
+}
+
+/* [1,rows*columns,width] */
 static vn_node *cut_out(const vn_scope *s, const sd3 *d, int64_t rows, int64_t columns) {
     const int64_t most = d->config.pos_embed_max_size;
     vn_graph_label(s->g, "pos_embed.pos_embed");
-    vn_node *x =
+    vn_node *table =
         vn_param_computed(s->g, s->w, "pos_embed.pos_embed", VN_SHAPE(1, most * most, d->width),
                           (double)most / (double)d->side, fill_table);
-    x = vn_reshape(s->g, x, VN_SHAPE(1, most, most, d->width));
-    x = vn_slice(s->g, x, 1, (most - rows) / 2, rows);
-    x = vn_slice(s->g, x, 2, (most - columns) / 2, columns);
-    return vn_reshape(s->g, x, VN_SHAPE(1, rows * columns, d->width));
+    return vn_embedding(s->g, vn_reshape(s->g, table, VN_SHAPE(most * most, d->width)),
+                        middle_of(s, most, rows, columns));
 }
 
 static vn_node *positions(const vn_scope *s, const sd3 *d, int64_t rows, int64_t columns) {

@@ -108,7 +108,7 @@ static bool check_request(vn_graph *g, const vn_node *y, const vn_node *dy, int 
         vn_graph_fail(g, VN_BAD_ARGUMENT,
                       "gradient: the cotangent does not have the output's shape");
     for (int i = 0; i < n; i++)
-        if (!wrt[i] || wrt[i]->graph != g || wrt[i]->dtype != VN_F32)
+        if (!wrt[i] || wrt[i]->graph != g || wrt[i]->dtype == VN_I32)
             vn_graph_fail(g, VN_BAD_ARGUMENT,
                           "gradient: variable %d is not a float node of this graph", i);
         /* builders fold fills away, so what depends on one is not known */
@@ -147,7 +147,10 @@ static void want_weights(vn_gradients *d, vn_graph *g, const vn_weight_set *set,
     for (size_t i = 0; i < vn_weights_count(set->weights); i++) {
         const vn_weight *w = vn_weights_at(set->weights, i);
         if (w->frozen && !d->frozen) continue;
-        wrt[d->n] = vn_param_node(g, set->weights, w->name, w->file, w->layout, w->init);
+        vn_node *node = vn_param_node(g, set->weights, w->name, w->file, w->layout, w->init);
+        /* parts of a weight of 16 bits are taken before it is cast */
+        vn_node *narrow = vn_widened_from(node);
+        wrt[d->n] = narrow ? narrow : node;
         d->offset[d->n++] = set->base + w->offset;
     }
     g->values = before;

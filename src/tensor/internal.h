@@ -54,6 +54,9 @@ vn_shape vn_shape_with(const vn_shape *s, int axis, int64_t length); /* one axis
 /* negative ones counted from the end; -1 if there is none */
 int vn_axis(const vn_node *x, int axis);
 bool vn_all_floats(const vn_node *n); /* every input is VN_F32 */
+/* The floats of 16 bits that x is cast from; NULL: it is not. Of what is a part of x, only the part
+ * need be cast. */
+vn_node *vn_widened_from(vn_node *x);
 
 /* ---- gradients ------------------------------------------------------------------------------- */
 

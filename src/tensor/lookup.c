@@ -25,16 +25,20 @@ vn_node *vn_one_hot(vn_graph *g, vn_node *index, int64_t k) {
 
 const char *vn_shape_embedding(vn_node *n) {
     const vn_shape *table = &n->in[0]->shape;
-    if (n->in[0]->dtype != VN_F32 || n->in[1]->dtype != VN_I32)
+    if (n->in[0]->dtype == VN_I32 || n->in[1]->dtype != VN_I32)
         return "takes a float table and an integer index";
     if (table->rank != 2) return "the table is not [V,D]";
+    n->dtype = n->in[0]->dtype;
     n->shape = with_axis(&n->in[1]->shape, table->dim[1]);
     return NULL;
 }
 
+/* Of a table that is cast, a vocabulary's say, only the rows that are asked for are. */
 vn_node *vn_embedding(vn_graph *g, vn_node *table, vn_node *index) {
-    vn_node n = vn_draft(VN_OP_EMBEDDING, 2, table, index);
-    return vn_graph_add(g, &n);
+    vn_node *narrow = vn_widened_from(table);
+    vn_node n = vn_draft(VN_OP_EMBEDDING, 2, narrow ? narrow : table, index);
+    vn_node *rows = vn_graph_add(g, &n);
+    return narrow ? vn_cast(g, rows, VN_F32) : rows;
 }
 
 const char *vn_shape_embedding_grad(vn_node *n) {

@@ -22,6 +22,8 @@ vn_node *vn_view(vn_graph *g, vn_node *x, int64_t offset, vn_shape shape) {
     if (x && offset == 0 && vn_shape_equal(&x->shape, &shape)) return x;
     if (x && x->op == VN_OP_FILL && vn_shape_valid(&shape))
         return vn_fill(g, shape, x->attr.fill.value);
+    vn_node *narrow = vn_widened_from(x);
+    if (narrow) return vn_cast(g, vn_view(g, narrow, offset, shape), VN_F32);
     vn_node n = vn_draft(VN_OP_VIEW, 1, x);
     n.shape = shape;
     n.attr.view.offset = offset;

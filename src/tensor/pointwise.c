@@ -134,6 +134,10 @@ vn_node *vn_cast(vn_graph *g, vn_node *x, vn_dtype dtype) {
     return vn_graph_add(g, &n);
 }
 
+vn_node *vn_widened_from(vn_node *x) {
+    return x && x->op == VN_OP_CAST && is_half(x->in[0]->dtype) ? x->in[0] : NULL;
+}
+
 /* Cotangents are f32 whatever the type of what they belong to. */
 void vn_gradient_cast(vn_node *n, vn_node *dy, vn_node **grad) {
     grad[0] = dy;

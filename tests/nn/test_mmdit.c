@@ -264,6 +264,52 @@ static void identity_of_the_grid_still_sees_the_text(void **state) {
     vn_graph_close(&g);
 }
 
+/* Bytes that a run takes for one small image, with weights of this type. */
+static size_t run_bytes(vn_net *net, vn_dtype dtype, const char *output) {
+    vn_weights *w = vn_net_weights(net);
+    vn_graph *g = NULL;
+    vn_net_nodes nodes;
+    vn_footprint f = {0};
+    const vn_net_spec spec = {.extent = vn_net_usual(vn_net_get_io(net), &(vn_extent){.batch = 1})};
+    for (size_t i = 0; i < vn_weights_count(w); i++) vn_weights_set_dtype(w, i, dtype);
+    CHECK(vn_graph_open(&g, &err));
+    CHECK(vn_net_build(net, g, &spec, &nodes, &err));
+    vn_node *y = vn_net_out(net, &nodes, output);
+    const vn_program_options options = {
+        .device = &(vn_device){kernels, NULL, NULL}, .n_outputs = 1, .outputs = &y};
+    CHECK(vn_footprint_open(g, &options, &f, &err));
+    const size_t bytes = f.bytes;
+    vn_footprint_close(&f);
+    vn_graph_close(&g);
+    return bytes;
+}
+
+/* A table of positions or of a vocabulary is read where it lies: what is copied and widened are the
+ * rows that are used. */
+static void of_a_table_the_rows_used_are_widened(void **state) {
+    (void)state;
+    static const struct {
+        const char *config, *output;
+        size_t table; /* its numbers */
+    } cases[] = {
+        {"{" SMALL ", \"pos_embed_max_size\": 512, \"sample_size\": 16}", "sample", 512 * 512 * 8},
+        {"{\"architectures\": [\"CLIPTextModel\"], \"hidden_size\": 8, \"intermediate_size\": 8, "
+         "\"num_hidden_layers\": 1, \"num_attention_heads\": 1, \"vocab_size\": 262144}",
+         "penultimate", 262144 * 8},
+    };
+    static const vn_dtype types[] = {VN_F32, VN_F16, VN_BF16};
+    for (size_t i = 0; i < VN_COUNT(cases) * VN_COUNT(types); i++) {
+        const size_t k = i / VN_COUNT(types);
+        vn_net *net = NULL;
+        CHECK(open_text(cases[k].config, &net, &err));
+        const size_t bytes = run_bytes(net, types[i % VN_COUNT(types)], cases[k].output);
+        if (bytes > cases[k].table * sizeof(float) / 16)
+            fail_msg("%s as %s: a run takes %zu bytes", cases[k].output,
+                     vn_dtype_name(types[i % VN_COUNT(types)]), bytes);
+        vn_net_close(&net);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(configs_are_refused_by_name),
@@ -272,6 +318,7 @@ int main(void) {
         cmocka_unit_test(images_are_no_larger_than_the_table),
         cmocka_unit_test(skipped_blocks_are_as_if_they_were_not),
         cmocka_unit_test(identity_of_the_grid_still_sees_the_text),
+        cmocka_unit_test(of_a_table_the_rows_used_are_widened),
     };
     return run_under_each_kernel_set(tests, NULL, NULL);
 }

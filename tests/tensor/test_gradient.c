@@ -154,6 +154,48 @@ static void rounding_passes_derivatives_on(void **state) {
     vn_graph_close(&g);
 }
 
+/* Rows of a weight are taken before it is cast, whatever its shape; its gradient is of all it gave,
+ * in 32 bits. */
+static void weights_of_16_bits_have_gradients(void **state) {
+    (void)state;
+    static const vn_dtype types[] = {VN_F32, VN_F16, VN_BF16};
+    static const int32_t index[] = {2, 0, 2};
+    for (size_t k = 0; k < VN_COUNT(types); k++) {
+        vn_graph *g = open_graph();
+        vn_weights *w = NULL;
+        assert_int_equal(vn_weights_open(&w, NULL), VN_OK);
+        const vn_init init = {VN_INIT_ONES, 0};
+        vn_node *table = NULL;
+        for (int again = 0; again < 2;
+             again++) { /* in a graph that is made after the type is known */
+            vn_graph_close(&g);
+            g = open_graph();
+            table = vn_param_node(g, w, "table", VN_SHAPE(1, 3, 2), VN_LAYOUT_PLAIN, init);
+            vn_weights_set_dtype(w, 0, types[k]);
+        }
+        vn_node *rows = vn_embedding(g, vn_reshape(g, table, VN_SHAPE(3, 2)),
+                                     vn_const(g, VN_I32, VN_SHAPE(3), index));
+        assert_int_equal(rows->dtype, VN_F32);
+        if (types[k] != VN_F32) assert_int_equal(rows->in[0]->op, VN_OP_EMBEDDING);
+        vn_node *part = vn_view(g, table, 1, VN_SHAPE(3)); /* numbers 1, 2 and 3 */
+        vn_node *y =
+            vn_add(g, vn_mean(g, vn_affine(g, rows, 6, 0)), vn_mean(g, vn_affine(g, part, 30, 0)));
+        vn_gradients by = {.weights = w};
+        assert_int_equal(vn_gradients_open(&by, y, NULL, NULL), VN_OK);
+        assert_int_equal(by.n, 1);
+        assert_int_equal(by.node[0]->dtype, VN_F32);
+        ref_graph r = ref_open(g);
+        ref_set(&r, types[k] == VN_F32 ? table : table->in[0], (double[]){1, 2, 3, 4, 5, 6});
+        ref_run(&r, &(vn_run){0});
+        static const double want[] = {1, 11, 10, 10, 2, 2};
+        for (int i = 0; i < 6; i++) assert_true(fabs(ref_get(&r, by.node[0])[i] - want[i]) < 1e-12);
+        ref_close(&r);
+        vn_gradients_close(&by);
+        vn_graph_close(&g);
+        vn_weights_close(&w);
+    }
+}
+
 static void first_order_of_every_op(void **state) {
     (void)state;
     every_op(1);
@@ -359,6 +401,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_op_has_a_case),
         cmocka_unit_test(rounding_passes_derivatives_on),
+        cmocka_unit_test(weights_of_16_bits_have_gradients),
         cmocka_unit_test(first_order_of_every_op),
         cmocka_unit_test(second_order_of_every_op),
         cmocka_unit_test(expansions_equal_their_ops),
