@@ -204,7 +204,7 @@ def relative(found, expected, floor=0.0):
     return ((found.double() - expected.double()).norm() / max(expected.double().norm().item(), floor, 1e-30)).item()
 
 
-def one(vane, seed):
+def one(vane, seed, dtype):
     r = random.Random(seed)
     kind = r.choice([*CONFIGS, VaneTextEncoder])
     config = {T5EncoderModel: random_t5, VaneTextEncoder: random_text}.get(kind, random_clip)(r)
@@ -213,10 +213,10 @@ def one(vane, seed):
     given = texts(r, config, r.choice([1, 2, 3]), tokens, kind)
     if kind is T5EncoderModel and r.random() < 0.3:
         del given["attention_mask"]
-    out, cotangent, grads = reference(model, given, seed)
     with tempfile.TemporaryDirectory() as folder:
         at = lambda name: os.path.join(folder, name)
-        model.save_pretrained(at("model"))
+        model.to(dtype).save_pretrained(at("model"))
+        out, cotangent, grads = reference(model.float(), given, seed)
         weights = at("model/model.safetensors")
         if kind in CONFIGS and r.random() < 0.5:
             save_file(old_names(kind, load_file(weights), r), weights, {"format": "pt"})
@@ -234,10 +234,10 @@ def one(vane, seed):
     return f"{'ok' if good else 'WRONG'} {kind.__name__:28} out {error:.1e} grad {worst:.1e}" + ("" if good else f" {config}"), good, (error, worst)
 
 
-def compare(vane, count, seed):
+def compare(vane, count, seed, dtype):
     bad, largest = 0, (0.0, 0.0)
     for s in range(seed, seed + count):
-        line, good, errors = one(vane, s)
+        line, good, errors = one(vane, s, dtype)
         bad += not good
         largest = tuple(max(p) for p in zip(largest, errors))
         if not good:
@@ -251,10 +251,11 @@ if __name__ == "__main__":
     parser.add_argument("--vane")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", default="float32", help="of the weights in the file: float16 or bfloat16")
     args = parser.parse_args()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     if args.vane:
-        sys.exit(compare(args.vane, args.count, args.seed) > 0)
+        sys.exit(compare(args.vane, args.count, args.seed, getattr(torch, args.dtype)) > 0)
     write()

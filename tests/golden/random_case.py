@@ -59,9 +59,19 @@ def forward(program, folder, config, weights, given, *options):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def run_vane(program, config, model, given):
+def narrowed(model, dtype, r):
+    """The model's weights in a number type of 16 bits, a few of them still in 32 as some files have them; the model gets
+    what they are rounded to, so that it stays the reference of what is computed with them."""
+    state = {k: v.contiguous() for k, v in model.state_dict().items()}
+    for k, v in state.items():
+        if v.is_floating_point() and r.random() < 0.9:
+            state[k] = v.to(dtype)
+            v.copy_(state[k])
+    return state
+
+
+def run_vane(program, config, state, given):
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as away:
-        state = {k: v.contiguous() for k, v in model.state_dict().items()}
         out, grad = (os.path.join(away, k + ".safetensors") for k in ("out", "grad"))
         done = forward(program, folder, config, state, given, "--out", out, "--grad", grad)
         if done.returncode:
@@ -93,20 +103,21 @@ def torch_errors(family, model, given, single):
         model.float()
 
 
-def one(program, family, seed):
-    """A line for the case, whether it is right, and the errors of output and gradients."""
+def one(program, family, seed, dtype=torch.float32):
+    """A line for the case, whether it is right, and the errors of output and gradients. dtype: of the weights in the file."""
     r = random.Random(seed)
     config, size = family.draw(r)
     text = " ".join(f"{k}={v}" for k, v in config.items())
     try:
         model = unet_case.build(config, seed, family.kind(config))
+        state = narrowed(model, dtype, random.Random(seed))
         given = family.inputs(model, r.choice([1, 2, 3]), *size, seed)
         expected = family.run(model, given)
     except (ValueError, RuntimeError, TypeError, IndexError, ZeroDivisionError, NameError, AssertionError) as e:
         return refused(program, family, config, size, f"{type(e).__name__}: {str(e).partition(chr(10))[0][:80]}")
     own = torch_errors(family, model, given, expected)
     given["cotangent"] = expected.pop("cotangent")
-    found, error = run_vane(program, some_keys(family, model, r), model, given)
+    found, error = run_vane(program, some_keys(family, model, r), state, given)
     if found is None:
         return f"REFUSED  {error}\n    {text}", False, (0, 0)
     if set(expected) - set(found):
@@ -134,6 +145,7 @@ def main(doc, family, **others):
     parser.add_argument("--forward", required=True, metavar="PROGRAM")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", default="float32", help="of the weights in the file: float16 or bfloat16")
     parser.set_defaults(family=family)
     for name, other in others.items():
         parser.add_argument(f"--{name}", dest="family", action="store_const", const=other)
@@ -141,7 +153,7 @@ def main(doc, family, **others):
     torch.set_num_threads(2)
     bad, largest = 0, [0.0, 0.0]
     for seed in range(a.seed, a.seed + a.count):
-        line, good, errors = one(a.forward, a.family, seed)
+        line, good, errors = one(a.forward, a.family, seed, getattr(torch, a.dtype))
         bad += not good
         largest = [max(pair) for pair in zip(largest, errors)]
         print(f"{seed:5} {line}", flush=True)
