@@ -64,29 +64,22 @@ const vn_dit_keys vn_dit_defaults = {
     .qk_norm = VN_NORM_NONE,
 };
 
-#define MAX_SIZE   65536.0 /* pixels on a side, channels */
-#define MAX_ROWS   1e8     /* of a table */
-#define MAX_LAYERS 1024
-#define MAX_PATCH  64
-#define MAX_THETA  1e9
-#define MAX_EXTRA  1024 /* register tokens */
+#define MAX_ROWS  1e8 /* of a table */
+#define MAX_THETA 1e9
+#define MAX_EXTRA 1024 /* register tokens */
 /* The largest table of token positions, in numbers: 1 GB. */
 #define MAX_TABLE (INT64_C(1) << 28)
 
 #define KEY(kind, member) VN_CONFIG_KEY(vn_dit_keys, kind, member)
 /* clang-format off */
 const vn_field vn_dit_fields[] = {
+    VN_TRANSFORMER_FIELDS(vn_dit_keys, VN_MAX_SIZE, 1),
     /* kind, key                          null   min max         choices      null is */
-    {KEY(INT, num_attention_heads),        false, 1,  MAX_SIZE,   NULL,        0},
-    {KEY(INT, attention_head_dim),         false, 1,  MAX_SIZE,   NULL,        0},
-    {KEY(INT, in_channels),                false, 1,  MAX_SIZE,   NULL,        0},
-    {KEY(INT, out_channels),               true,  1,  MAX_SIZE,   NULL,        0},
-    {KEY(INT, num_layers),                 false, 1,  MAX_LAYERS, NULL,        0},
     {KEY(NUMBER, dropout),                 false, 0,  0.999,      NULL,        0},
-    {KEY(INT, norm_num_groups),            true,  1,  MAX_SIZE,   NULL,        0},
+    {KEY(INT, norm_num_groups),            true,  1,  VN_MAX_SIZE, NULL,        0},
     {KEY(BOOL, attention_bias),            true,  0,  0,          NULL,        0},
-    {KEY(INT, sample_size),                false, 1,  MAX_SIZE,   NULL,        0},
-    {KEY(INT, patch_size),                 false, 1,  MAX_PATCH,  NULL,        0},
+    {KEY(INT, sample_size),                false, 1,  VN_MAX_SIZE, NULL,        0},
+    VN_PATCH_FIELD(vn_dit_keys),
     {KEY(CHOICE, activation_fn),           false, 0,  0,          activations, 0},
     {KEY(INT, num_embeds_ada_norm),        false, 0,  MAX_ROWS,   NULL,        0},
     {KEY(BOOL, upcast_attention),          true,  0,  0,          NULL,        0},
@@ -138,13 +131,6 @@ static vn_status check_class(const vn_dit_keys *c, const json_t *config, vn_err 
 
 static vn_status check_config(const dit *d, vn_err *err) {
     const vn_dit_keys *c = &d->config;
-    if (d->width > (int64_t)MAX_SIZE || d->width % 4)
-        return vn_fail(err, VN_BAD_FILE,
-                       "dit: num_attention_heads %lld of attention_head_dim %lld make tokens %lld "
-                       "wide; positions need "
-                       "a multiple of 4, up to %d",
-                       (long long)c->num_attention_heads, (long long)c->attention_head_dim,
-                       (long long)d->width, (int)MAX_SIZE);
     if (d->side < 1)
         return vn_fail(err, VN_BAD_FILE, "dit: sample_size %lld is less than patch_size %lld",
                        (long long)c->sample_size, (long long)c->patch_size);
@@ -185,12 +171,13 @@ static vn_status open_dit(const json_t *config, void **self, vn_net_io *io, vn_e
     if (!status) status = check_class(c, config, err);
     if (!status) {
         if (!c->out_channels) c->out_channels = c->in_channels;
-        d->width = c->num_attention_heads * c->attention_head_dim;
         d->side = c->sample_size / c->patch_size;
         d->feed_forward = feed_forwards[c->activation_fn];
         d->feed_forward.dropout = c->dropout;
-        status = check_config(d, err);
+        status = vn_token_width(net_name, c->num_attention_heads, c->attention_head_dim, true,
+                                &d->width, err);
     }
+    if (!status) status = check_config(d, err);
     if (status) {
         vn_free(d);
         return status;

@@ -37,30 +37,23 @@ static const keys defaults = {
     .axes_dims_rope = {.count = 3, .at = {16, 56, 56}},
 };
 
-#define MAX_SIZE   65536.0
-#define MAX_LAYERS 1024
-#define MAX_PATCH  64
-#define THETA      10000.0
-#define THOUSAND   1000.0 /* times and guidance are embedded as thousandths */
-#define PACKING    2      /* FluxPipeline's */
-#define AXES       VN_PATCH_AXES
-#define LATENTS    128 /* FluxPipeline's default_sample_size: of its latents on a side */
+#define THETA    10000.0
+#define THOUSAND 1000.0 /* times and guidance are embedded as thousandths */
+#define PACKING  2      /* FluxPipeline's */
+#define AXES     VN_PATCH_AXES
+#define LATENTS  128 /* FluxPipeline's default_sample_size: of its latents on a side */
 
 #define KEY(kind, member) VN_CONFIG_KEY(keys, kind, member)
 /* clang-format off */
 static const vn_field fields[] = {
-    /* kind, key                    null   min max         choices null is */
-    {KEY(INT, patch_size),            false, 1, MAX_PATCH,  NULL, 0},
-    {KEY(INT, in_channels),           false, 1, MAX_SIZE,   NULL, 0},
-    {KEY(INT, out_channels),          true,  1, MAX_SIZE,   NULL, 0},
-    {KEY(INT, num_layers),            false, 0, MAX_LAYERS, NULL, 0},
-    {KEY(INT, num_single_layers),     false, 0, MAX_LAYERS, NULL, 0},
-    {KEY(INT, attention_head_dim),    false, 2, VN_ROPE_MAX_HEAD, NULL, 0},
-    {KEY(INT, num_attention_heads),   false, 1, MAX_SIZE,   NULL, 0},
-    {KEY(INT, joint_attention_dim),   false, 1, MAX_SIZE,   NULL, 0},
-    {KEY(INT, pooled_projection_dim), false, 1, MAX_SIZE,   NULL, 0},
-    {KEY(BOOL, guidance_embeds),      true,  0, 0,          NULL, 0},
-    {KEY(INTS, axes_dims_rope),       false, 2, VN_ROPE_MAX_HEAD, NULL, 0},
+    VN_TRANSFORMER_FIELDS(keys, VN_ROPE_MAX_HEAD, 0),
+    VN_PATCH_FIELD(keys),
+    VN_TOKENS_FIELD(keys),
+    VN_POOLED_FIELD(keys),
+    /* kind, key                  null   min max                   choices null is */
+    {KEY(INT, num_single_layers), false, 0, VN_CONFIG_MAX_LAYERS, NULL,   0},
+    {KEY(BOOL, guidance_embeds),  true,  0, 0,                    NULL,   0},
+    {KEY(INTS, axes_dims_rope),   false, 2, VN_ROPE_MAX_HEAD,     NULL,   0},
 };
 /* clang-format on */
 
@@ -71,15 +64,8 @@ typedef struct flux {
 
 /* ---- config ---------------------------------------------------------------------------------- */
 
-static vn_status check_config(const flux *d, vn_err *err) {
-    const keys *c = &d->config;
+static vn_status check_config(const keys *c, vn_err *err) {
     int64_t rotated = 0;
-    if (d->width > (int64_t)MAX_SIZE)
-        return vn_fail(err, VN_BAD_FILE,
-                       "flux: num_attention_heads %lld of attention_head_dim %lld make tokens %lld "
-                       "wide; at most %d are supported",
-                       (long long)c->num_attention_heads, (long long)c->attention_head_dim,
-                       (long long)d->width, (int)MAX_SIZE);
     for (size_t i = 0; i < c->axes_dims_rope.count; i++) {
         rotated += c->axes_dims_rope.at[i];
         if (c->axes_dims_rope.at[i] % 2)
@@ -155,9 +141,10 @@ static vn_status open_flux(const json_t *config, void **self, vn_net_io *io, vn_
     vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
     if (!status) {
         if (!c->out_channels) c->out_channels = c->in_channels;
-        d->width = c->num_attention_heads * c->attention_head_dim;
-        status = check_config(d, err);
+        status = vn_token_width(net_name, c->num_attention_heads, c->attention_head_dim, false,
+                                &d->width, err);
     }
+    if (!status) status = check_config(&d->config, err);
     if (status) {
         vn_free(d);
         return status;

@@ -373,6 +373,32 @@ vn_node *vn_rope_rotate(const vn_scope *s, vn_node *x, const vn_rope *rope);
 
 /* ---- transformer.c: what transformers of images share ---------------------------------------- */
 
+#define VN_MAX_SIZE  65536.0 /* pixels on a side, channels, numbers in a token */
+#define VN_MAX_PATCH 64
+
+/* clang-format off */
+/* Rows of their configs, whose keys are members of `keys`. most_head: numbers of a head; layers:
+ * how many there are at least. */
+#define VN_TRANSFORMER_FIELDS(keys, most_head, layers)                                             \
+    {VN_CONFIG_KEY(keys, INT, num_attention_heads), false, 1, VN_MAX_SIZE, NULL, 0},               \
+    {VN_CONFIG_KEY(keys, INT, attention_head_dim), false, 1, most_head, NULL, 0},                  \
+    {VN_CONFIG_KEY(keys, INT, in_channels), false, 1, VN_MAX_SIZE, NULL, 0},                       \
+    {VN_CONFIG_KEY(keys, INT, out_channels), true, 1, VN_MAX_SIZE, NULL, 0},                       \
+    {VN_CONFIG_KEY(keys, INT, num_layers), false, layers, VN_CONFIG_MAX_LAYERS, NULL, 0}
+#define VN_PATCH_FIELD(keys)                                                                       \
+    {VN_CONFIG_KEY(keys, INT, patch_size), false, 1, VN_MAX_PATCH, NULL, 0}
+/* How wide the tokens of a text are, and the vector that stands for all of it. */
+#define VN_TOKENS_FIELD(keys)                                                                      \
+    {VN_CONFIG_KEY(keys, INT, joint_attention_dim), false, 1, VN_MAX_SIZE, NULL, 0}
+#define VN_POOLED_FIELD(keys)                                                                      \
+    {VN_CONFIG_KEY(keys, INT, pooled_projection_dim), false, 1, VN_MAX_SIZE, NULL, 0}
+/* clang-format on */
+
+/* How many numbers a token of so many heads has. Refused are too many, and, where tokens have
+ * sinusoids of their positions, what is no multiple of 4. */
+vn_status vn_token_width(const char *net, int64_t heads, int64_t head_dim, bool positions,
+                         int64_t *width, vn_err *err);
+
 /* eps of the norms that diffusers' transformers do not let the config choose. */
 #define VN_MODULATED_EPS 1e-6
 

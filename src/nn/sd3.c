@@ -40,26 +40,20 @@ static const keys defaults = {
     .qk_norm = NO_NORM,
 };
 
-#define MAX_SIZE  65536.0 /* pixels on a side, channels */
-#define MAX_PATCH 64
-#define MAX_GRID  8192 /* patches on a side of the table of positions */
+#define MAX_GRID 8192 /* patches on a side of the table of positions */
 /* The largest table of positions, in numbers: 4 GB. */
 #define MAX_TABLE (INT64_C(1) << 30)
 
 #define KEY(kind, member) VN_CONFIG_KEY(keys, kind, member)
 /* clang-format off */
 static const vn_field fields[] = {
-    /* kind, key                     null   min max                       choices null is */
-    {KEY(INT, sample_size),            false, 1, MAX_SIZE,                 NULL,  0},
-    {KEY(INT, patch_size),             false, 1, MAX_PATCH,                NULL,  0},
-    {KEY(INT, in_channels),            false, 1, MAX_SIZE,                 NULL,  0},
-    {KEY(INT, num_layers),             false, 0, VN_CONFIG_MAX_LAYERS,     NULL,  0},
-    {KEY(INT, attention_head_dim),     false, 1, MAX_SIZE,                 NULL,  0},
-    {KEY(INT, num_attention_heads),    false, 1, MAX_SIZE,                 NULL,  0},
-    {KEY(INT, joint_attention_dim),    false, 1, MAX_SIZE,                 NULL,  0},
-    {KEY(INT, caption_projection_dim), false, 1, MAX_SIZE,                 NULL,  0},
-    {KEY(INT, pooled_projection_dim),  false, 1, MAX_SIZE,                 NULL,  0},
-    {KEY(INT, out_channels),           true,  1, MAX_SIZE,                 NULL,  0},
+    VN_TRANSFORMER_FIELDS(keys, VN_MAX_SIZE, 0),
+    VN_PATCH_FIELD(keys),
+    VN_TOKENS_FIELD(keys),
+    VN_POOLED_FIELD(keys),
+    /* kind, key                       null   min max                       choices null is */
+    {KEY(INT, sample_size),            false, 1, VN_MAX_SIZE,              NULL,  0},
+    {KEY(INT, caption_projection_dim), false, 1, VN_MAX_SIZE,              NULL,  0},
     {KEY(INT, pos_embed_max_size),     true,  1, MAX_GRID,                 NULL,  0},
     {KEY(LAYERS, dual_attention_layers), false, 0, VN_CONFIG_MAX_LAYERS - 1, NULL, 0},
     {KEY(CHOICE, qk_norm),             true,  0, 0,                        norms, NO_NORM},
@@ -76,12 +70,6 @@ typedef struct sd3 {
 
 static vn_status check_config(const sd3 *d, vn_err *err) {
     const keys *c = &d->config;
-    if (d->width > (int64_t)MAX_SIZE || d->width % 4)
-        return vn_fail(err, VN_BAD_FILE,
-                       "sd3: num_attention_heads %lld of attention_head_dim %lld make tokens %lld "
-                       "wide; positions need a multiple of 4, up to %d",
-                       (long long)c->num_attention_heads, (long long)c->attention_head_dim,
-                       (long long)d->width, (int)MAX_SIZE);
     if (c->caption_projection_dim != d->width)
         return vn_fail(err, VN_BAD_FILE,
                        "sd3: caption_projection_dim is %lld; the text's tokens must be as wide as "
@@ -128,10 +116,11 @@ static vn_status open_sd3(const json_t *config, void **self, vn_net_io *io, vn_e
     vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
     if (!status) {
         if (!c->out_channels) c->out_channels = c->in_channels;
-        d->width = c->num_attention_heads * c->attention_head_dim;
         d->side = c->sample_size / c->patch_size;
-        status = check_config(d, err);
+        status = vn_token_width(net_name, c->num_attention_heads, c->attention_head_dim, true,
+                                &d->width, err);
     }
+    if (!status) status = check_config(d, err);
     if (status) {
         vn_free(d);
         return status;

@@ -28,24 +28,17 @@ const vn_text_dit_keys vn_text_dit_defaults = {.num_attention_heads = 4,
                                                .patch_size = 4,
                                                .joint_attention_dim = 128};
 
-#define MAX_SIZE   65536.0 /* pixels on a side, channels */
-#define MAX_LAYERS 1024
-#define MAX_PATCH  64
 #define MAX_TOKENS (INT64_C(1) << 20) /* patches of an image */
 
 #define KEY(kind, member) VN_CONFIG_KEY(vn_text_dit_keys, kind, member)
 /* clang-format off */
 const vn_field vn_text_dit_fields[] = {
-    /* kind, key                   null   min max         choices null is */
-    {KEY(INT, num_attention_heads), false, 1,  MAX_SIZE,   NULL,   0},
-    {KEY(INT, attention_head_dim),  false, 1,  MAX_SIZE,   NULL,   0},
-    {KEY(INT, in_channels),         false, 1,  MAX_SIZE,   NULL,   0},
-    {KEY(INT, out_channels),        true,  1,  MAX_SIZE,   NULL,   0},
-    {KEY(INT, num_layers),          false, 1,  MAX_LAYERS, NULL,   0},
-    {KEY(NUMBER, dropout),          false, 0,  0.999,      NULL,   0},
-    {KEY(SIZE, sample_size),        false, 1,  MAX_SIZE,   NULL,   0},
-    {KEY(INT, patch_size),          false, 1,  MAX_PATCH,  NULL,   0},
-    {KEY(INT, joint_attention_dim), false, 1,  MAX_SIZE,   NULL,   0},
+    VN_TRANSFORMER_FIELDS(vn_text_dit_keys, VN_MAX_SIZE, 1),
+    /* kind, key             null   min max         choices null is */
+    {KEY(NUMBER, dropout),   false, 0, 0.999,       NULL,   0},
+    {KEY(SIZE, sample_size), false, 1, VN_MAX_SIZE, NULL,   0},
+    VN_PATCH_FIELD(vn_text_dit_keys),
+    VN_TOKENS_FIELD(vn_text_dit_keys),
 };
 /* clang-format on */
 const size_t vn_text_dit_field_count = VN_COUNT(vn_text_dit_fields);
@@ -57,14 +50,7 @@ typedef struct text_dit {
 
 /* ---- its config ------------------------------------------------------------------------------ */
 
-static vn_status check(const text_dit *d, vn_err *err) {
-    const vn_text_dit_keys *c = &d->config;
-    if (d->width > MAX_SIZE || d->width % 4)
-        return vn_fail(err, VN_BAD_FILE,
-                       "%s: %lld heads of %lld are %lld numbers in a token; it takes multiples of "
-                       "4 up to %.0f",
-                       net_name, (long long)c->num_attention_heads,
-                       (long long)c->attention_head_dim, (long long)d->width, MAX_SIZE);
+static vn_status check_sides(const vn_text_dit_keys *c, vn_err *err) {
     for (int i = 0; i < 2; i++)
         if (c->sample_size[i] % c->patch_size)
             return vn_fail(err, VN_BAD_FILE,
@@ -101,12 +87,15 @@ static void set_io(const text_dit *d, vn_net_io *io) {
 static vn_status open_text_dit(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
     text_dit *d = vn_calloc(1, sizeof *d);
     if (!d) return vn_no_memory(err);
-    d->config = vn_text_dit_defaults;
-    vn_status status = vn_config_read(config, net_name, vn_text_dit_fields, vn_text_dit_field_count,
-                                      &d->config, err);
-    if (!d->config.out_channels) d->config.out_channels = d->config.in_channels;
-    d->width = d->config.num_attention_heads * d->config.attention_head_dim;
-    if (!status) status = check(d, err);
+    vn_text_dit_keys *c = &d->config;
+    *c = vn_text_dit_defaults;
+    vn_status status =
+        vn_config_read(config, net_name, vn_text_dit_fields, vn_text_dit_field_count, c, err);
+    if (!c->out_channels) c->out_channels = c->in_channels;
+    if (!status)
+        status = vn_token_width(net_name, c->num_attention_heads, c->attention_head_dim, true,
+                                &d->width, err);
+    if (!status) status = check_sides(c, err);
     if (status) {
         vn_free(d);
         return status;
@@ -125,40 +114,21 @@ typedef struct grid {
 
 /* [N,H,W,C] to tokens [N,rows*columns,width] with the sinusoids of their places. */
 static vn_node *to_tokens(const vn_scope *s, const text_dit *d, vn_node *image, const grid *g) {
-    const int patch = (int)d->config.patch_size;
+    const vn_text_dit_keys *c = &d->config;
     const vn_scope at = vn_scope_in(s, "pos_embed");
-    vn_node *x = vn_layer_conv(&at, "proj", image,
-                               (vn_conv){.in = d->config.in_channels,
-                                         .out = d->width,
-                                         .kernel = patch,
-                                         .stride = patch,
-                                         .bias = true});
-    x = vn_reshape(s->g, x, VN_SHAPE(g->n, g->rows * g->columns, d->width));
     const vn_patch_grid places = {g->rows, g->columns, 1, 1};
+    vn_node *x = vn_layer_patches(&at, "proj", image, c->in_channels, d->width, c->patch_size);
     return vn_add(s->g, x, vn_patch_positions(&at, &places, d->width));
 }
 
-/* Tokens [N,rows*columns,patch*patch*C] to [N,H,W,C]. */
-static vn_node *to_pixels(const vn_scope *s, const text_dit *d, vn_node *x, const grid *g) {
-    const int64_t patch = d->config.patch_size, channels = d->config.out_channels;
-    x = vn_reshape(s->g, x, VN_SHAPE(g->n, g->rows, g->columns, patch, patch, channels));
-    x = vn_permute(s->g, x, (int[6]){0, 1, 3, 2, 4, 5});
-    return vn_reshape(s->g, x, VN_SHAPE(g->n, g->rows * patch, g->columns * patch, channels));
-}
-
 /* ---- blocks ---------------------------------------------------------------------------------- */
-
-#define TIME_FEATURES 256
-#define TIME_SHIFT    0.0
-#define NORM_EPS      1e-6
-#define HIDDEN        4 /* width of the hidden layer over that of a token */
 
 enum { SHIFT_1, SCALE_1, GATE_1, SHIFT_2, SCALE_2, GATE_2, MODULATIONS };
 
 /* What all blocks share. */
 typedef struct shared {
     const text_dit *d;
-    vn_node *c;             /* [N,width] silu of what time and text say */
+    vn_node *c;             /* [N,width] what time and text say */
     vn_node *bias;          /* [N,1,1,text+patches] hides what fills the texts up */
     vn_node *negative_bias; /* the same of the text to be led away from */
     grid grid;
@@ -169,39 +139,21 @@ typedef struct streams {
     vn_node *text, *image, *negative;
 } streams;
 
-/* The i-th width of e [N,..], and the same as [N,1,width]. */
-static vn_node *part(const vn_scope *s, const text_dit *d, vn_node *e, int i) {
-    return vn_slice(s->g, e, -1, i * d->width, d->width);
-}
-
-static vn_node *gate(const vn_scope *s, const shared *h, vn_node *e, int i) {
-    return vn_reshape(s->g, part(s, h->d, e, i), VN_SHAPE(h->grid.n, 1, h->d->width));
-}
-
 /* W silu(c), in `parts` widths. */
 static vn_node *modulations(const vn_scope *s, const char *name, const shared *h, int parts) {
-    vn_scope zero = vn_scope_in(s, "%s", name);
-    zero.init = VN_LAYER_INIT_ZERO;
-    return vn_layer_linear(&zero, "linear", h->c, h->d->width, parts * h->d->width);
+    return vn_joint_modulation(s, name, h->c, h->d->width, parts);
 }
 
 static vn_node *modulated(const vn_scope *s, const shared *h, vn_node *x, vn_node *e, int shift) {
-    const vn_modulation by = {part(s, h->d, e, shift + 1), part(s, h->d, e, shift)};
-    return vn_layer_modulated_norm(s, NULL, x, &by, h->d->width, 0, NORM_EPS, VN_FN_IDENTITY);
+    return vn_joint_norm(s, x, e, shift, shift + 1, h->d->width);
 }
 
 /* Queries or keys of a stream, each head normed. */
 static vn_node *heads(const vn_scope *s, const text_dit *d, const char *layer, const char *norm,
                       vn_node *x) {
-    const vn_text_dit_keys *c = &d->config;
-    vn_node *y = vn_layer_linear(s, layer, x, d->width, d->width);
-    if (!y) return NULL;
-    const vn_shape shape = y->shape;
-    y = vn_reshape(
-        s->g, y,
-        VN_SHAPE(shape.dim[0], shape.dim[1], c->num_attention_heads, c->attention_head_dim));
-    y = vn_layer_rms_norm(s, norm, y, c->attention_head_dim, NORM_EPS);
-    return vn_reshape(s->g, y, shape);
+    const vn_head_style style = {d->config.num_attention_heads, d->config.attention_head_dim,
+                                 VN_NORM_RMS};
+    return vn_normed_heads(s, norm, vn_layer_linear(s, layer, x, d->width, d->width), &style);
 }
 
 /* The text's tokens, then the image's. */
@@ -265,10 +217,8 @@ static streams attend(const vn_scope *s, const shared *h, bool last, const strea
 
 static vn_node *feed_forward(const vn_scope *s, const char *name, const text_dit *d, vn_node *x) {
     const vn_scope at = vn_scope_in(s, "%s", name);
-    vn_node *y =
-        vn_layer_linear_act(&at, "net.0.proj", x, d->width, HIDDEN * d->width, VN_FN_GELU_TANH);
-    y = vn_layer_dropout(s, y, d->config.dropout);
-    return vn_layer_linear(&at, "net.2", y, HIDDEN * d->width, d->width);
+    const vn_feed_forward how = {.fn = VN_FN_GELU_TANH, .slope = 1, .dropout = d->config.dropout};
+    return vn_layer_feed_forward(&at, x, d->width, &how);
 }
 
 /* The end of a stream's block: what attention gave it is y. */
@@ -278,10 +228,10 @@ static vn_node *finish(const vn_scope *s, const shared *h, const char *out, cons
     if (y) {
         y = vn_layer_linear(&at, out, y, h->d->width, h->d->width);
         y = vn_layer_dropout(s, y, h->d->config.dropout);
-        x = vn_mul_add(s->g, y, gate(s, h, e, GATE_1), x);
+        x = vn_mul_add(s->g, y, vn_token_part(s, e, GATE_1, h->d->width), x);
     }
     y = feed_forward(s, feed, h->d, modulated(s, h, x, e, SHIFT_2));
-    return vn_block_end(vn_mul_add(s->g, y, gate(s, h, e, GATE_2), x));
+    return vn_block_end(vn_mul_add(s->g, y, vn_token_part(s, e, GATE_2, h->d->width), x));
 }
 
 static void block(const vn_scope *s, const shared *h, bool last, streams *x) {
@@ -316,16 +266,15 @@ static bool check_size(const vn_scope *s, const text_dit *d, const vn_node *samp
     return false;
 }
 
-/* silu of what time and text say. */
+/* What time and text say. */
 static vn_node *condition(const vn_scope *s, const text_dit *d, vn_node *text, vn_node *seen) {
     vn_scope at = vn_scope_in(s, "time_text_embed");
     at.init = VN_LAYER_INIT_SMALL;
-    vn_node *time = vn_time_sinusoids(s, vn_scope_input(s, "timestep"), TIME_FEATURES, true,
-                                      TIME_SHIFT),
-            *mean = vn_token_mean(s, text, seen);
-    time = vn_time_embedding(&at, "timestep_embedder", time, TIME_FEATURES, d->width);
-    mean = vn_time_embedding(&at, "text_embedder", mean, d->config.joint_attention_dim, d->width);
-    return vn_unary(s->g, vn_add(s->g, time, mean), VN_FN_SILU);
+    vn_node *time =
+        vn_joint_embed_number(s, "timestep_embedder", vn_scope_input(s, "timestep"), d->width);
+    vn_node *mean = vn_time_embedding(&at, "text_embedder", vn_token_mean(s, text, seen),
+                                      d->config.joint_attention_dim, d->width);
+    return vn_add(s->g, time, mean);
 }
 
 /* [N,1,1,T]: 0 of the image's tokens and of those of the text that are seen. */
@@ -373,7 +322,7 @@ static void build(const void *self, const vn_scope *root) {
     image = modulated(s, &h, image, e, SHIFT_1);
     image =
         vn_layer_linear(&zero, "proj_out", image, d->width, patch * patch * d->config.out_channels);
-    vn_scope_denoised(s, to_pixels(s, d, image, &h.grid));
+    vn_scope_denoised(s, vn_patch_pixels(s, image, h.grid.rows, h.grid.columns, patch));
 }
 
 const vn_net_row vn_text_dit_net = {

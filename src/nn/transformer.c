@@ -1,10 +1,24 @@
-/* transformer.c - what transformers of images share: patches as tokens and back, the sinusoidal
- * positions of a grid of patches, the parts of a vector that modulates a block (adaLN), the norm
- * and the rotation of heads, and feed-forward layers. */
+/* transformer.c - what transformers of images share: how wide tokens are, patches as tokens and
+ * back, the sinusoidal positions of a grid of patches, the parts of a vector that modulates a block
+ * (adaLN), the norm and the rotation of heads, and feed-forward layers. */
 #include "nn/internal.h"
 
 #include <math.h>
 #include <string.h>
+
+/* ---- tokens ---------------------------------------------------------------------------------- */
+
+vn_status vn_token_width(const char *net, int64_t heads, int64_t head_dim, bool positions,
+                         int64_t *width, vn_err *err) {
+    *width = heads * head_dim;
+    if (*width <= (int64_t)VN_MAX_SIZE && (!positions || *width % 4 == 0)) return VN_OK;
+    return vn_fail(err, VN_BAD_FILE,
+                   "%s: num_attention_heads %lld of attention_head_dim %lld make tokens %lld wide; "
+                   "%s %d",
+                   net, (long long)heads, (long long)head_dim, (long long)*width,
+                   positions ? "positions need a multiple of 4, up to" : "they may be up to",
+                   (int)VN_MAX_SIZE);
+}
 
 /* ---- patches --------------------------------------------------------------------------------- */
 

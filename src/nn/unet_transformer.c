@@ -17,7 +17,8 @@
 
 #define NORM_EPS       1e-6 /* of the norm before a transformer */
 #define TOKEN_NORM_EPS 1e-5
-#define HIDDEN         4 /* width of the hidden layer over that of a token */
+
+static const vn_feed_forward geglu = {.fn = VN_FN_GELU, .slope = 1, .gated = true};
 
 /* One transformer: its heads, the grid of its tokens, and the text. */
 typedef struct transformer {
@@ -61,14 +62,6 @@ static vn_node *attend(const vn_scope *s, const transformer *t, vn_node *x) {
     return vn_layer_linear(s, "to_out.0", y, t->width, t->width);
 }
 
-static vn_node *feed_forward(const vn_scope *s, const transformer *t, vn_node *x) {
-    const int64_t hidden = HIDDEN * t->width;
-    vn_node *h = vn_layer_linear(s, "net.0.proj", x, t->width, 2 * hidden);
-    vn_node *gate = vn_unary(s->g, vn_slice(s->g, h, -1, hidden, hidden), VN_FN_GELU);
-    h = vn_mul(s->g, vn_slice(s->g, h, -1, 0, hidden), gate);
-    return vn_layer_linear(s, "net.2", h, hidden, t->width);
-}
-
 static vn_node *block(const vn_scope *s, const transformer *t, vn_node *x) {
     const vn_scope own = vn_scope_in(s, "attn1"), cross = vn_scope_in(s, "attn2"),
                    feed = vn_scope_in(s, "ff");
@@ -80,7 +73,7 @@ static vn_node *block(const vn_scope *s, const transformer *t, vn_node *x) {
         x = vn_add(s->g, attend_text(&cross, t, h, t->state->bias), x);
     }
     vn_node *h = vn_layer_token_norm(s, "norm3", x, t->width, TOKEN_NORM_EPS);
-    return vn_block_end(vn_add(s->g, feed_forward(&feed, t, h), x));
+    return vn_block_end(vn_add(s->g, vn_layer_feed_forward(&feed, h, t->width, &geglu), x));
 }
 
 /* ---- Transformer2DModel ---------------------------------------------------------------------- */
