@@ -245,10 +245,11 @@ VN_API vn_status vn_model_open_with(vn_context *vn, const char *source,
 /* Another handle of a model, for the context `vn`, which may be the model's own or another one: it
  * answers the same bits and shares the weights, which are in memory once. Handles of different
  * contexts may be used at once, each by its context's thread; while this call runs nothing else may
- * use `model`. Each is closed by vn_model_close, in any order and by any thread; the context that
- * the model was opened with stays open until the last is closed. A callback is called for each of
- * them, so perhaps by several threads at once. Fails, in the words of `vn`, with VN_BAD_ARGUMENT or
- * VN_NO_MEMORY. */
+ * use `model`. The handle begins with the texts and conditions that `model` knows; those that
+ * either is asked for later are its own, so that each thread may draw what it likes. Each is closed
+ * by vn_model_close, in any order and by any thread; the context that the model was opened with
+ * stays open until the last is closed. A callback is called for each of them, so perhaps by several
+ * threads at once. Fails, in the words of `vn`, with VN_BAD_ARGUMENT or VN_NO_MEMORY. */
 VN_API vn_status vn_model_share(vn_model *model, vn_context *vn, vn_model **out);
 /* vn_model_open for a world whose JSON is in memory. Fails with VN_BAD_FILE (names the key) or
  * VN_NO_MEMORY. */
@@ -271,8 +272,8 @@ typedef int32_t vn_condition;
  * "encoder_hidden_states"), each the network's shape without the batch axis. They are copied. The
  * same name with the same arrays is the same condition, and *out its number. The name "null" says
  * what VN_LABEL_NULL means. Conditions with unlike numbers of tokens may be sampled together.
- * Before the model is shared, whose handles all have its conditions. VN_BAD_ARGUMENT names the
- * input, VN_UNSUPPORTED a model that takes none. */
+ * It is added to this handle alone, and to those that vn_model_share makes of it from then on.
+ * VN_BAD_ARGUMENT names the input, VN_UNSUPPORTED a model that takes none. */
 VN_API vn_status vn_model_add_condition(vn_model *model, const char *name, int n,
                                         const vn_array *arrays, vn_condition *out);
 /* "boot", "9" -> *label; "null" -> VN_LABEL_NULL; "all" -> VN_LABEL_ALL. VN_BAD_ARGUMENT names the
@@ -965,7 +966,9 @@ typedef struct vn_eval_options {
     uint64_t seed; /* of what is drawn, of probes, directions and the bootstrap */
     /* for nll; NULL: the defaults. Its seed is not used */
     const vn_likelihood_settings *likelihood;
-    /* how vn_eval draws samples; NULL: the defaults. Its count, seed and labels are not used */
+    /* how vn_eval draws samples; NULL: the defaults. Its count, seed and labels are not used. Where
+     * it has no prompts, a model that takes texts is asked for those of the data: the caption of
+     * each, else the name of its class; and where the data has neither for examples of its run */
     const vn_sample_options *sample;
     /* for vn_eval_samples: what is compared with the data; the same kinds of files */
     const char *samples;
@@ -1031,6 +1034,12 @@ typedef struct vn_eval_result {
      * NULL where nothing was compared. Owned as `row` */
     const char *features;
     int64_t data_count; /* of the data, for metrics that compare; count is of the samples then */
+    /* of a model that takes texts, whence those came that its samples were drawn for: "options"
+     * (they were given), "captions" of the data, each sample that of one of the data, "classes"
+     * (the names of the data's classes, likewise), "run" (examples that the run keeps) or "none"
+     * (the null condition); and how many differ. NULL: it takes none */
+    const char *prompts_from;
+    int64_t prompts;
 } vn_eval_result;
 
 VN_API void vn_eval_result_init(vn_eval_result *o, size_t size);
@@ -1101,6 +1110,10 @@ typedef struct vn_sweep_options {
     /* as in vn_sample_options. It and `weak` are beside the points whose guides use them; one that
      * no guide uses is refused */
     vn_model *classifier;
+    /* as in vn_sample_options, of all points; without them as vn_eval does */
+    const char *const *prompts;
+    size_t prompt_count;
+    const char *negative;
 } vn_sweep_options;
 
 VN_API void vn_sweep_options_init(vn_sweep_options *o, size_t size);

@@ -26,6 +26,8 @@ typedef struct evaluation {
     bool compares;   /* a metric compares samples with the data */
     bool needs_data; /* a metric looks at the data */
     vn_eval_set samples, data, training;
+    vn_sample_options how; /* o.sample, or the defaults */
+    vn_eval_texts texts;   /* of a model of texts */
     vn_extractor *features;
 } evaluation;
 
@@ -56,6 +58,16 @@ static vn_status check_effects(const evaluation *e, vn_err *err) {
     return VN_OK;
 }
 
+static bool takes_texts(const evaluation *e) {
+    return e->m && e->m->row->prompt;
+}
+
+/* In the words that drawing for them would end in. */
+static vn_status refuse_prompts(vn_model *m, vn_err *err) {
+    vn_condition number;
+    return vn_model_prompt(m, "", &number, err);
+}
+
 /* Whose classes the samples are drawn under; NULL: there is no model. */
 static const vn_model *named(const evaluation *e) {
     const vn_sample_options *how = e->o.sample;
@@ -66,6 +78,12 @@ static vn_status check(evaluation *e, vn_err *err) {
     const vn_eval_options *o = &e->o;
     if (!o->metric) return vn_fail(err, VN_BAD_ARGUMENT, "a metric is needed");
     vn_status status = vn_options_check(VN_OPTIONS_EVAL, o, err);
+    if (!status && e->m && !takes_texts(e) && e->how.prompts) return refuse_prompts(e->m, err);
+    if (!status && o->label >= 0 && takes_texts(e))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "label %d: samples of %s are of texts, not of classes; `prompts` of the "
+                       "sampling say which",
+                       (int)o->label, e->m->source);
     if (!status && o->label != VN_LABEL_ALL && e->m)
         status = vn_model_check_label(o->label == VN_LABEL_NULL ? e->m : named(e), o->label, err);
     if (!status) status = vn_metric_list_parse(o->metric, &e->metrics, err);
@@ -79,10 +97,25 @@ static vn_status check(evaluation *e, vn_err *err) {
 
 /* ---- sets ------------------------------------------------------------------------------------ */
 
+/* The texts of the data as conditions: of samples without one the null condition. */
+static vn_status set_texts(evaluation *e, vn_err *err) {
+    vn_eval_set *d = &e->data;
+    vn_eval_texts texts = {0};
+    vn_status status = e->o.label == VN_LABEL_ALL ? vn_eval_texts_of_data(&texts, d, err) : VN_OK;
+    for (int64_t i = 0; i < d->set.count && !status; i++) {
+        d->labels[i] = VN_LABEL_NULL;
+        if (texts.text) status = vn_model_prompt(e->m, texts.text[i], &d->labels[i], err);
+    }
+    d->set.labels = d->labels;
+    vn_eval_texts_close(&texts);
+    return status;
+}
+
 /* Labels under which the model is asked for the density of the data. */
 static vn_status set_conditions(evaluation *e, vn_err *err) {
     const vn_model *m = e->m;
     vn_eval_set *d = &e->data;
+    if (takes_texts(e)) return set_texts(e, err);
     for (int64_t i = 0; i < d->set.count; i++) {
         if (e->o.label != VN_LABEL_ALL) d->labels[i] = e->o.label;
         if (m->classes == 0) d->labels[i] = VN_LABEL_NULL;
@@ -117,6 +150,7 @@ static vn_status open_data(evaluation *e, vn_err *err) {
         .usual = m && o->data_count == 0 ? USUAL_COUNT : 0,
         .of = e->compares ? o->label : VN_LABEL_ALL,
         .tell = o->label == VN_LABEL_ALL,
+        .texts = takes_texts(e),
         .seed = o->seed};
     return vn_eval_set_open(&e->data, &ask, err);
 }
@@ -132,13 +166,51 @@ static int32_t condition_of(const evaluation *e, int64_t i, int64_t count) {
     return (int32_t)(i % m->classes);
 }
 
+/* Classes of samples that are drawn for the names of the data's classes. */
+static int32_t class_of(const evaluation *e, int64_t i, int64_t count) {
+    const vn_set *d = &e->data.set;
+    return e->texts.labelled ? d->labels[i * d->count / count] : VN_LABEL_NULL;
+}
+
+static vn_status choose_texts(evaluation *e, int64_t count, vn_err *err) {
+    const bool none = e->o.label == VN_LABEL_NULL;
+    vn_eval_texts *t = &e->texts;
+    if (none && !e->how.prompt_count) {
+        t->from = "none";
+        return VN_OK;
+    }
+    const vn_status status =
+        vn_eval_texts_choose(t, e->m, e->needs_data ? &e->data : NULL, &e->how, count, err);
+    if (status) return status;
+    if (none) return vn_fail(err, VN_BAD_ARGUMENT, "prompts and label null exclude each other");
+    if (e->metrics.needs & VN_METRIC_LABELS && !t->labelled)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "accuracy is of classes, and samples of %s are of texts; where `data` has "
+                       "classes and no captions, they are drawn for the names of classes",
+                       e->m->source);
+    if (e->o.per_class && !t->labelled)
+        return no_effect("per_class", "samples are of texts, and have no classes", err);
+    vn_log(&e->vn->watch, VN_LOG_INFO, "%s is asked for %s: %lld distinct", e->m->source,
+           !strcmp(t->from, "options")    ? "the prompts given, in turn"
+           : !strcmp(t->from, "captions") ? "the captions of the data"
+           : !strcmp(t->from, "classes")  ? "the names of the data's classes"
+           : !strcmp(t->from, "run")      ? "captions that its run keeps, in turn"
+                                          : "nothing",
+           (long long)t->distinct);
+    return VN_OK;
+}
+
 static vn_status draw_samples(evaluation *e, vn_err *err) {
     const int64_t few = e->needs_data && !e->o.data_count ? e->data.set.count : USUAL_COUNT,
                   count = e->o.count ? e->o.count : few;
+    vn_status status = takes_texts(e) ? choose_texts(e, count, err) : VN_OK;
+    if (status) return status;
     int32_t *labels = vn_alloc((size_t)count, sizeof *labels);
     if (!labels) return vn_no_memory(err);
-    for (int64_t i = 0; i < count; i++) labels[i] = condition_of(e, i, count);
-    return vn_eval_set_of_model(&e->samples, e->m, e->o.sample, count, labels, e->o.seed, err);
+    for (int64_t i = 0; i < count; i++)
+        labels[i] = e->texts.text ? class_of(e, i, count) : condition_of(e, i, count);
+    return vn_eval_set_of_model(&e->samples, e->m, e->o.sample, count, labels, &e->texts, e->o.seed,
+                                err);
 }
 
 static vn_status open_samples(evaluation *e, vn_err *err) {
@@ -188,6 +260,7 @@ static void close_sets(evaluation *e) {
     vn_eval_set_close(&e->data);
     vn_eval_set_close(&e->training);
     vn_extractor_close(&e->features);
+    vn_eval_texts_close(&e->texts);
 }
 
 /* ---- measuring ------------------------------------------------------------------------------- */
@@ -243,6 +316,8 @@ static vn_status tell(evaluation *e, vn_eval_result *r, vn_err *err) {
         e->m->drawn = e->data.of_class; /* owned by the model from here on */
         e->data.of_class = NULL;
     }
+    r->prompts_from = e->texts.from;
+    r->prompts = e->texts.distinct;
     r->rows = measured->count;
     r->row = measured->row;
     for (size_t i = 0; i < measured->count && r->measures < VN_MAX_MEASURES; i++) {
@@ -261,7 +336,9 @@ static vn_status evaluate(evaluation *e, vn_eval_result *r, vn_err *err) {
     vn_measured_close(&e->vn->measured);
     vn_free(e->vn->measured_by);
     e->vn->measured_by = NULL;
-    vn_status status = check(e, err);
+    vn_status status =
+        vn_struct_take(&e->how, sizeof e->how, e->o.sample, "vn_sample_options", err);
+    if (!status) status = check(e, err);
     if (!status)
         status = vn_struct_take(&e->likelihood, sizeof e->likelihood, e->o.likelihood,
                                 "vn_likelihood_settings", err);
@@ -281,6 +358,7 @@ static vn_status run(vn_context *vn, vn_model *m, const char *call, const vn_eva
     evaluation e = {.vn = vn,
                     .m = m,
                     .o = vn_eval_options_default(),
+                    .how = vn_sample_options_default(),
                     .likelihood = vn_likelihood_settings_default()};
     vn_eval_result r = vn_eval_result_default();
     vn_status status = options && result ? vn_struct_check(result, "vn_eval_result", err)

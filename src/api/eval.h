@@ -21,6 +21,7 @@ typedef struct vn_eval_ask {
     int64_t usual; /* 0: no bound */
     int32_t of;    /* only samples of this class; VN_LABEL_ALL: all */
     bool training; /* of a run: what it was trained on, else what it never saw */
+    bool texts;    /* captions are wanted, and not the classes of data that has both */
     bool tell;     /* count the classes, for vn_eval_result.drawn */
     uint64_t seed;
 } vn_eval_ask;
@@ -56,10 +57,27 @@ vn_status vn_eval_set_open(vn_eval_set *s, const vn_eval_ask *ask, vn_err *err);
 /* Exact draws of the model's world: of class `label`, or of all in turn. */
 vn_status vn_eval_set_of_world(vn_eval_set *s, const vn_model *m, int32_t label, int64_t count,
                                uint64_t seed, vn_err *err);
-/* Samples that the model draws under `labels` [count], which become the set's. sample: how; NULL:
- * the defaults. */
+/* The texts that a model is asked for (eval_texts.c), owned by the options, the data or the model.
+ * Closed with vn_eval_texts_close. */
+typedef struct vn_eval_texts {
+    const char **text; /* [count], in turn; NULL: none */
+    int64_t count;
+    const char *from; /* vn_eval_result.prompts_from; NULL: there are none */
+    int64_t distinct; /* texts that differ, the empty one not counted */
+    bool labelled;    /* they are the names of the data's classes */
+} vn_eval_texts;
+/* One for each sample of the set, in its order; from NULL: it has none. */
+vn_status vn_eval_texts_of_data(vn_eval_texts *t, vn_eval_set *data, vn_err *err);
+/* For `count` samples that are drawn as `o` says. data: what they are compared with, or NULL. */
+vn_status vn_eval_texts_choose(vn_eval_texts *t, const vn_model *m, vn_eval_set *data,
+                               const vn_sample_options *o, int64_t count, vn_err *err);
+void vn_eval_texts_close(vn_eval_texts *t); /* safe on a zeroed one */
+
+/* Samples that the model draws under `labels` [count], which become the set's, or for texts, and
+ * labels are then what the samples are told to be of. sample: how; NULL: the defaults. */
 vn_status vn_eval_set_of_model(vn_eval_set *s, vn_model *m, const vn_sample_options *sample,
-                               int64_t count, int32_t *labels, uint64_t seed, vn_err *err);
+                               int64_t count, int32_t *labels, const vn_eval_texts *texts,
+                               uint64_t seed, vn_err *err);
 void vn_eval_set_close(vn_eval_set *s);
 /* eval_run.c: the data of a run, opened as it opened it, and how many samples of it were held out,
  * or trained on; *split: a number made of how. VN_BAD_FILE where the data has changed since. */

@@ -184,6 +184,7 @@ static vn_status open_data(vn_eval_set *s, const vn_eval_ask *ask, vn_err *err) 
                                              : as->dim[1] == as->dim[2] ? as->dim[1]
                                                                         : -1,
                                      .grey = pictures && as->dim[0] == 1,
+                                     .captions = ask->texts ? NULL : "none",
                                      .classes = ask->names,
                                      .class_count = ask->names ? ask->classes : 0,
                                      .watch = &ask->vn->watch};
@@ -291,14 +292,18 @@ static vn_status read_model(void *self, int64_t first, int64_t n, float *x, vn_e
 }
 
 vn_status vn_eval_set_of_model(vn_eval_set *s, vn_model *m, const vn_sample_options *sample,
-                               int64_t count, int32_t *labels, uint64_t seed, vn_err *err) {
+                               int64_t count, int32_t *labels, const vn_eval_texts *texts,
+                               uint64_t seed, vn_err *err) {
+    const bool asked = texts->text != NULL, labelled = !asked || texts->labelled;
     *s = (vn_eval_set){.labels = labels, .drawn = true};
     vn_sample_options o = vn_sample_options_default();
     vn_status status = vn_struct_take(&o, sizeof o, sample, "vn_sample_options", err);
     if (status) return status;
     o.count = count;
     o.seed = seed;
-    if (!o.prompt_count) o.labels = labels;
+    o.prompts = asked ? texts->text : o.prompts;
+    o.prompt_count = asked ? (size_t)texts->count : o.prompt_count;
+    if (!asked) o.labels = labels;
     o.cycle = NULL;
     o.cycle_count = 0;
     status = vn_drawing_open(&s->drawing, m, &o, false, err);
@@ -313,7 +318,7 @@ vn_status vn_eval_set_of_model(vn_eval_set *s, vn_model *m, const vn_sample_opti
                       .sample = m->sample,
                       .size = m->size,
                       .count = count,
-                      .labels = labels,
+                      .labels = labelled ? labels : NULL,
                       .self = s,
                       .read = read_model,
                       .piece = piece,

@@ -242,6 +242,8 @@ vn_status vn_drawing_step(vn_drawing *d, bool *done, vn_err *err);
 
 /* ---- prompts (prompts.c) --------------------------------------------------------------------- */
 
+/* VN_BAD_ARGUMENT: a list without a count, or the reverse; too many; or one that is NULL. */
+vn_status vn_prompts_check(const vn_sample_options *o, vn_err *err);
 /* Makes conditions of the options' prompts, which take the place of labels, of `negative` and of
  * texts that guides name. */
 vn_status vn_prompting_open(vn_drawing *d, vn_err *err);

@@ -284,6 +284,8 @@ static const vn_option sweep_rows[] = {
      .help = "grid: every point from all samples; halving: from few, and the best quarter go on to "
              "four times as many"},
     {FLAG(keep), .help = "leave the run's own settings as they are"},
+    {TEXT(negative), .word = "TEXT", .otherwise = "none, the empty text",
+     .help = "a prompt that takes the place of none in guidance, at all points"},
 };
 #undef OF
 

@@ -4,11 +4,22 @@
 
 #include <string.h>
 
+vn_status vn_prompts_check(const vn_sample_options *o, vn_err *err) {
+    if (!o->prompts != !o->prompt_count)
+        return vn_fail(err, VN_BAD_ARGUMENT, "prompts have a count, and it has prompts");
+    if (o->prompt_count > INT32_MAX)
+        return vn_fail(err, VN_BAD_ARGUMENT, "prompt_count %zu is more than %d", o->prompt_count,
+                       INT32_MAX);
+    for (size_t i = 0; i < o->prompt_count; i++)
+        if (!o->prompts[i]) return vn_fail(err, VN_BAD_ARGUMENT, "prompt %zu is NULL", i + 1);
+    return VN_OK;
+}
+
 /* What a person may not combine. */
 static vn_status check(const vn_drawing *d, vn_err *err) {
     const vn_sample_options *o = &d->o;
-    if (!o->prompts != !o->prompt_count)
-        return vn_fail(err, VN_BAD_ARGUMENT, "prompts have a count, and it has prompts");
+    const vn_status status = vn_prompts_check(o, err);
+    if (status) return status;
     if (o->prompts && (o->labels || o->cycle || o->label != VN_LABEL_ALL))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "prompts and classes exclude each other: a sample has one condition");
@@ -16,8 +27,6 @@ static vn_status check(const vn_drawing *d, vn_err *err) {
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "classifier: it tells classes, and the samples of %s are of texts",
                        d->m->source);
-    for (size_t i = 0; i < o->prompt_count; i++)
-        if (!o->prompts[i]) return vn_fail(err, VN_BAD_ARGUMENT, "prompt %zu is NULL", i + 1);
     return VN_OK;
 }
 
@@ -49,7 +58,15 @@ static vn_status ask(const vn_drawing *d, const char *text, vn_condition *out, v
 
 static vn_status ask_for_guide(void *drawing, const char *text, vn_err *err) {
     vn_condition number;
-    return ask(drawing, text, &number, err);
+    const vn_status status = ask(drawing, text, &number, err);
+    return status == VN_BAD_ARGUMENT ? vn_fail_in(err, "guide") : status;
+}
+
+/* In a list it is said which one is wrong. */
+static vn_status ask_for_prompt(vn_drawing *d, size_t i, vn_err *err) {
+    const vn_status status = ask(d, d->o.prompts[i], &d->prompt[i], err);
+    if (status != VN_BAD_ARGUMENT) return status;
+    return d->o.prompt_count > 1 ? vn_fail_in(err, "prompt %zu", i + 1) : vn_fail_in(err, "prompt");
 }
 
 vn_status vn_prompting_open(vn_drawing *d, vn_err *err) {
@@ -60,9 +77,9 @@ vn_status vn_prompting_open(vn_drawing *d, vn_err *err) {
         d->prompt = vn_alloc(o->prompt_count, sizeof *d->prompt);
         if (!d->prompt) status = vn_no_memory(err);
     }
-    for (size_t i = 0; i < o->prompt_count && !status; i++)
-        status = ask(d, o->prompts[i], &d->prompt[i], err);
-    if (!status && o->negative) status = ask(d, o->negative, &d->negative, err);
+    for (size_t i = 0; i < o->prompt_count && !status; i++) status = ask_for_prompt(d, i, err);
+    if (!status && o->negative && (status = ask(d, o->negative, &d->negative, err)))
+        vn_fail_in(err, "negative");
     if (!status && o->guide && d->m->row->prompt)
         status = vn_guides_conditions(o->guide, ask_for_guide, d, err);
     if (status || !o->prompt_count) return status;

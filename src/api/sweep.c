@@ -27,7 +27,7 @@ static void choose_grid(vn_sweeping *s) {
     vn_sweep_grid *g = &s->search.grid;
     const bool own = m->path && !m->scheduler.name[0];
     none[0] = own ? m->path->row->sampler : NULL;
-    const bool guided = s->o.classifier || (m->has_null && m->classes > 0);
+    const bool guided = s->o.classifier || (m->has_null && (m->classes > 0 || m->row->prompt));
     *g = (vn_sweep_grid){.guides = s->o.guides ? s->o.guides : cfg,
                          .guide_count = s->o.guides ? s->o.guide_count : 1,
                          .samplers = s->o.samplers ? s->o.samplers : none,
@@ -112,7 +112,7 @@ static vn_status check_points(vn_sweeping *s, vn_err *err) {
         vn_sample_options o = vn_sweeping_options(s, &p);
         vn_drawing d = {0};
         o.count = s->o.count;
-        if (vn_model_of_classes(s->m, o.classifier)->classes == 0) o.label = VN_LABEL_NULL;
+        if (vn_sweeping_is_blind(s, &o)) o.label = VN_LABEL_NULL;
         status = vn_options_check(VN_OPTIONS_SAMPLE, &o, err);
         if (!status) status = vn_drawing_open(&d, s->m, &o, false, err);
         vn_drawing_close(&d);
@@ -143,15 +143,28 @@ static vn_status choose_features(vn_sweeping *s, char **name, vn_err *err) {
     return *name ? VN_OK : vn_no_memory(err);
 }
 
+/* "3 prompts, 0123456789abcdef": the same for the same texts in the same order. */
+static void name_prompts(const vn_sweep_options *o, char *out, size_t size) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < o->prompt_count; i++)
+        for (const char *c = o->prompts[i]; c; c = *c ? c + 1 : NULL)
+            hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
+    vn_snprintf(out, size, "%zu prompt%s, %016llx", o->prompt_count, VN_S(o->prompt_count),
+                (unsigned long long)hash);
+}
+
 static json_t *make_settings(const vn_sweeping *s, const char *features) {
     const char *model = vn_model_fingerprint(s->m),
                *weak = s->o.weak ? vn_model_fingerprint(s->o.weak) : NULL,
                *classifier = s->o.classifier ? vn_model_fingerprint(s->o.classifier) : NULL;
-    return json_pack("{s:s, s:s*, s:s*, s:s*, s:s*, s:s, s:s, s:I, s:I, s:I}", "model",
+    char prompts[64] = "";
+    if (s->o.prompt_count) name_prompts(&s->o, prompts, sizeof prompts);
+    return json_pack("{s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s, s:s, s:I, s:I, s:I}", "model",
                      model ? model : s->m->source, "weak", weak, "classifier", classifier, "path",
-                     s->o.path, "data", s->o.data, "metric", s->o.metric, "features", features,
-                     "count", (json_int_t)s->o.count, "resamples", (json_int_t)s->o.resamples,
-                     "seed", (json_int_t)s->o.seed);
+                     s->o.path, "prompts", prompts[0] ? prompts : NULL, "negative", s->o.negative,
+                     "data", s->o.data, "metric", s->o.metric, "features", features, "count",
+                     (json_int_t)s->o.count, "resamples", (json_int_t)s->o.resamples, "seed",
+                     (json_int_t)s->o.seed);
 }
 
 static vn_status open_folder(vn_sweeping *s, const char *features, vn_err *err) {

@@ -29,6 +29,8 @@ typedef struct vn_sweeping {
 
 /* As vn_sample_options of a point; count 0. */
 vn_sample_options vn_sweeping_options(const vn_sweeping *s, const vn_point *p);
+/* Whether samples so drawn have no condition: neither classes nor texts. */
+bool vn_sweeping_is_blind(const vn_sweeping *s, const vn_sample_options *o);
 /* For vn_sweep_search.measure (sweep_measure.c). */
 vn_status vn_sweeping_measure(void *user, const vn_point *p, int64_t count,
                               const vn_sweep_state *state, vn_point_result *out, vn_err *err);

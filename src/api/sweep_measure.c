@@ -110,7 +110,7 @@ static vn_status draw_example(vn_sweeping *s, const vn_point *p, vn_point_result
     char name[32];
     const vn_model *named = vn_model_of_classes(s->m, o.classifier);
     o.count = example_count(s->m, named);
-    if (named->classes == 0) o.label = VN_LABEL_NULL;
+    if (vn_sweeping_is_blind(s, &o)) o.label = VN_LABEL_NULL;
     vn_status status = vn_sample(s->m, &o, &samples);
     if (!status) out->passes = (double)vn_samples_passes(samples);
     if (!status && shows(s->m)) {

@@ -18,7 +18,14 @@ vn_sample_options vn_sweeping_options(const vn_sweeping *s, const vn_point *p) {
     o.classifier = vn_guide_uses_classifier(p->guide, false) ? s->o.classifier : NULL;
     o.batch = s->o.batch;
     o.seed = s->o.seed;
+    o.prompts = s->o.prompts;
+    o.prompt_count = s->o.prompt_count;
+    o.negative = s->o.negative;
     return o;
+}
+
+bool vn_sweeping_is_blind(const vn_sweeping *s, const vn_sample_options *o) {
+    return !s->m->row->prompt && vn_model_of_classes(s->m, o->classifier)->classes == 0;
 }
 
 /* ---- points for the caller ------------------------------------------------------------------- */
@@ -109,13 +116,16 @@ static char *command_of(const vn_sweeping *s, const vn_point *p) {
     char *source = vn_shell_word(s->m->source), *guide = vn_shell_word(p->guide),
          *sampler = option_of("sampler", p->sampler),
          *weak = option_of("weak", o.weak ? o.weak->source : NULL),
-         *classifier = option_of("classifier", o.classifier ? o.classifier->source : NULL);
+         *classifier = option_of("classifier", o.classifier ? o.classifier->source : NULL),
+         *negative = option_of("negative", o.negative);
     vn_number_text(guidance, p->guidance);
-    char *text = source && guide && sampler && weak && classifier
-                     ? vn_format("vane sample %s --guide %s%s%s --guidance %s%s --steps %d "
-                                 "--out samples.png",
-                                 source, guide, weak, classifier, guidance, sampler, p->steps)
-                     : NULL;
+    char *text =
+        source && guide && sampler && weak && classifier && negative
+            ? vn_format("vane sample %s --guide %s%s%s --guidance %s%s%s --steps %d "
+                        "--out samples.png",
+                        source, guide, weak, classifier, guidance, negative, sampler, p->steps)
+            : NULL;
+    vn_free(negative);
     vn_free(weak);
     vn_free(classifier);
     vn_free(source);

@@ -112,7 +112,8 @@ typedef enum vn_stream {
     VN_STREAM_DIRECTION, /* random directions: sliced losses and distances, projections */
     VN_STREAM_RESAMPLE,  /* bootstrap and subsets of metrics */
     VN_STREAM_RESTORE,   /* draws of restoration rules */
-    VN_STREAM_CAPTION    /* which of a sample's captions */
+    VN_STREAM_CAPTION,   /* which of a sample's captions */
+    VN_STREAM_CONDITION  /* noise on conditions */
 } vn_stream;
 
 void vn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
@@ -146,16 +147,25 @@ typedef enum vn_perturbation {
     VN_ATTENTION_BLUR = 2,
     VN_ATTENTION_SPARSE = 4,  /* dense + amount (entmax - dense) (PLADIS 2503.07677) */
     VN_ATTENTION_SKIPPED = 8, /* attention's residual is left out (STG 2411.18664) */
-    VN_BLOCKS_SKIPPED = 16    /* the blocks return their inputs (SLG; STG) */
+    VN_BLOCKS_SKIPPED = 16,   /* the blocks return their inputs (SLG; STG) */
+    /* what the image's tokens take from a text, z, becomes z + part (f z' - z) with
+     * z' = z + (amount - 1) (z - what they take from another text), and f the factor that keeps z'
+     * within `limit` times the length of z (NAG 2505.21179) */
+    VN_ATTENTION_NORMALIZED = 32
 } vn_perturbation;
 typedef struct vn_perturb {
     vn_perturbation kind;
     double amount;
     int first, last; /* layers, both of them too; more than there are: to the end */
+    /* VN_ATTENTION_NORMALIZED alone: the condition whose text is the other one; and that which
+     * stands for none in guidance, under which it does nothing */
+    double limit, part;
+    int32_t against, none;
 } vn_perturb;
 static inline bool vn_perturb_equal(const vn_perturb *a, const vn_perturb *b) {
     return a->kind == b->kind && a->amount == b->amount && a->first == b->first &&
-           a->last == b->last;
+           a->last == b->last && a->limit == b->limit && a->part == b->part &&
+           a->against == b->against && a->none == b->none;
 }
 
 /* What is wanted of a function f(x), such as a network's answer: itself, or a derivative by x along

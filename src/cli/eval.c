@@ -3,14 +3,18 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/prompts.h"
 
 typedef struct args {
-    const char *source, *label, *weak, *classifier;
+    const char *source, *label, *weak, *classifier, *prompts_file;
+    cli_texts prompts;
+    cli_prompts lines; /* of the file */
     vn_model_options opened;
     vn_eval_options o;
     vn_sample_options sample;
     vn_likelihood_settings likelihood;
     cli_numbers sigmas;
+    bool refused; /* once the model is known; the words are printed */
 } args;
 
 /* clang-format off */
@@ -49,6 +53,12 @@ static const cli_option rows[] = {
     CLI_ROW("classifier", CLI_TEXT, classifier, "CLF",
             "what tells the classes to the guides classifier and classifier-gradient; a SOURCE "
             "that knows no classes has those of CLF", .unset = "a world's own"),
+    CLI_ROW("prompt", CLI_TEXTS, prompts, "TEXT",
+            "of a model that was trained on captions: what to draw. Given again: sample i gets the "
+            "i-th in turn",
+            .unset = "the captions of the data"),
+    CLI_ROW("prompts", CLI_TEXT, prompts_file, "FILE", "the same from a file, one a line"),
+    CLI_OPTION_ROW(SAMPLE, sample, "negative"),
     CLI_OPTION_ROW(SAMPLE, sample, "sampler"),
     CLI_OPTION_ROW(SAMPLE, sample, "steps"),
     CLI_OPTION_ROW(SAMPLE, sample, "grid"),
@@ -106,6 +116,21 @@ static json_t *drawn_json(const vn_model *m, const vn_eval_result *r) {
     return list;
 }
 
+/* "prompts: the captions of the data, 212 distinct"; nothing of models that take none. */
+static void print_prompts(const vn_eval_result *r) {
+    static const char *const words[][2] = {{"options", "as given, in turn"},
+                                           {"captions", "the captions of the data"},
+                                           {"classes", "the names of the data's classes"},
+                                           {"run", "captions that the run keeps, in turn"}};
+    const char *from = "none";
+    if (!r->prompts_from) return;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(words[i][0], r->prompts_from) == 0) from = words[i][1];
+    printf("  prompts: %s", from);
+    if (r->prompts > 0) printf(", %lld distinct", (long long)r->prompts);
+    putchar('\n');
+}
+
 static void print_row(const vn_model *m, const vn_eval_row *row) {
     char name[96];
     const char *class_name = vn_model_label_name(m, row->label);
@@ -127,6 +152,7 @@ static void print_text(const cli_session *s, const vn_model *m, const args *a,
     if (r->data_count) printf(" and %lld of the data", (long long)r->data_count);
     if (r->features) cli_print(stdout, ", features %s", r->features);
     printf(", seed %llu, %.1f s\n", (unsigned long long)a->o.seed, cli_seconds(s));
+    print_prompts(r);
     print_drawn(m, a, r);
     for (size_t i = 0; i < r->rows; i++) print_row(m, &r->row[i]);
 }
@@ -201,6 +227,13 @@ static vn_status print_json(const cli_session *s, const vn_model *m, const args 
         json_decref(object);
         object = NULL;
     }
+    if (object && r->prompts_from &&
+        json_object_set_new(object, "prompts",
+                            json_pack("{s:s, s:I}", "from", r->prompts_from, "distinct",
+                                      (json_int_t)r->prompts)) != 0) {
+        json_decref(object);
+        object = NULL;
+    }
     if (object && json_object_set_new(object, "seconds", cli_json_number(cli_seconds(s))) != 0) {
         json_decref(object);
         object = NULL;
@@ -233,6 +266,20 @@ static bool is_model(cli_session *s, const char *path) {
     return yes;
 }
 
+/* What cannot be meant, now that the model is known; NULL: there is none. */
+static bool check_texts(const args *a, const vn_model_info *info) {
+    const char *option = a->sample.prompt_count > 0 ? (a->prompts_file ? "prompts" : "prompt")
+                         : a->sample.negative       ? "negative"
+                                                    : NULL;
+    const bool named = a->label && strcmp(a->label, "null") != 0 && strcmp(a->label, "all") != 0;
+    if (!a->source && option)
+        return cli_misuse("eval", "--%s has no effect on samples that exist", option);
+    if (info->takes_prompts && named)
+        return cli_misuse("eval", "--class %s: samples of %s are of texts; --prompt says which",
+                          a->label, a->source);
+    return true;
+}
+
 static vn_status eval(cli_session *s, args *a) {
     vn_model *model = NULL, *named;
     vn_model_info info = vn_model_info_default();
@@ -250,10 +297,15 @@ static vn_status eval(cli_session *s, args *a) {
     if (!status && model) status = vn_model_get_info(model, &info);
     /* a model without classes has those of its classifier */
     named = model && info.classes == 0 && a->sample.classifier ? a->sample.classifier : model;
+    if (!status && !check_texts(a, &info)) {
+        a->refused = true;
+        status = VN_BAD_ARGUMENT;
+    }
     if (!status && a->label && model) status = vn_model_find_label(named, a->label, &a->o.label);
     if (!status && a->label && !model)
         status = vn_option_set(s->vn, VN_OPTIONS_EVAL, &a->o, "label", a->label);
-    if (!status) status = measure(s, a, model, named);
+    /* classes of a model of texts are those of the data, whose names it does not know */
+    if (!status) status = measure(s, a, model, info.takes_prompts ? NULL : named);
     vn_model_close(&a->sample.classifier);
     vn_model_close(&a->sample.weak);
     vn_model_close(&model);
@@ -272,6 +324,12 @@ static bool check(const args *a, int probes) {
     return false;
 }
 
+/* Whether all that can be said before the model is known is right. */
+static bool begin(args *a, int probes) {
+    return check(a, probes) && cli_prompts_take("eval", &a->prompts, a->prompts_file, &a->lines,
+                                                &a->sample.prompts, &a->sample.prompt_count);
+}
+
 static int run(const cli_verb *verb, int argc, char **argv) {
     args a = {.o = vn_eval_options_default(),
               .sample = vn_sample_options_default(),
@@ -281,17 +339,19 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     cli_session s;
     int status;
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
-    if (!check(&a, probes)) {
-        cli_numbers_free(&a.sigmas);
-        return CLI_USAGE;
+    status = CLI_USAGE;
+    if (begin(&a, probes)) {
+        a.sample.sigmas = a.sigmas.value;
+        a.sample.sigma_count = a.sigmas.count;
+        a.likelihood.path = a.sample.path;
+        a.o.likelihood = &a.likelihood;
+        a.o.sample = &a.sample;
+        const vn_status done = eval(&s, &a);
+        status = a.refused ? cli_leave(&s, done) : cli_end(&s, done);
     }
-    a.sample.sigmas = a.sigmas.value;
-    a.sample.sigma_count = a.sigmas.count;
-    a.likelihood.path = a.sample.path;
-    a.o.likelihood = &a.likelihood;
-    a.o.sample = &a.sample;
-    status = cli_end(&s, eval(&s, &a));
     cli_numbers_free(&a.sigmas);
+    cli_texts_free(&a.prompts);
+    cli_prompts_free(&a.lines);
     return status;
 }
 

@@ -66,9 +66,14 @@ static void print_kinds(void) {
     printf("\n\nvane list samplers  says what each sampler does and which parameters it takes.\n");
 }
 
+/* A condition that stands for itself where none is named. */
+static bool is_unset(const vn_param *p) {
+    return p->kind == VN_PARAM_CONDITION && p->value < 0;
+}
+
 static void print_default(const vn_param *p, char *text, size_t size) {
     const char *choice = p->choices;
-    if (p->kind == VN_PARAM_TEXT) {
+    if (p->kind == VN_PARAM_TEXT || is_unset(p)) {
         snprintf(text, size, "%s=%s", p->name, choice ? choice : "...");
         return;
     }
@@ -95,7 +100,7 @@ static void range_text(const vn_param *p, char *text, size_t size) {
         }
         if (used < size) snprintf(text + used, size - used, ")");
     } else if (p->kind == VN_PARAM_CONDITION) {
-        snprintf(text, size, "  (a class, by name or number)");
+        snprintf(text, size, "  (a class by name or number, or a text)");
     } else if (isfinite(p->min) && isfinite(p->max)) {
         snprintf(text, size, "  (%s%g to %g)", whole, p->min, p->max);
     } else if (isfinite(p->min)) {
@@ -129,7 +134,7 @@ static void print_use(size_t kind, const vn_row *row, int column) {
         const vn_param *p;
         for (size_t k = 0; (p = vn_row_param(row, k)); k++) {
             print_default(p, value, sizeof value);
-            printf("%s%s", k == 0 ? ":" : ",", value);
+            if (!is_unset(p)) printf("%s%s", k == 0 ? ":" : ",", value);
         }
         putchar('\n');
     }

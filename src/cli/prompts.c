@@ -65,6 +65,20 @@ bool cli_prompts_read(const char *verb, const char *path, cli_prompts *out) {
     return true;
 }
 
+bool cli_prompts_take(const char *verb, const cli_texts *typed, const char *file,
+                      cli_prompts *lines, const char *const **prompts, size_t *count) {
+    *prompts = NULL;
+    *count = 0;
+    if (typed->count > 0 && file)
+        return cli_misuse(verb, "--prompt and --prompts exclude each other");
+    if (file && !cli_prompts_read(verb, file, lines)) return false;
+    if (file || typed->count > 0) {
+        *prompts = file ? lines->text : typed->text;
+        *count = file ? lines->count : typed->count;
+    }
+    return true;
+}
+
 void cli_prompts_free(cli_prompts *p) {
     free(p->text);
     free(p->file);

@@ -349,8 +349,6 @@ static bool reads_out(const args *a) {
 
 static bool contradicts(const args *a, const cli_session *s) {
     const bool prompts = a->prompts.count > 0;
-    if (prompts && a->prompts_file)
-        return !cli_misuse("sample", "--prompt and --prompts exclude each other");
     if ((prompts || a->prompts_file) && a->classes.count > 0)
         return !cli_misuse("sample", "--class and --%s exclude each other",
                            prompts ? "prompt" : "prompts");
@@ -364,10 +362,9 @@ static bool contradicts(const args *a, const cli_session *s) {
  * written. */
 static bool begin(args *a, const cli_session *s) {
     if (contradicts(a, s)) return false;
-    if (a->prompts_file && !cli_prompts_read("sample", a->prompts_file, &a->lines)) return false;
-    a->o.prompts = a->prompts_file ? a->lines.text : a->prompts.text;
-    a->o.prompt_count = a->prompts_file ? a->lines.count : a->prompts.count;
-    if (!a->o.prompt_count) a->o.prompts = NULL;
+    if (!cli_prompts_take("sample", &a->prompts, a->prompts_file, &a->lines, &a->o.prompts,
+                          &a->o.prompt_count))
+        return false;
     if (cli_is_pipe(a->out)) {
         if (!cli_pipe_open(&a->pipe, a->out)) return false;
         a->out = a->pipe.file;

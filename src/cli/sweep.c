@@ -5,12 +5,14 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/prompts.h"
 
 typedef struct args {
-    const char *source, *out, *weak, *classifier;
+    const char *source, *out, *weak, *classifier, *prompts_file;
     cli_numbers guidance, steps;
-    cli_texts guides, samplers;
-    int *whole; /* of steps */
+    cli_texts guides, samplers, prompts;
+    cli_prompts lines; /* of the file */
+    int *whole;        /* of steps */
     vn_model_options opened;
     vn_sweep_options o;
 } args;
@@ -49,6 +51,12 @@ static const cli_option rows[] = {
     CLI_ROW("classifier", CLI_TEXT, classifier, "CLF",
             "what tells the classes to the guides classifier and classifier-gradient; a SOURCE "
             "that knows no classes has those of CLF", .unset = "a world's own"),
+    CLI_ROW("prompt", CLI_TEXTS, prompts, "TEXT",
+            "of a model that was trained on captions: what it is asked for, the same at all "
+            "points. Given again: in turn",
+            .unset = "the captions of the data"),
+    CLI_ROW("prompts", CLI_TEXT, prompts_file, "FILE", "the same from a file, one a line"),
+    CLI_OPTION_ROW(SWEEP, o, "negative"),
     CLI_OPTION_ROW(SWEEP, o, "path"),
     CLI_OPTION_ROW(MODEL, opened, "null_class"),
     CLI_OPTION_ROW(SWEEP, o, "batch"),
@@ -230,7 +238,9 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     cli_session s;
     int status;
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
-    status = take_steps(&a) ? cli_end(&s, sweep(&s, &a)) : CLI_USAGE;
+    const bool fine = take_steps(&a) && cli_prompts_take("sweep", &a.prompts, a.prompts_file,
+                                                         &a.lines, &a.o.prompts, &a.o.prompt_count);
+    status = fine ? cli_end(&s, sweep(&s, &a)) : CLI_USAGE;
     if (status == CLI_INTERRUPTED && !s.quiet)
         cli_print(stderr, "the points that are done are in %s; the same command goes on\n", a.out);
     free(a.whole);
@@ -238,6 +248,8 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     cli_numbers_free(&a.steps);
     cli_texts_free(&a.guides);
     cli_texts_free(&a.samplers);
+    cli_texts_free(&a.prompts);
+    cli_prompts_free(&a.lines);
     return status;
 }
 

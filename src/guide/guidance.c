@@ -104,6 +104,7 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
                   .to = g->to,
                   .guidance = g->network_guidance,
                   .condition = g->condition,
+                  .anneal = g->anneals ? &g->anneal : NULL,
                   .sample = g->sample,
                   .step = (uint64_t)at->step,
                   .want = first.want,

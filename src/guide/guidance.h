@@ -27,7 +27,10 @@ struct vn_guidance {
     vn_guide guide[VN_MAX_GUIDES];
     vn_guide_at at; /* of the sampling run; in a step, as at its first prediction */
     vn_plan plan;
-    vn_perturb always;     /* in every pass through the main network */
+    vn_perturb always; /* in every pass through the main network */
+    vn_condition none; /* the condition that takes the place of none */
+    bool anneals;      /* there is noise on conditions: */
+    vn_anneal anneal;
     vn_condition *null;    /* [capacity] */
     double *spare;         /* [capacity] scratch */
     double *null_estimate; /* [2,size], x0 and eps; NULL unless it answers in double */

@@ -55,6 +55,18 @@ static vn_status check_together(const vn_guide *a, const vn_guide *b, vn_err *er
     return VN_OK;
 }
 
+/* A condition that is not named is class 0, which a model of texts or vectors does not have: its
+ * conditions have the numbers in which they came. */
+static vn_status check_named(const vn_choice *c, const vn_conditions *of, vn_err *err) {
+    const vn_param *p = c->row->params;
+    for (size_t i = 0; p && p[i].name && of->classes == 0; i++)
+        if (p[i].kind == VN_PARAM_CONDITION && !c->given[i] && p[i].value >= 0)
+            return vn_fail(err, VN_BAD_ARGUMENT,
+                           "%s: %s= has to say which, as this model has no classes", c->row->name,
+                           p[i].name);
+    return VN_OK;
+}
+
 static vn_status add_guide(vn_guidance *g, const char *text, vn_err *err) {
     if (g->count == VN_MAX_GUIDES)
         return vn_fail(err, VN_BAD_ARGUMENT, "more than %d guides", VN_MAX_GUIDES);
@@ -62,6 +74,7 @@ static vn_status add_guide(vn_guidance *g, const char *text, vn_err *err) {
     const vn_names classes = {g->denoiser->conditions.names,
                               (size_t)vn_conditions_count(&g->denoiser->conditions)};
     vn_status status = vn_choice_parse_of(text, g->table, &classes, &one->choice, err);
+    if (!status) status = check_named(&one->choice, &g->denoiser->conditions, err);
     if (status) return status;
     one->row = (const vn_guide_row *)one->choice.row;
     one->denoiser = g->denoiser;
@@ -69,7 +82,13 @@ static vn_status add_guide(vn_guidance *g, const char *text, vn_err *err) {
     for (int i = 0; i < g->count && !status; i++) status = check_together(&g->guide[i], one, err);
     if (status) return status;
     g->count++;
-    if (one->row->always) g->always = one->row->always(&one->choice, g->denoiser);
+    if (one->row->always) g->always = one->row->always(&one->choice, g->denoiser, g->none);
+    if (one->row->anneal) {
+        g->anneals = true;
+        g->anneal = one->row->anneal(&one->choice);
+        g->anneal.seed = g->at.seed;
+        g->anneal.none = g->none;
+    }
     return one->row->check ? one->row->check(&one->choice, g->denoiser, err) : VN_OK;
 }
 
@@ -206,11 +225,11 @@ vn_status vn_guidance_open(const vn_guidance_options *o, vn_guidance **out, vn_e
     g->gamma = o->gamma;
     g->capacity = o->capacity;
     g->at.seed = o->seed;
+    g->none = o->none ? *o->none : VN_CONDITION_NULL;
     vn_status status = add_guides(g, o->guide, err);
     if (!status) status = check_needs(g, err);
     if (!status && take_memory(g)) status = vn_no_memory(err);
-    for (int64_t i = 0; i < g->capacity && !status; i++)
-        g->null[i] = o->none ? *o->none : VN_CONDITION_NULL;
+    for (int64_t i = 0; i < g->capacity && !status; i++) g->null[i] = g->none;
     if (status) vn_guidance_close(&g);
     *out = g;
     return status;

@@ -92,7 +92,7 @@ typedef struct vn_population {
 
 /* What a guide does, in the order in which guides of a list act. */
 typedef enum vn_guide_stage {
-    VN_GUIDE_NETWORK,  /* changes the network in all its passes. At most one in a list */
+    VN_GUIDE_NETWORK,  /* changes the network, or its conditions, in all its passes */
     VN_GUIDE_STRENGTH, /* changes gamma: intervals, schedules. Any number */
     VN_GUIDE_RULE,     /* makes the prediction from passes, as cfg does. One in a list, else cfg */
     VN_GUIDE_ADDITION, /* adds to it: gradients of classifiers and energies, perturbed passes */
@@ -109,11 +109,12 @@ enum {
     VN_NEEDS_CLASSIFIER = 16, /* denoiser->classify */
     /* the user's, or a classifier whose log p(label|x0) takes its place */
     VN_NEEDS_REWARD = 32,
-    VN_NEEDS_X0_EPS = 64,      /* a sampler that uses x0 and eps each as the guide sets them */
-    VN_NEEDS_SDE = 128,        /* a sampler that follows the reverse SDE */
-    VN_NEEDS_ROUTE = 256,      /* levels that no other guide or sampler has changed */
-    VN_NEEDS_EMBEDDED = 512,   /* a denoiser that takes guidance as an input */
-    VN_TAKES_CLASSIFIER = 1024 /* no need: it follows denoiser->classify where there is one */
+    VN_NEEDS_X0_EPS = 64,       /* a sampler that uses x0 and eps each as the guide sets them */
+    VN_NEEDS_SDE = 128,         /* a sampler that follows the reverse SDE */
+    VN_NEEDS_ROUTE = 256,       /* levels that no other guide or sampler has changed */
+    VN_NEEDS_EMBEDDED = 512,    /* a denoiser that takes guidance as an input */
+    VN_TAKES_CLASSIFIER = 1024, /* no need: it follows denoiser->classify where there is one */
+    VN_NEEDS_ANNEAL = 2048      /* conditions that noise can be added to */
 };
 
 typedef struct vn_guide_row {
@@ -136,8 +137,10 @@ typedef struct vn_guide_row {
     int slots;  /* how many vn_guide.slot has */
     /* NULL: all values are fine */
     vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err);
-    /* stage NETWORK only: the perturbation of all passes */
-    vn_perturb (*always)(const vn_choice *c, const vn_denoiser *d);
+    /* stage NETWORK only: the perturbation of all passes, where the condition `none` stands for
+     * none; or noise on the conditions of all, whose seed and `none` are set by the caller */
+    vn_perturb (*always)(const vn_choice *c, const vn_denoiser *d, vn_condition none);
+    vn_anneal (*anneal)(const vn_choice *c);
     /* stage STRENGTH only: the new gamma */
     double (*strength)(const vn_choice *c, const vn_guide_at *at, double gamma);
     /* other stages: names its passes (vn_plan_pass), once in every round */

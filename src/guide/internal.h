@@ -15,7 +15,7 @@
     ROW(apg) ROW(cfg_zero_star) ROW(cfg_plus_plus) ROW(rectified_cfg_plus_plus) \
     ROW(tcfg) ROW(mambo_g) ROW(fdg) \
     ROW(rescale) ROW(dynamic_threshold) ROW(clip) \
-    ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(pladis) \
+    ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(pladis) ROW(nag) ROW(cads) \
     ROW(interval) ROW(schedule)
 /* clang-format on */
 
@@ -115,7 +115,7 @@ bool vn_guide_classify(vn_guide *g, const vn_guide_at *at, const float *x, const
 bool vn_guide_reward(vn_guide *g, const vn_guide_at *at, const float *x0, float *value,
                      float *gradient);
 
-/* ---- perturbations of the network (perturbed.c, pladis.c) ------------------------------------ */
+/* ---- perturbations of the network (perturbed.c, pladis.c, nag.c) ----------------------------- */
 
 /* Indices of the parameters `first` and `last`, the layers, in such a row. */
 enum { VN_PARAM_FIRST = 1, VN_PARAM_LAST = 2 };

@@ -20,6 +20,11 @@ static const char *lacking(const vn_guide_provided *m, const vn_guide_row *row, 
         return "a reward, or a classifier in its place";
     if ((needs & VN_NEEDS_EMBEDDED) && !(d->can & VN_TAKES_GUIDANCE))
         return "a network that takes guidance as an input";
+    if ((needs & VN_NEEDS_ANNEAL) && !(d->can & VN_CAN_ANNEAL))
+        return "conditions that noise can be added to (texts and vectors; a class is a row of a "
+               "table inside the network)";
+    if (row->perturbations & ~d->perturbations & VN_ATTENTION_NORMALIZED)
+        return "attention to a text";
     if (row->perturbations & ~d->perturbations) return "layers that can be perturbed";
     return NULL;
 }

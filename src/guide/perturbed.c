@@ -73,7 +73,10 @@ vn_status vn_check_layers(const vn_choice *c, const vn_denoiser *d, vn_err *err)
 static vn_perturb on_layers(const vn_choice *c, const vn_denoiser *d, vn_perturbation kind,
                             double amount) {
     const int first = c->value[FIRST] < 0 ? d->middle : (int)c->value[FIRST];
-    return (vn_perturb){kind, amount, first, c->value[LAST] < 0 ? first : (int)c->value[LAST]};
+    return (vn_perturb){.kind = kind,
+                        .amount = amount,
+                        .first = first,
+                        .last = c->value[LAST] < 0 ? first : (int)c->value[LAST]};
 }
 
 /* ---- the rule -------------------------------------------------------------------------------- */

@@ -22,9 +22,10 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     return vn_check_layers(c, d, err);
 }
 
-static vn_perturb always(const vn_choice *c, const vn_denoiser *d) {
+static vn_perturb always(const vn_choice *c, const vn_denoiser *d, vn_condition none) {
     const int first = (int)c->value[FIRST], last = (int)c->value[LAST];
     (void)d;
+    (void)none;
     return (vn_perturb){.kind = VN_ATTENTION_SPARSE,
                         .amount = c->value[SCALE],
                         .first = first < 0 ? 0 : first,

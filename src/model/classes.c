@@ -92,7 +92,9 @@ const char *vn_label_word(char *const *names, int32_t classes, int32_t label,
 
 /* "classes 0 to 9", "one class, 0", "no classes": the labels there are; returns text. */
 static const char *labels_text(const vn_model *m, char text[MAX_TEXT]) {
-    if (m->classes < 2)
+    if (m->row && m->row->prompt)
+        snprintf(text, MAX_TEXT, "samples of texts, not of classes; prompts say which");
+    else if (m->classes < 2)
         snprintf(text, MAX_TEXT, "%s", m->classes ? "one class, 0" : "no classes");
     else
         snprintf(text, MAX_TEXT, "classes 0 to %d", (int)m->classes - 1);
@@ -142,6 +144,10 @@ vn_status vn_model_read_label(const vn_model *m, const char *text, int32_t *labe
                        "class %s: this row of %s is null; null is the word for none", text,
                        m->source);
     } else {
+        char range[MAX_TEXT];
+        if (m->row && m->row->prompt)
+            return vn_fail(err, VN_BAD_ARGUMENT, "class %.80s: %s has %s", text, m->source,
+                           labels_text(m, range));
         const char *near = vn_names_nearest(&classes, text);
         if (near)
             return vn_fail(err, VN_BAD_ARGUMENT, "unknown class '%s'; did you mean '%s'?", text,

@@ -6,7 +6,10 @@
 
 #include <string.h>
 
+/* Not changed once it is kept, so that the models that share it may read it at once; the last of
+ * them frees it. */
 struct vn_condition_entry {
+    atomic_int holders;
     char *name;
     vn_condition number; /* VN_CONDITION_NULL for "null" */
     int count;
@@ -17,15 +20,15 @@ struct vn_condition_entry {
  * too. */
 static const struct vn_condition_entry *entry_of(const vn_model *m, vn_condition c) {
     for (int i = c >= m->classes ? c - m->classes : 0; i < m->added_count; i++)
-        if (m->added[i].number == c) return &m->added[i];
+        if (m->added[i]->number == c) return m->added[i];
     return NULL;
 }
 
 bool vn_model_find_added(const vn_model *m, const char *name, vn_condition *out) {
     for (int i = 0; i < m->added_count; i++) {
-        if (m->added[i].number == VN_CONDITION_NULL || strcmp(m->added[i].name, name) != 0)
+        if (m->added[i]->number == VN_CONDITION_NULL || strcmp(m->added[i]->name, name) != 0)
             continue;
-        *out = m->added[i].number;
+        *out = m->added[i]->number;
         return true;
     }
     return false;
@@ -65,10 +68,10 @@ static bool fits(const vn_port *p, const vn_array *a, int64_t *tokens) {
 static const struct vn_condition_entry *other_lengths(const vn_model *m, const vn_port *p,
                                                       const vn_array *a) {
     for (int i = 0; i < m->added_count; i++) {
-        const vn_array *b = vn_model_condition_array(m, m->added[i].number, p->name);
+        const vn_array *b = vn_model_condition_array(m, m->added[i]->number, p->name);
         for (int k = 0; b && k < a->shape.rank; k++)
             if (p->shape.dim[k + 1] != VN_DIM_TOKENS && a->shape.dim[k] != b->shape.dim[k])
-                return &m->added[i];
+                return m->added[i];
     }
     return NULL;
 }
@@ -114,24 +117,53 @@ static vn_status check(const vn_model *m, const char *name, int n, const vn_arra
 
 /* ---- keeping --------------------------------------------------------------------------------- */
 
-static void free_entry(struct vn_condition_entry *e) {
+static void let_go(struct vn_condition_entry *e) {
+    if (atomic_fetch_sub(&e->holders, 1) > 1) return;
     for (int i = 0; i < e->count; i++) {
         vn_free((char *)(uintptr_t)e->array[i].name);
         vn_free((void *)(uintptr_t)e->array[i].data);
     }
     vn_free(e->name);
-    *e = (struct vn_condition_entry){0};
+    vn_free(e);
+}
+
+static struct vn_condition_entry *new_entry(const char *name) {
+    struct vn_condition_entry *e = vn_calloc(1, sizeof *e);
+    if (!e) return NULL;
+    atomic_init(&e->holders, 1);
+    if ((e->name = vn_strdup(name))) return e;
+    vn_free(e);
+    return NULL;
 }
 
 void vn_model_drop_conditions(vn_model *m) {
-    for (int i = 0; i < m->added_count; i++) free_entry(&m->added[i]);
+    for (int i = 0; i < m->added_count; i++) let_go(m->added[i]);
     vn_free(m->added);
     for (int32_t i = 0; m->names && i < m->named_count; i++) vn_free(m->names[i]);
     vn_free(m->names);
+    m->added = NULL;
+    m->names = NULL;
+    m->added_count = m->named_count = 0;
+}
+
+vn_status vn_model_take_conditions(vn_model *m, const vn_model *of, vn_err *err) {
+    if (of->names && !(m->names = vn_calloc((size_t)of->named_count + 1, sizeof *m->names)))
+        return vn_no_memory(err);
+    if (of->added &&
+        !(m->added = vn_calloc((size_t)of->added_count + 1, sizeof(struct vn_condition_entry *))))
+        return vn_no_memory(err);
+    for (; m->named_count < of->named_count; m->named_count++)
+        if (!(m->names[m->named_count] = vn_strdup(of->names[m->named_count])))
+            return vn_no_memory(err);
+    for (; m->added_count < of->added_count; m->added_count++) {
+        m->added[m->added_count] = of->added[m->added_count];
+        atomic_fetch_add(&m->added[m->added_count]->holders, 1);
+    }
+    return VN_OK;
 }
 
 void vn_model_forget_conditions(vn_model *m) {
-    for (int i = 0; i < m->added_count; i++) free_entry(&m->added[i]);
+    for (int i = 0; i < m->added_count; i++) let_go(m->added[i]);
     for (int32_t i = m->classes; i < m->named_count; i++) vn_free(m->names[i]);
     m->named_count = m->classes;
     m->added_count = 0;
@@ -175,8 +207,8 @@ static vn_status grow(vn_model *m, vn_err *err) {
     char **names = vn_realloc(m->names, (size_t)m->named_count + 2, sizeof *names);
     if (!names) return vn_no_memory(err);
     m->names = names;
-    struct vn_condition_entry *added =
-        vn_realloc(m->added, (size_t)m->added_count + 1, sizeof *added);
+    struct vn_condition_entry **added =
+        vn_realloc(m->added, (size_t)m->added_count + 1, sizeof(struct vn_condition_entry *));
     if (!added) return vn_no_memory(err);
     m->added = added;
     return VN_OK;
@@ -185,14 +217,14 @@ static vn_status grow(vn_model *m, vn_err *err) {
 static vn_status keep(vn_model *m, struct vn_condition_entry *e, bool null, vn_condition *out,
                       vn_err *err) {
     for (int i = 0; i < m->added_count; i++) {
-        if (null != (m->added[i].number == VN_CONDITION_NULL) ||
-            strcmp(m->added[i].name, e->name) != 0)
+        if (null != (m->added[i]->number == VN_CONDITION_NULL) ||
+            strcmp(m->added[i]->name, e->name) != 0)
             continue;
-        if (!same_arrays(&m->added[i], e))
+        if (!same_arrays(m->added[i], e))
             return vn_fail(err, VN_BAD_ARGUMENT, "condition %s: there is another one of this name",
                            e->name);
-        *out = m->added[i].number;
-        free_entry(e);
+        *out = m->added[i]->number;
+        let_go(e);
         return VN_OK;
     }
     for (int32_t i = 0; i < m->classes; i++)
@@ -204,7 +236,7 @@ static vn_status keep(vn_model *m, struct vn_condition_entry *e, bool null, vn_c
     if (status) return status;
     *out = e->number = null ? VN_CONDITION_NULL : m->named_count++;
     m->has_null = m->has_null || null;
-    m->added[m->added_count++] = *e;
+    m->added[m->added_count++] = e;
     return VN_OK;
 }
 
@@ -216,23 +248,19 @@ vn_status vn_model_keep_condition(vn_model *m, const char *name, int n, const vn
 
 vn_status vn_model_keep_as(vn_model *m, const char *name, bool null, int n, const vn_array *arrays,
                            vn_condition *out, vn_err *err) {
-    struct vn_condition_entry e = {0};
     if (n < 1 || n > VN_MAX_PORTS)
         return vn_fail(err, VN_BAD_ARGUMENT, "condition %s: %d arrays are outside [1, %d]", name, n,
                        VN_MAX_PORTS);
-    if (m->shared || atomic_load(&m->holders) > 1)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "condition %s: %s is shared; conditions are added before that", name,
-                       m->source);
     vn_status status = check(m, name, n, arrays, err);
     if (status) return status;
-    if (!(e.name = vn_strdup(name))) return vn_no_memory(err);
-    for (; e.count < n && !status; e.count++) {
+    struct vn_condition_entry *e = new_entry(name);
+    if (!e) return vn_no_memory(err);
+    for (; e->count < n && !status; e->count++) {
         status =
-            copy_array(vn_net_get_io(vn_model_net(m)), &arrays[e.count], &e.array[e.count], err);
+            copy_array(vn_net_get_io(vn_model_net(m)), &arrays[e->count], &e->array[e->count], err);
         if (status) vn_fail_in(err, "condition %s", name);
     }
-    if (!status) status = keep(m, &e, null, out, err);
-    if (status) free_entry(&e);
+    if (!status) status = keep(m, e, null, out, err);
+    if (status) let_go(e);
     return status;
 }

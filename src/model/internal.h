@@ -28,11 +28,27 @@ bool vn_is_class_table(const vn_port *p);
 bool vn_is_condition(const vn_port *p);
 /* How many tokens the condition's arrays have; 0: none has tokens. */
 int64_t vn_condition_tokens(const vn_net_denoiser *d, vn_condition c);
-/* Feeds for the ports of conditions, of n rows with one number of tokens: out [VN_MAX_PORTS],
- * *count of them. */
-vn_status vn_condition_feeds(vn_net_denoiser *d, const vn_condition *c, int64_t n, vn_feed *out,
-                             int *count, vn_err *err);
+/* How many tokens row i of a query is fed: of its own text, and of the one that it is led away
+ * from, which lies behind (VN_ATTENTION_NORMALIZED; 0: of none). */
+typedef struct vn_row_tokens {
+    int64_t own, negative;
+} vn_row_tokens;
+vn_row_tokens vn_tokens_of(const vn_net_denoiser *d, const vn_query *q, int64_t i);
+/* Feeds for the ports of conditions, of n rows of a query from `first` on, with the same numbers of
+ * tokens: out [VN_MAX_PORTS], *count of them. */
+vn_status vn_condition_feeds(vn_net_denoiser *d, const vn_query *q, int64_t first, int64_t n,
+                             vn_feed *out, int *count, vn_err *err);
 void vn_condition_feeds_close(vn_net_denoiser *d);
+
+/* ---- noise on conditions (anneal.c) ---------------------------------------------------------- */
+
+/* How much of the condition is left at t, g of vn_anneal. */
+double vn_anneal_kept(const vn_anneal *a, double t);
+/* Whether what the port is fed gets noise: tokens and vectors of conditions, but no sizes, masks
+ * and classes. */
+bool vn_is_annealed(const vn_port *p);
+/* The array y [n] of one condition becomes what vn_anneal says; noise [n] of N(0,1). */
+void vn_anneal_array(const vn_anneal *a, double kept, const float *noise, size_t n, float *y);
 
 /* ---- images as rows of patches (packing.c) --------------------------------------------------- */
 
@@ -45,6 +61,8 @@ void vn_unpack_images(const vn_net_denoiser *d, const float *packed, int64_t n, 
 /* vn_model_keep_condition where a name may be any text; null: it is what the null condition is. */
 vn_status vn_model_keep_as(vn_model *m, const char *name, bool null, int n, const vn_array *arrays,
                            vn_condition *out, vn_err *err);
+/* Begins a model without conditions and names with those of another. */
+vn_status vn_model_take_conditions(vn_model *m, const vn_model *of, vn_err *err);
 /* The condition that was added under this name, but for the null one. */
 bool vn_model_find_added(const vn_model *m, const char *name, vn_condition *out);
 

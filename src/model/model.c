@@ -131,6 +131,8 @@ static vn_status open_denoiser(vn_model *m, const char *requested, const vn_deno
         if (status == VN_UNSUPPORTED) vn_fail_in(err, "%s", m->source);
     }
     m->denoiser.conditions = vn_model_conditions(m);
+    /* a model of texts has conditions before it was asked for the first */
+    if (m->row->prompt && !m->denoiser.conditions.count) m->denoiser.conditions.count = 1;
     m->denoiser.tokens = m->tokens;
     *out = &m->denoiser;
     return status;
@@ -165,11 +167,7 @@ static void take_shared(vn_model *m, const vn_model *of) {
     m->steps = of->steps;
     m->parts = of->parts;
     memcpy(m->part, of->part, sizeof m->part);
-    m->names = of->names;
     m->classes = of->classes;
-    m->named_count = of->named_count;
-    m->added = of->added;
-    m->added_count = of->added_count;
     m->has_null = of->has_null;
     m->null_row = of->null_row;
     m->named_by_row = of->named_by_row;
@@ -195,7 +193,8 @@ vn_status vn_model_share_with(vn_context *vn, const vn_engine *engine, vn_model 
     m->shared = of->shared ? of->shared : of;
     atomic_fetch_add(&m->shared->holders, 1);
     take_shared(m, of);
-    vn_status status = m->row->share ? m->row->share(m, of, err) : VN_OK;
+    vn_status status = vn_model_take_conditions(m, of, err);
+    if (!status && m->row->share) status = m->row->share(m, of, err);
     if (!status && of->fingerprint && !(m->fingerprint = vn_strdup(of->fingerprint)))
         status = vn_no_memory(err);
     if (status) vn_model_close(out);
@@ -212,7 +211,6 @@ static void let_go(vn_model *m) {
         vn_values_close(&m->part[i].values);
         vn_net_close(&m->part[i].net);
     }
-    vn_model_drop_conditions(m);
     vn_free(m->source);
     vn_free(m->path_text);
     vn_free(m->trained_on);
@@ -231,6 +229,7 @@ void vn_model_close(vn_model **model) {
     vn_free(m->outputs);
     vn_free(m->fingerprint);
     vn_free(m->drawn);
+    vn_model_drop_conditions(m);
     vn_path_close(&m->requested);
     if (shared) vn_free(m);
     let_go(shared ? shared : m);

@@ -81,8 +81,8 @@ struct vn_model {
     const vn_model_row *row;
     void *self; /* the row's own */
 
-    /* A model made by vn_model_share_with: the model that owns the parts, names and texts, which
-     * stay as they are. NULL: this one owns them. */
+    /* A model made by vn_model_share_with: the model that owns the parts and texts, which stay as
+     * they are. NULL: this one owns them. */
     vn_model *shared;
     atomic_int
         holders; /* of an owner: how many models have them, itself included; the last frees */
@@ -101,7 +101,7 @@ struct vn_model {
     int32_t named_count; /* classes, and the conditions that were added (conditions.c) after them */
     char **names;        /* [named_count] */
     int added_count;
-    struct vn_condition_entry *added; /* [added_count] */
+    struct vn_condition_entry **added; /* [added_count] those that models share are held by each */
     bool has_null;
     int32_t null_row; /* of a network's class table; -1: none of its rows is null */
     /* classes are named by their row of the class table, which is not their label, because the null
@@ -147,7 +147,8 @@ struct vn_model {
 vn_status vn_model_open_source(vn_context *vn, const vn_engine *engine,
                                const vn_model_source *source, vn_model **out, vn_err *err);
 /* A model with the parts of `of`, which they share, and a denoiser of its own, for another context:
- * the two may be used by two threads at once. */
+ * the two may be used by two threads at once. It begins with the conditions of `of`; those that
+ * either adds later are its own. */
 vn_status vn_model_share_with(vn_context *vn, const vn_engine *engine, vn_model *of, vn_model **out,
                               vn_err *err);
 vn_status vn_model_of_world(vn_context *vn, const vn_engine *engine, const json_t *world,
@@ -188,9 +189,9 @@ void vn_model_drop_conditions(vn_model *m);
 /* What the condition feeds to an input port; NULL: nothing. */
 const vn_array *vn_model_condition_array(const void *model, vn_condition c, const char *port);
 
-/* The condition of a text, which is kept; "" is the null one. A text that is longer than the model
- * takes is cut, which the log says. VN_UNSUPPORTED: it takes no texts; VN_BAD_ARGUMENT: no UTF-8,
- * or the model is shared and does not know the text. */
+/* The condition of a text, which is kept; "" is the null one. A text that is longer than the
+ * model takes is cut, which the log says. VN_UNSUPPORTED: it takes no texts; VN_BAD_ARGUMENT: no
+ * UTF-8. */
 vn_status vn_model_prompt(vn_model *m, const char *text, vn_condition *out, vn_err *err);
 
 /* VN_BAD_ARGUMENT unless the label is one of the model's classes and conditions, or VN_LABEL_NULL
@@ -228,6 +229,8 @@ typedef struct vn_net_denoiser {
     const vn_model *source;  /* the model whose added conditions it knows; NULL: classes alone */
     void *fed[VN_MAX_PORTS]; /* by input port: the arrays of a batch's conditions, row by row */
     size_t fed_bytes[VN_MAX_PORTS];
+    float *noise; /* on one condition */
+    size_t noise_bytes;
     int32_t null_row; /* the class table's row for VN_LABEL_NULL, which labels skip; -1: none */
     /* rows of one forward pass at most; a derivative takes fewer, as it keeps the activations */
     int64_t chunk;

@@ -111,12 +111,14 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
     vn_feed in[VN_MAX_PORTS] = {{.scale = NULL}};
     fill_rows(d, q, first, n);
     int inputs = feed_rows(d, n, q->x + from, in), more = 0;
-    vn_status status = vn_condition_feeds(d, q->condition + first, n, in + inputs, &more, err);
+    vn_status status = vn_condition_feeds(d, q, first, n, in + inputs, &more, err);
     if (status) return status;
     inputs += more;
-    const int64_t tokens = vn_condition_tokens(d, q->condition[first]);
-    vn_net_spec spec = {.extent = vn_extent_of(n, &d->sample), .perturb = {q->perturb, q->always}};
-    spec.extent.tokens = tokens ? tokens : 1; /* of zeros, where no row has any */
+    const vn_row_tokens tokens = vn_tokens_of(d, q, first);
+    vn_net_spec spec = {.extent = vn_extent_of(n, &d->sample),
+                        .negative = tokens.negative,
+                        .perturb = {q->perturb, q->always}};
+    spec.extent.tokens = tokens.own + tokens.negative;
     spec.extent.patches = d->patches;
     float *out = d->patches ? d->packed_raw : raw + from;
     if (q->want) {
@@ -152,11 +154,12 @@ typedef struct gathered {
     int64_t n, *row; /* [n] its index in the query */
     vn_level *level;
     vn_condition *condition;
+    uint64_t *sample;
     float *x, *direction, *raw, *variance, *guidance;
 } gathered;
 
 static void free_gathered(gathered *g) {
-    void *all[] = {g->row,       g->level, g->condition, g->x,
+    void *all[] = {g->row,       g->level, g->condition, g->sample,  g->x,
                    g->direction, g->raw,   g->variance,  g->guidance};
     for (size_t i = 0; i < VN_COUNT(all); i++) vn_free(all[i]);
 }
@@ -166,27 +169,37 @@ static vn_status take_gathered(gathered *g, const vn_query *q, size_t size, vn_e
     *g = (gathered){.row = vn_alloc(n, sizeof *g->row),
                     .level = vn_alloc(n, sizeof *g->level),
                     .condition = vn_alloc(n, sizeof *g->condition),
+                    .sample = q->sample ? vn_alloc(n, sizeof *g->sample) : NULL,
                     .x = vn_alloc(n * size, sizeof *g->x),
                     .direction = q->want ? vn_alloc(n * size, sizeof *g->x) : NULL,
                     .raw = vn_alloc(n * size, sizeof *g->x),
                     .variance = q->variance ? vn_alloc(n * size, sizeof *g->x) : NULL,
                     .guidance = q->guidance ? vn_alloc(n, sizeof *g->x) : NULL};
     return g->row && g->level && g->condition && g->x && g->raw && (!q->want || g->direction) &&
-                   (!q->variance || g->variance) && (!q->guidance || g->guidance)
+                   (!q->variance || g->variance) && (!q->guidance || g->guidance) &&
+                   (!q->sample || g->sample)
                ? VN_OK
                : vn_no_memory(err);
 }
 
-/* The rows with so many tokens, one after another. */
-static void gather(const vn_net_denoiser *d, const vn_query *q, int64_t tokens, gathered *g) {
+/* Whether two rows have the same numbers of tokens. */
+static bool alike(const vn_net_denoiser *d, const vn_query *q, int64_t i, int64_t k) {
+    if (q->condition[i] == q->condition[k]) return true;
+    const vn_row_tokens a = vn_tokens_of(d, q, i), b = vn_tokens_of(d, q, k);
+    return a.own == b.own && a.negative == b.negative;
+}
+
+/* The rows with as many tokens as row `like`, one after another. */
+static void gather(const vn_net_denoiser *d, const vn_query *q, int64_t like, gathered *g) {
     const size_t size = (size_t)d->size, bytes = size * sizeof(float);
     g->n = 0;
     for (int64_t i = 0; i < q->n; i++) {
-        if (vn_condition_tokens(d, q->condition[i]) != tokens) continue;
+        if (!alike(d, q, i, like)) continue;
         const size_t to = (size_t)g->n * size, from = (size_t)i * size;
         g->level[g->n] = q->level[i];
         g->condition[g->n] = q->condition[i];
         if (q->guidance) g->guidance[g->n] = q->guidance[i];
+        if (q->sample) g->sample[g->n] = q->sample[i];
         memcpy(g->x + to, q->x + from, bytes);
         if (q->want) memcpy(g->direction + to, q->direction + from, bytes);
         g->row[g->n++] = i;
@@ -199,12 +212,10 @@ static vn_status run_groups(vn_net_denoiser *d, const vn_query *q, float *raw, v
     gathered g;
     vn_status status = take_gathered(&g, q, size, err);
     for (int64_t i = 0; i < q->n && !status; i++) {
-        const int64_t tokens = vn_condition_tokens(d, q->condition[i]);
         bool done = false;
-        for (int64_t k = 0; k < i && !done; k++)
-            done = vn_condition_tokens(d, q->condition[k]) == tokens;
+        for (int64_t k = 0; k < i && !done; k++) done = alike(d, q, k, i);
         if (done) continue;
-        gather(d, q, tokens, &g);
+        gather(d, q, i, &g);
         vn_query part = *q;
         part.n = g.n;
         part.x = g.x;
@@ -213,6 +224,7 @@ static vn_status run_groups(vn_net_denoiser *d, const vn_query *q, float *raw, v
         part.direction = g.direction;
         part.variance = g.variance;
         part.guidance = g.guidance;
+        part.sample = g.sample;
         status = run_equal_tokens(d, &part, g.raw, err);
         for (int64_t k = 0; k < g.n && !status; k++) {
             memcpy(raw + (size_t)g.row[k] * size, g.raw + (size_t)k * size, bytes);
@@ -226,11 +238,16 @@ static vn_status run_groups(vn_net_denoiser *d, const vn_query *q, float *raw, v
 
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
     vn_net_denoiser *d = self;
-    bool alike = true;
-    for (int64_t i = 1; d->source && i < q->n && alike; i++)
-        alike = q->condition[i] == q->condition[0] ||
-                vn_condition_tokens(d, q->condition[i]) == vn_condition_tokens(d, q->condition[0]);
-    return alike ? run_equal_tokens(d, q, raw, err) : run_groups(d, q, raw, err);
+    bool one = true;
+    for (int64_t i = 1; d->source && i < q->n && one; i++) one = alike(d, q, i, 0);
+    return one ? run_equal_tokens(d, q, raw, err) : run_groups(d, q, raw, err);
+}
+
+/* Whether some port takes a condition that noise can be added to. */
+static bool anneals(const vn_net_io *io) {
+    bool any = false;
+    for (int i = 0; i < io->inputs; i++) any = any || vn_is_annealed(&io->input[i]);
+    return any;
 }
 
 void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch) {
@@ -283,7 +300,8 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, cons
         .conditions = {.classes = (vn_condition)vn_net_labels(io) - (null_row >= 0),
                        .has_null = null_row >= 0 || !labels},
         .can = VN_CAN_VJP | VN_CAN_JVP | (vn_net_input(io, "guidance") ? VN_TAKES_GUIDANCE : 0) |
-               (vn_net_output(io, "variance") && path->steps > 0 ? VN_CAN_VARIANCE : 0),
+               (vn_net_output(io, "variance") && path->steps > 0 ? VN_CAN_VARIANCE : 0) |
+               (anneals(io) ? VN_CAN_ANNEAL : 0),
         .perturbations = io->perturbations,
         .layers = io->layers,
         .middle = io->middle,

@@ -56,8 +56,8 @@ vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoi
     if (status) return status;
     *d = (vn_pair_denoiser){of_main, of_weak};
     *out = *of_main;
-    out->can = (of_main->can & ~(unsigned)VN_CAN_VJP & ~(unsigned)VN_CAN_JVP) |
-               (of_main->can & of_weak->can & (VN_CAN_VJP | VN_CAN_JVP)) | VN_CAN_WEAK;
+    const unsigned both = VN_CAN_VJP | VN_CAN_JVP | VN_CAN_ANNEAL;
+    out->can = (of_main->can & ~both) | (of_main->can & of_weak->can & both) | VN_CAN_WEAK;
     out->self = d;
     out->predict = predict;
     out->exact = of_main->exact ? predict_exact : NULL;

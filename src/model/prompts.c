@@ -111,8 +111,8 @@ vn_status vn_prompter_keep(vn_prompter *p, vn_model *m, const char *text, vn_con
     vn_array arrays[2];
     int64_t whole = 0;
     vn_status status = vn_prompter_encode(p, text, arrays, &whole, err);
-    if (status == VN_BAD_ARGUMENT && !vn_is_utf8(text)) return vn_fail_in(err, "prompt");
-    if (status == VN_BAD_ARGUMENT) return vn_fail_in(err, "prompt \"%s\"", shown(text, begins));
+    if (status == VN_BAD_ARGUMENT && vn_is_utf8(text))
+        return vn_fail_in(err, "\"%s\"", shown(text, begins));
     if (status) return status;
     if (whole > p->length)
         vn_log(m->engine.watch, VN_LOG_WARNING,

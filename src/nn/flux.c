@@ -128,8 +128,8 @@ static void set_io(const flux *d, vn_net_io *io) {
                       .layers = (int)layers,
                       .middle = layers ? (int)(layers - 1) / 2 : 0};
     if (layers)
-        io->perturbations =
-            VN_ATTENTION_IDENTITY | VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED;
+        io->perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED |
+                            VN_BLOCKS_SKIPPED | VN_ATTENTION_NORMALIZED;
     vn_net_add_input(io,
                      (vn_port){.name = "sample",
                                .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_PATCHES, c->in_channels)});
@@ -171,26 +171,41 @@ static vn_status open_flux(const json_t *config, void **self, vn_net_io *io, vn_
 
 enum { SHIFT, SCALE, GATE, PARTS };
 
-/* x [N,T,width]: the text's tokens, so many, and the image's. */
-static vn_node *single_block(const vn_scope *s, const flux *d, const vn_joint *joint, int64_t text,
-                             vn_node *x, vn_node *c) {
+/* What attention gave x, a, and the hidden numbers beside it, added to x. */
+static vn_node *single_end(const vn_scope *s, const flux *d, vn_node *x, vn_node *a, vn_node *mlp,
+                           vn_node *e) {
     const int64_t width = d->width, hidden = 4 * width;
-    const vn_scope attend = vn_scope_in(s, "attn");
-    vn_node *e = vn_joint_modulation(s, "norm", c, width, PARTS);
-    vn_node *h = vn_joint_norm(s, x, e, SHIFT, SCALE, width);
-    vn_node *mlp = vn_layer_linear_act(s, "proj_mlp", h, width, hidden, VN_FN_GELU_TANH);
-    vn_node *a = vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL) && h
-                     ? vn_fill(s->g, h->shape, 0)
-                     : vn_joint_self_attention(&attend, joint, text, h);
+    if (!a && x) a = vn_fill(s->g, x->shape, 0);
     vn_node *both = vn_concat(s->g, 2, 2, (vn_node *[]){a, mlp});
     vn_node *y = vn_layer_linear(s, "proj_out", both, width + hidden, width);
     return vn_block_end(vn_mul_add(s->g, y, vn_token_part(s, e, GATE, width), x));
 }
 
-static vn_rope rope_of(const vn_scope *s, const keys *c) {
+/* x [N,T,width]: the text's tokens, so many, and the image's. *negative: the tokens of a text to be
+ * led away from, or NULL. */
+static vn_node *single_block(const vn_scope *s, const flux *d, const vn_joint *joint, int64_t text,
+                             vn_node *x, vn_node **negative, vn_node *c) {
+    const int64_t width = d->width, hidden = 4 * width;
+    const vn_scope attend = vn_scope_in(s, "attn");
+    vn_node *e = vn_joint_modulation(s, "norm", c, width, PARTS);
+    vn_node *rows[2] = {x, *negative}, *h[2] = {NULL}, *mlp[2] = {NULL}, *a[2] = {NULL};
+    for (int i = 0; i < 2 && rows[i]; i++) {
+        h[i] = vn_joint_norm(s, rows[i], e, SHIFT, SCALE, width);
+        mlp[i] = vn_layer_linear_act(s, "proj_mlp", h[i], width, hidden, VN_FN_GELU_TANH);
+    }
+    if (!vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
+        a[1] = h[1];
+        a[0] = vn_joint_single_attention(&attend, joint, text, h[0], &a[1]);
+    }
+    if (*negative) *negative = single_end(s, d, *negative, a[1], mlp[1], e);
+    return single_end(s, d, x, a[0], mlp[0], e);
+}
+
+/* Of a text's ids, and then the image's. */
+static vn_rope rope_of(const vn_scope *s, const keys *c, vn_node *text) {
     const vn_rope_axes axes = {
         .axes = (int)c->axes_dims_rope.count, .dims = c->axes_dims_rope.at, .theta = THETA};
-    vn_node *const ids[2] = {vn_scope_input(s, "txt_ids"), vn_scope_input(s, "img_ids")};
+    vn_node *const ids[2] = {text, vn_scope_input(s, "img_ids")};
     return vn_rope_by(s, vn_concat(s->g, 0, 2, ids), &axes);
 }
 
@@ -215,18 +230,23 @@ static void build(const void *self, const vn_scope *root) {
     vn_scope from = *root;
     from.init = VN_LAYER_INIT_XAVIER;
     const vn_scope *s = &from;
-    vn_node *sample = vn_scope_input(s, "sample"),
-            *text = vn_scope_input(s, "encoder_hidden_states");
+    static const char words[] = "encoder_hidden_states";
+    vn_node *sample = vn_scope_input(s, "sample"), *text = vn_scope_text(s, words, 1),
+            *negative = vn_scope_negative(s, words, 1);
     if (!sample || !text) return;
     const int64_t tokens = text->shape.dim[1];
-    const vn_joint joint = {.style = {c->num_attention_heads, c->attention_head_dim, VN_NORM_RMS},
-                            .rope = rope_of(s, c),
-                            .rows = 1,
-                            .columns = sample->shape.dim[1]};
+    vn_joint joint = {.style = {c->num_attention_heads, c->attention_head_dim, VN_NORM_RMS},
+                      .rope = rope_of(s, c, vn_scope_text(s, "txt_ids", 0)),
+                      .rows = 1,
+                      .columns = sample->shape.dim[1]};
+    if (negative) joint.negative_rope = rope_of(s, c, vn_scope_negative(s, "txt_ids", 0));
     vn_node *modulates = about(s, d);
     vn_streams x = {
         .image = vn_layer_linear(s, "x_embedder", sample, c->in_channels, d->width),
-        .text = vn_layer_linear(s, "context_embedder", text, c->joint_attention_dim, d->width)};
+        .text = vn_layer_linear(s, "context_embedder", text, c->joint_attention_dim, d->width),
+        .negative = negative ? vn_layer_linear(s, "context_embedder", negative,
+                                               c->joint_attention_dim, d->width)
+                             : NULL};
     for (int i = 0; i < c->num_layers; i++) {
         vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
         at.layer = i;
@@ -238,7 +258,7 @@ static void build(const void *self, const vn_scope *root) {
         vn_scope at = vn_scope_in(s, "single_transformer_blocks.%d", i);
         at.layer = (int)c->num_layers + i;
         if (!vn_perturbed(&at, VN_BLOCKS_SKIPPED, NULL))
-            both = single_block(&at, d, &joint, tokens, both, modulates);
+            both = single_block(&at, d, &joint, tokens, both, &x.negative, modulates);
     }
     vn_node *image = vn_joint_split(s, both, tokens).image;
     vn_scope_output(s, "sample",

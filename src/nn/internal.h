@@ -151,6 +151,7 @@ typedef struct vn_scope {
     const vn_net_io *io; /* the network's ports, and what they are in this graph */
     vn_net_nodes *nodes;
     const vn_perturb *perturb; /* [VN_NET_PERTURBS] */
+    int64_t negative;          /* tokens of the text to be led away from, after the others; or 0 */
     int layer;                 /* this layer's index among those that can be perturbed */
     char path[VN_SCOPE_PATH];  /* "down_blocks.0.resnets.1" */
 } vn_scope;
@@ -159,6 +160,10 @@ typedef struct vn_scope {
 vn_scope vn_scope_in(const vn_scope *s, const char *format, ...) VN_PRINTF(2, 3);
 /* The node of the network's input of this name; NULL: it has none. */
 vn_node *vn_scope_input(const vn_scope *s, const char *name);
+/* Of an input that has tokens along `axis`, those of the text; and those of the text to be led away
+ * from, NULL where there is none. */
+vn_node *vn_scope_text(const vn_scope *s, const char *name, int axis);
+vn_node *vn_scope_negative(const vn_scope *s, const char *name, int axis);
 /* Makes y the network's output of this name; nothing happens where it declares none. */
 void vn_scope_output(const vn_scope *s, const char *name, vn_node *y);
 /* Makes y the outputs that vn_net_add_denoised declared: "sample" and, where there are, its
@@ -235,6 +240,9 @@ vn_node *vn_time_embedding_act(const vn_scope *s, const char *name, vn_node *x, 
 
 /* Whether the scope's layer has this perturbation; *amount (or NULL): its strength. */
 bool vn_perturbed(const vn_scope *s, vn_perturbation kind, double *amount);
+/* What tokens take from a text by attention, z [N,T,C], led away from what they take from another
+ * where the scope's layer is so perturbed (VN_ATTENTION_NORMALIZED), else z. */
+vn_node *vn_normalized_attention(const vn_scope *s, vn_node *z, vn_node *other);
 
 /* The tokens of self-attention: `prefix` tokens without a position, then a grid in row-major
  * order. */
@@ -409,12 +417,15 @@ vn_node *vn_layer_feed_forward(const vn_scope *s, vn_node *x, int64_t width,
 
 typedef struct vn_streams {
     vn_node *image, *text; /* [N,T,width] each */
+    /* the tokens of a text to be led away from, which meet the image as the text's do; or NULL */
+    vn_node *negative;
 } vn_streams;
 
 /* What the blocks of a network have in common. */
 typedef struct vn_joint {
     vn_head_style style;
     vn_rope rope;          /* of the text's tokens and then the image's; empty: none */
+    vn_rope negative_rope; /* of the other text's and then the image's */
     int64_t rows, columns; /* the image's tokens as a grid, where a network has one */
 } vn_joint;
 
@@ -425,9 +436,12 @@ typedef struct vn_joint_kind {
 
 vn_streams vn_joint_block(const vn_scope *s, const vn_joint *j, vn_streams x, vn_node *c,
                           vn_joint_kind kind);
-/* Attention of x, without the linear layer after it: `text` tokens of the text and the image's
- * after them, all by the same weights. */
-vn_node *vn_joint_self_attention(const vn_scope *s, const vn_joint *j, int64_t text, vn_node *x);
+/* Attention of the image's tokens x to each other, without the linear layer after it. */
+vn_node *vn_joint_self_attention(const vn_scope *s, const vn_joint *j, vn_node *x);
+/* The same of x, `text` tokens of the text and the image's after them, all by the same weights.
+ * *negative: the tokens of a text to be led away from, which become what they take; or NULL. */
+vn_node *vn_joint_single_attention(const vn_scope *s, const vn_joint *j, int64_t text, vn_node *x,
+                                   vn_node **negative);
 /* The streams as one row of tokens, the text's first, and back. */
 vn_node *vn_joint_join(const vn_scope *s, const vn_streams *x);
 vn_streams vn_joint_split(const vn_scope *s, vn_node *both, int64_t text);

@@ -6,8 +6,11 @@
  *     x <- x + g1 attention(norm(x) (1 + s1) + b1)    over the tokens of both streams
  *     x <- x + g2 feed_forward(norm(x) (1 + s2) + b2)
  *
- * and what both networks begin and end with. The text's tokens lie before the image's wherever the
- * two are one row; diffusers' SD3 has them behind, which is the same but for rounding. */
+ * and what both networks begin and end with. A text to be led away from (NAG, 2505.21179) is a
+ * third stream, with the text's weights and c; the image's tokens, which are the same for both,
+ * take from each what vn_normalized_attention makes one of. The text's tokens lie before the
+ * image's wherever the two are one row; diffusers' SD3 has them behind, which is the same but
+ * for rounding. */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -81,21 +84,22 @@ static projections project(const vn_scope *s, const vn_joint *j, const stream_na
                          vn_normed_heads(s, n->norm_k, k, &j->style), v};
 }
 
-/* Of the text's tokens, if there are any, and the image's after them. */
-static vn_node *attend(const vn_scope *s, const vn_joint *j, int64_t text, const projections *p) {
+/* Of a text's tokens, if there are any, and the image's after them. */
+static vn_node *attend(const vn_scope *s, const vn_joint *j, const vn_rope *rope, int64_t text,
+                       const projections *p) {
     const vn_heads heads = {.count = (int)j->style.heads,
                             .scale = 1 / sqrt((double)j->style.head_dim),
                             .prefix = text,
                             .rows = j->rows,
                             .columns = j->columns,
                             .text = true};
-    return vn_self_attention(s, vn_rotated_heads(s, p->q, &j->style, &j->rope),
-                             vn_rotated_heads(s, p->k, &j->style, &j->rope), p->v, &heads);
+    return vn_self_attention(s, vn_rotated_heads(s, p->q, &j->style, rope),
+                             vn_rotated_heads(s, p->k, &j->style, rope), p->v, &heads);
 }
 
-vn_node *vn_joint_self_attention(const vn_scope *s, const vn_joint *j, int64_t text, vn_node *x) {
+vn_node *vn_joint_self_attention(const vn_scope *s, const vn_joint *j, vn_node *x) {
     const projections p = project(s, j, &image_names, x);
-    return attend(s, j, text, &p);
+    return attend(s, j, &j->rope, 0, &p);
 }
 
 static vn_node *joined(const vn_scope *s, vn_node *text, vn_node *image) {
@@ -107,28 +111,79 @@ vn_node *vn_joint_join(const vn_scope *s, const vn_streams *x) {
 }
 
 vn_streams vn_joint_split(const vn_scope *s, vn_node *both, int64_t text) {
-    if (!both) return (vn_streams){NULL, NULL};
+    if (!both) return (vn_streams){NULL};
     const int64_t all = both->shape.dim[1];
     return (vn_streams){.image = vn_slice(s->g, both, 1, text, all - text),
                         .text = vn_slice(s->g, both, 1, 0, text)};
 }
 
-/* What attention adds to each stream, before the gates. text_out: the text's is wanted. */
-static vn_streams joint_attention(const vn_scope *s, const vn_joint *j, vn_streams x,
-                                  bool text_out) {
-    if (!x.image || !x.text) return (vn_streams){NULL, NULL};
-    const int64_t width = width_of(j), text = x.text->shape.dim[1];
-    const projections image = project(s, j, &image_names, x.image),
-                      context = project(s, j, &text_names, x.text),
-                      both = {joined(s, context.q, image.q), joined(s, context.k, image.k),
-                              joined(s, context.v, image.v)};
-    vn_streams y = vn_joint_split(s, attend(s, j, text, &both), text);
-    y.image = vn_layer_linear(s, image_names.out, y.image, width, width);
-    y.text = text_out ? vn_layer_linear(s, text_names.out, y.text, width, width) : NULL;
+/* What a text and the image take from both. */
+static vn_streams meet(const vn_scope *s, const vn_joint *j, const vn_rope *rope,
+                       const projections *text, const projections *image) {
+    const projections both = {joined(s, text->q, image->q), joined(s, text->k, image->k),
+                              joined(s, text->v, image->v)};
+    if (!both.q) return (vn_streams){NULL};
+    const int64_t tokens = text->q->shape.dim[1];
+    return vn_joint_split(s, attend(s, j, rope, tokens, &both), tokens);
+}
+
+/* The image meets the text, and the one to be led away from. */
+static vn_streams meet_texts(const vn_scope *s, const vn_joint *j, const projections *text,
+                             const projections *negative, const projections *image) {
+    vn_streams y = meet(s, j, &j->rope, text, image);
+    if (!negative->q) return y;
+    const vn_streams other = meet(s, j, &j->negative_rope, negative, image);
+    y.image = vn_normalized_attention(s, y.image, other.image);
+    y.negative = other.text;
     return y;
 }
 
+/* What attention adds to each stream, before the gates. text_out: the texts' are wanted. */
+static vn_streams joint_attention(const vn_scope *s, const vn_joint *j, vn_streams x,
+                                  bool text_out) {
+    if (!x.image || !x.text) return (vn_streams){NULL};
+    const int64_t width = width_of(j);
+    const projections image = project(s, j, &image_names, x.image),
+                      text = project(s, j, &text_names, x.text);
+    projections negative = {NULL};
+    if (x.negative) negative = project(s, j, &text_names, x.negative);
+    vn_streams y = meet_texts(s, j, &text, &negative, &image);
+    y.image = vn_layer_linear(s, image_names.out, y.image, width, width);
+    y.text = text_out ? vn_layer_linear(s, text_names.out, y.text, width, width) : NULL;
+    y.negative = text_out && y.negative
+                     ? vn_layer_linear(s, text_names.out, y.negative, width, width)
+                     : NULL;
+    return y;
+}
+
+/* Tokens of one weight that are projected together, as the two that they are. */
+static projections part_of(const vn_scope *s, const projections *p, int64_t begin, int64_t count) {
+    return (projections){vn_slice(s->g, p->q, 1, begin, count),
+                         vn_slice(s->g, p->k, 1, begin, count),
+                         vn_slice(s->g, p->v, 1, begin, count)};
+}
+
+vn_node *vn_joint_single_attention(const vn_scope *s, const vn_joint *j, int64_t text, vn_node *x,
+                                   vn_node **negative) {
+    const projections both = project(s, j, &image_names, x);
+    if (!negative || !*negative || !both.q) return attend(s, j, &j->rope, text, &both);
+    const projections other = project(s, j, &image_names, *negative),
+                      of_text = part_of(s, &both, 0, text),
+                      image = part_of(s, &both, text, x->shape.dim[1] - text);
+    const vn_streams y = meet_texts(s, j, &of_text, &other, &image);
+    *negative = y.negative;
+    return vn_joint_join(s, &y);
+}
+
 /* ---- blocks ---------------------------------------------------------------------------------- */
+
+/* The norm of a text before attention: the last block's has a scale and a shift, in that order, and
+ * nothing else. */
+static vn_node *normed_text(const vn_scope *s, vn_node *x, vn_node *e, bool last, int64_t width) {
+    if (!x) return NULL;
+    return last ? vn_joint_norm(s, x, e, 1, 0, width)
+                : vn_joint_norm(s, x, e, SHIFT_1, SCALE_1, width);
+}
 
 /* The second half of a block, of one stream. */
 static vn_node *feed(const vn_scope *s, const stream_names *n, vn_node *x, vn_node *e,
@@ -147,24 +202,26 @@ vn_streams vn_joint_block(const vn_scope *s, const vn_joint *j, vn_streams x, vn
         vn_joint_modulation(s, image_names.norm1, c, width, kind.dual ? DUAL_PARTS : PARTS);
     vn_node *of_text = vn_joint_modulation(s, text_names.norm1, c, width, kind.last ? 2 : PARTS);
     if (!vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
-        /* the last block's text has a scale and a shift, in that order, and nothing else */
         const vn_streams normed = {
             .image = vn_joint_norm(s, x.image, of_image, SHIFT_1, SCALE_1, width),
-            .text = kind.last ? vn_joint_norm(s, x.text, of_text, 1, 0, width)
-                              : vn_joint_norm(s, x.text, of_text, SHIFT_1, SCALE_1, width)};
+            .text = normed_text(s, x.text, of_text, kind.last, width),
+            .negative = normed_text(s, x.negative, of_text, kind.last, width)};
         const vn_streams a = joint_attention(&first, j, normed, !kind.last);
         vn_node *image = add_gated(s, x.image, a.image, of_image, GATE_1, width);
         if (kind.dual) {
             vn_node *h = vn_joint_norm(s, x.image, of_image, SHIFT_3, SCALE_3, width);
-            h = vn_joint_self_attention(&second, j, 0, h);
+            h = vn_joint_self_attention(&second, j, h);
             h = vn_layer_linear(&second, image_names.out, h, width, width);
             image = add_gated(s, image, h, of_image, GATE_3, width);
         }
         x.image = image;
         if (!kind.last) x.text = add_gated(s, x.text, a.text, of_text, GATE_1, width);
+        if (!kind.last && x.negative)
+            x.negative = add_gated(s, x.negative, a.negative, of_text, GATE_1, width);
     }
     x.image = feed(s, &image_names, x.image, of_image, width);
     if (!kind.last) x.text = feed(s, &text_names, x.text, of_text, width);
+    if (!kind.last && x.negative) x.negative = feed(s, &text_names, x.negative, of_text, width);
     vn_block_end(x.text);
     vn_block_end(x.image);
     return x;

@@ -189,6 +189,21 @@ static bool can_perturb(const vn_net *net, vn_graph *g, const vn_perturb *d) {
     return false;
 }
 
+/* Whether the text to be led away from is there where a perturbation needs one, and only there;
+ * fails the graph otherwise. */
+static bool check_negative(const vn_net *net, vn_graph *g, const vn_extent *extent,
+                           const vn_net_spec *spec) {
+    bool needs = false;
+    for (int i = 0; i < VN_NET_PERTURBS; i++)
+        needs = needs || spec->perturb[i].kind == VN_ATTENTION_NORMALIZED;
+    if (needs ? spec->negative > 0 && spec->negative < extent->tokens : spec->negative == 0)
+        return true;
+    vn_graph_fail(g, VN_BAD_ARGUMENT,
+                  "%s: %lld of %lld tokens are those of a text to be led away from",
+                  net->row->row.name, (long long)spec->negative, (long long)extent->tokens);
+    return false;
+}
+
 /* What the node of a port is. */
 static void node_of(const vn_port *port, const vn_extent *extent, vn_dtype *dtype,
                     vn_shape *shape) {
@@ -235,6 +250,7 @@ vn_status vn_net_build_on(const vn_net *net, vn_graph *g, const vn_net_spec *spe
     const vn_extent extent = lengths_of(net, &spec->extent);
     bool ok = check_extent(net, g, &extent, &spec->extent);
     for (int i = 0; i < VN_NET_PERTURBS && ok; i++) ok = can_perturb(net, g, &spec->perturb[i]);
+    ok = ok && check_negative(net, g, &extent, spec);
     if (ok && check_nodes(net, g, &extent, nodes)) {
         const vn_scope root = {.g = g,
                                .w = net->weights,
@@ -242,7 +258,8 @@ vn_status vn_net_build_on(const vn_net *net, vn_graph *g, const vn_net_spec *spe
                                .net = net->row->row.name,
                                .io = &net->io,
                                .nodes = nodes,
-                               .perturb = spec->perturb};
+                               .perturb = spec->perturb,
+                               .negative = spec->negative};
         net->row->build(net->self, &root);
     }
     return vn_graph_status(g, err);
@@ -267,6 +284,18 @@ vn_node *vn_net_out(const vn_net *net, const vn_net_nodes *nodes, const char *na
 vn_node *vn_scope_input(const vn_scope *s, const char *name) {
     const vn_port *port = vn_net_input(s->io, name);
     return port ? s->nodes->in[port - s->io->input] : NULL;
+}
+
+vn_node *vn_scope_text(const vn_scope *s, const char *name, int axis) {
+    vn_node *x = vn_scope_input(s, name);
+    if (!x || !s->negative) return x;
+    return vn_slice(s->g, x, axis, 0, x->shape.dim[axis] - s->negative);
+}
+
+vn_node *vn_scope_negative(const vn_scope *s, const char *name, int axis) {
+    vn_node *x = vn_scope_input(s, name);
+    if (!x || !s->negative) return NULL;
+    return vn_slice(s->g, x, axis, x->shape.dim[axis] - s->negative, s->negative);
 }
 
 void vn_scope_output(const vn_scope *s, const char *name, vn_node *y) {

@@ -107,6 +107,9 @@ int64_t vn_net_patches(const vn_net_io *io, int64_t height, int64_t width);
 typedef struct vn_net_spec {
     vn_extent extent;
     bool train; /* with dropout */
+    /* so many of the extent's tokens, the last ones, are those of a text to be led away from, which
+     * VN_ATTENTION_NORMALIZED needs; 0: there is none */
+    int64_t negative;
     /* kind 0: none. They do not change which weights the network has. Kinds and layers that its io
      * does not declare are refused */
     vn_perturb perturb[VN_NET_PERTURBS];

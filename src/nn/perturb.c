@@ -8,12 +8,15 @@
  *             (2408.00760)
  *   sparse    dense + amount (sparse - dense), sparse by alpha-entmax of alpha 1.5: PLADIS
  *             (2503.07677)
+ *   normalized  what the image's tokens take from a text is led away from what they take from
+ *             another one, and kept near its length: NAG (2505.21179)
  *
  * The blur is that of the paper's code, with its kernel size (diffusers 0.42.1 exchanges the two
  * cases of its sigma). The paper of PLADIS changes cross-attention to a text, and so does this
  * where a network has it; where it has self-attention only, that is changed. */
 #include "nn/internal.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -123,6 +126,32 @@ static vn_node *identity_beside_text(const vn_scope *s, vn_node *q, vn_node *k, 
                                       .bias = vn_const(s->g, VN_F32, VN_SHAPE(1, 1, n, n), bias)};
     vn_free(bias);
     return vn_attention_of(s->g, q, k, v, &how);
+}
+
+/* ---- normalized ------------------------------------------------------------------------------ */
+
+/* The sum of sizes over the last axis, [N,T,1]. */
+static vn_node *length_of(const vn_scope *s, vn_node *z) {
+    const vn_shape one = VN_SHAPE(z->shape.dim[0], z->shape.dim[1], 1);
+    return vn_sum_to(s->g, vn_unary(s->g, z, VN_FN_ABS), one);
+}
+
+/* With the paper's phi, tau and alpha: z' = z + (phi - 1) (z - other), f = min(1, tau |z|/|z'|) by
+ * the 1-norm of each token, z + alpha (f z' - z). Where both are the same, it is z to the bit. */
+vn_node *vn_normalized_attention(const vn_scope *s, vn_node *z, vn_node *other) {
+    const vn_perturb *d = NULL;
+    for (int i = 0; i < VN_NET_PERTURBS; i++)
+        if (s->perturb[i].kind == VN_ATTENTION_NORMALIZED && s->layer >= s->perturb[i].first &&
+            s->layer <= s->perturb[i].last)
+            d = &s->perturb[i];
+    if (!d || !z || !other) return z;
+    vn_node *far = vn_add(s->g, z, vn_affine(s->g, vn_sub(s->g, z, other), d->amount - 1, 0));
+    if (!far) return NULL;
+    /* 1 - relu(1 - r) is min(1, r); the least number keeps 0/0 from being asked for */
+    vn_node *r = vn_div(s->g, vn_affine(s->g, length_of(s, z), d->limit, 0),
+                        vn_affine(s->g, length_of(s, far), 1, FLT_MIN));
+    vn_node *f = vn_affine(s->g, vn_unary(s->g, vn_affine(s->g, r, -1, 1), VN_FN_RELU), -1, 1);
+    return vn_add(s->g, z, vn_affine(s->g, vn_sub(s->g, vn_mul(s->g, far, f), z), d->part, 0));
 }
 
 /* ---- attention ------------------------------------------------------------------------------- */

@@ -99,7 +99,8 @@ static bool same_key(const program_key *a, const program_key *b) {
     const vn_extent *x = &a->spec.extent, *y = &b->spec.extent;
     bool same = x->batch == y->batch && x->height == y->height && x->width == y->width &&
                 x->tokens == y->tokens && x->patches == y->patches && x->ids == y->ids &&
-                x->pooled == y->pooled && a->spec.train == b->spec.train && a->want == b->want &&
+                x->pooled == y->pooled && a->spec.train == b->spec.train &&
+                a->spec.negative == b->spec.negative && a->want == b->want &&
                 a->output == b->output;
     for (int i = 0; i < VN_NET_PERTURBS; i++)
         same = same && vn_perturb_equal(&a->spec.perturb[i], &b->spec.perturb[i]);

@@ -104,15 +104,15 @@ static vn_status check_config(const sd3 *d, vn_err *err) {
 
 static void set_io(const sd3 *d, vn_net_io *io) {
     const keys *c = &d->config;
-    *io =
-        (vn_net_io){.height = c->sample_size,
-                    .width = c->sample_size,
-                    .multiple = c->patch_size,
-                    .max_side = c->pos_embed_max_size * c->patch_size,
-                    .perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR |
-                                     VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
-                    .layers = (int)c->num_layers,
-                    .middle = c->num_layers ? (int)(c->num_layers - 1) / 2 : 0};
+    *io = (vn_net_io){.height = c->sample_size,
+                      .width = c->sample_size,
+                      .multiple = c->patch_size,
+                      .max_side = c->pos_embed_max_size * c->patch_size,
+                      .perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR |
+                                       VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED |
+                                       VN_BLOCKS_SKIPPED | VN_ATTENTION_NORMALIZED,
+                      .layers = (int)c->num_layers,
+                      .middle = c->num_layers ? (int)(c->num_layers - 1) / 2 : 0};
     if (c->num_layers == 0) io->perturbations = 0;
     vn_net_add_sample(io, true, c->in_channels);
     vn_net_add_time(io, 0);
@@ -195,10 +195,15 @@ static void build(const void *self, const vn_scope *root) {
         .style = {c->num_attention_heads, c->attention_head_dim, norm_of[c->qk_norm]},
         .rows = rows,
         .columns = columns};
+    static const char words[] = "encoder_hidden_states";
+    vn_node *negative = vn_scope_negative(s, words, 1);
     vn_streams x = {
         .image = vn_layer_patches(&embed, "proj", sample, c->in_channels, d->width, c->patch_size),
-        .text = vn_layer_linear(s, "context_embedder", vn_scope_input(s, "encoder_hidden_states"),
-                                c->joint_attention_dim, d->width)};
+        .text = vn_layer_linear(s, "context_embedder", vn_scope_text(s, words, 1),
+                                c->joint_attention_dim, d->width),
+        .negative = negative ? vn_layer_linear(s, "context_embedder", negative,
+                                               c->joint_attention_dim, d->width)
+                             : NULL};
     x.image = vn_add(s->g, x.image, positions(&embed, d, rows, columns));
     vn_node *about = vn_add(
         s->g,

@@ -7,11 +7,13 @@
  *     x <- x + g1 attention(norm(x) (1 + s1) + b1)
  *     x <- x + g2 feed_forward(norm(x) (1 + s2) + b2)
  *
- * where queries and keys of each head pass through an RMSNorm (arXiv 2302.05442), and tokens that
- * only fill a text up are seen by nothing. In the last block the text has keys and values alone.
- * Weights begin as those of a DiT: W and the last layer at zero, so that each block begins as the
- * identity and the output as 0. Names are those of diffusers' SD3Transformer2DModel, which has
- * neither the mask nor the mean. Config class "VaneTextTransformer2DModel". */
+ * where queries and keys of each head pass through an RMSNorm (arXiv 2302.05442), and tokens
+ * that only fill a text up are seen by nothing. In the last block the text has keys and values
+ * alone. Weights begin as those of a DiT: W and the last layer at zero, so that each block
+ * begins as the identity and the output as 0. A text to be led away from (NAG, arXiv 2505.21179)
+ * is a third stream with the text's weights and c, as in joint.c. Names are those of diffusers'
+ * SD3Transformer2DModel, which has neither the mask nor the mean. Config class
+ * "VaneTextTransformer2DModel". */
 #include "nn/text_dit.h"
 
 #include <math.h>
@@ -74,14 +76,14 @@ static vn_status check(const text_dit *d, vn_err *err) {
 
 static void set_io(const text_dit *d, vn_net_io *io) {
     const vn_text_dit_keys *c = &d->config;
-    *io =
-        (vn_net_io){.height = c->sample_size[0],
-                    .width = c->sample_size[1],
-                    .multiple = c->patch_size,
-                    .perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR |
-                                     VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
-                    .layers = (int)c->num_layers,
-                    .middle = (int)(c->num_layers - 1) / 2};
+    *io = (vn_net_io){.height = c->sample_size[0],
+                      .width = c->sample_size[1],
+                      .multiple = c->patch_size,
+                      .perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR |
+                                       VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED |
+                                       VN_BLOCKS_SKIPPED | VN_ATTENTION_NORMALIZED,
+                      .layers = (int)c->num_layers,
+                      .middle = (int)(c->num_layers - 1) / 2};
     vn_net_add_sample(io, true, c->in_channels);
     vn_net_add_time(io, 0);
     vn_net_add_input(
@@ -156,11 +158,16 @@ enum { SHIFT_1, SCALE_1, GATE_1, SHIFT_2, SCALE_2, GATE_2, MODULATIONS };
 /* What all blocks share. */
 typedef struct shared {
     const text_dit *d;
-    vn_node *c;    /* [N,width] silu of what time and text say */
-    vn_node *bias; /* [N,1,1,text+patches] hides what fills the texts up */
+    vn_node *c;             /* [N,width] silu of what time and text say */
+    vn_node *bias;          /* [N,1,1,text+patches] hides what fills the texts up */
+    vn_node *negative_bias; /* the same of the text to be led away from */
     grid grid;
-    int64_t text; /* tokens of a text */
 } shared;
+
+/* The streams of a block; negative NULL: there is no text to be led away from. */
+typedef struct streams {
+    vn_node *text, *image, *negative;
+} streams;
 
 /* The i-th width of e [N,..], and the same as [N,1,width]. */
 static vn_node *part(const vn_scope *s, const text_dit *d, vn_node *e, int i) {
@@ -203,35 +210,57 @@ static vn_node *join(const vn_scope *s, vn_node *text, vn_node *image) {
     return vn_concat(s->g, 1, 2, both);
 }
 
-/* Attention of the tokens of both streams, or in the last block of the image's, over all. Of
+typedef struct projections {
+    vn_node *q, *k, *v;
+} projections;
+
+/* What the image's tokens, and those of a text unless it has no queries, take from both. Of
  * perturbations the identity leaves the text's queries as they are. */
-static void attend(const vn_scope *s, const shared *h, bool last, vn_node **text, vn_node **image) {
+static streams meet(const vn_scope *s, const shared *h, const projections *text,
+                    const projections *image, vn_node *bias) {
     const text_dit *d = h->d;
-    vn_node *q_image = heads(s, d, "to_q", "norm_q", *image),
-            *q_text = last ? NULL : heads(s, d, "add_q_proj", "norm_added_q", *text),
-            *k = join(s, heads(s, d, "add_k_proj", "norm_added_k", *text),
-                      heads(s, d, "to_k", "norm_k", *image)),
-            *v_image = vn_layer_linear(s, "to_v", *image, d->width, d->width),
-            *v = join(s, vn_layer_linear(s, "add_v_proj", *text, d->width, d->width), v_image);
-    const bool identity = vn_perturbed(s, VN_ATTENTION_IDENTITY, NULL);
+    if (!text->k || !image->q) return (streams){NULL};
+    const int64_t tokens = text->k->shape.dim[1], patches = h->grid.rows * h->grid.columns;
+    vn_node *k = join(s, text->k, image->k), *v = join(s, text->v, image->v);
     const vn_heads how = {.count = (int)d->config.num_attention_heads,
                           .scale = 1 / sqrt((double)d->config.attention_head_dim),
-                          .bias = h->bias,
-                          .prefix = last ? 0 : h->text,
+                          .bias = bias,
+                          .prefix = text->q ? tokens : 0,
                           .rows = h->grid.rows,
                           .columns = h->grid.columns};
     vn_scope plain = *s;
     static const vn_perturb none[VN_NET_PERTURBS] = {{0}};
     plain.perturb = none;
-    if (identity) {
-        *image = v_image;
-        if (!last) *text = vn_self_attention(&plain, q_text, k, v, &how);
-        return;
-    }
-    vn_node *y = vn_self_attention(s, last ? q_image : join(s, q_text, q_image), k, v, &how);
-    const int64_t patches = h->grid.rows * h->grid.columns;
-    *image = last ? y : vn_slice(s->g, y, 1, h->text, patches);
-    if (!last) *text = vn_slice(s->g, y, 1, 0, h->text);
+    if (vn_perturbed(s, VN_ATTENTION_IDENTITY, NULL))
+        return (streams){.image = image->v,
+                         .text = text->q ? vn_self_attention(&plain, text->q, k, v, &how) : NULL};
+    vn_node *y = vn_self_attention(s, text->q ? join(s, text->q, image->q) : image->q, k, v, &how);
+    if (!text->q) return (streams){.image = y};
+    return (streams){.image = vn_slice(s->g, y, 1, tokens, patches),
+                     .text = vn_slice(s->g, y, 1, 0, tokens)};
+}
+
+/* Attention of the tokens of all streams; in the last block texts have no queries. Weights have
+ * their numbers in the order in which they are named here. */
+static streams attend(const vn_scope *s, const shared *h, bool last, const streams *x) {
+    const text_dit *d = h->d;
+    vn_node *const texts[2] = {x->text, x->negative};
+    projections image, text[2] = {{NULL}};
+    image.q = heads(s, d, "to_q", "norm_q", x->image);
+    for (int i = 0; i < 2 && !last; i++)
+        if (texts[i]) text[i].q = heads(s, d, "add_q_proj", "norm_added_q", texts[i]);
+    image.k = heads(s, d, "to_k", "norm_k", x->image);
+    for (int i = 0; i < 2; i++)
+        if (texts[i]) text[i].k = heads(s, d, "add_k_proj", "norm_added_k", texts[i]);
+    image.v = vn_layer_linear(s, "to_v", x->image, d->width, d->width);
+    for (int i = 0; i < 2; i++)
+        if (texts[i]) text[i].v = vn_layer_linear(s, "add_v_proj", texts[i], d->width, d->width);
+    streams y = meet(s, h, &text[0], &image, h->bias);
+    if (!x->negative) return y;
+    const streams other = meet(s, h, &text[1], &image, h->negative_bias);
+    y.image = vn_normalized_attention(s, y.image, other.image);
+    y.negative = other.text;
+    return y;
 }
 
 static vn_node *feed_forward(const vn_scope *s, const char *name, const text_dit *d, vn_node *x) {
@@ -255,18 +284,23 @@ static vn_node *finish(const vn_scope *s, const shared *h, const char *out, cons
     return vn_block_end(vn_mul_add(s->g, y, gate(s, h, e, GATE_2), x));
 }
 
-static void block(const vn_scope *s, const shared *h, bool last, vn_node **text, vn_node **image) {
+static void block(const vn_scope *s, const shared *h, bool last, streams *x) {
     const vn_scope at = vn_scope_in(s, "attn");
     vn_node *e = modulations(s, "norm1", h, MODULATIONS),
             *e_text = modulations(s, "norm1_context", h, last ? 2 : MODULATIONS);
-    vn_node *a = NULL, *a_text = NULL;
+    streams a = {NULL};
     if (!vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
-        a = modulated(s, h, *image, e, SHIFT_1);
-        a_text = modulated(s, h, *text, e_text, SHIFT_1);
-        attend(&at, h, last, &a_text, &a);
+        const streams normed = {
+            .image = modulated(s, h, x->image, e, SHIFT_1),
+            .text = modulated(s, h, x->text, e_text, SHIFT_1),
+            .negative = x->negative ? modulated(s, h, x->negative, e_text, SHIFT_1) : NULL};
+        a = attend(&at, h, last, &normed);
     }
-    *image = finish(s, h, "to_out.0", "ff", *image, a, e);
-    if (!last) *text = finish(s, h, "to_add_out", "ff_context", *text, a_text, e_text);
+    x->image = finish(s, h, "to_out.0", "ff", x->image, a.image, e);
+    if (last) return;
+    x->text = finish(s, h, "to_add_out", "ff_context", x->text, a.text, e_text);
+    if (x->negative)
+        x->negative = finish(s, h, "to_add_out", "ff_context", x->negative, a.negative, e_text);
 }
 
 /* ---- the network ----------------------------------------------------------------------------- */
@@ -303,31 +337,36 @@ static vn_node *bias_of(const vn_scope *s, vn_node *seen, const grid *g) {
 
 static void build(const void *self, const vn_scope *root) {
     static const float table[2] = {0, 1};
+    static const char states[] = "encoder_hidden_states";
     const text_dit *d = self;
+    const int64_t patch = d->config.patch_size, wide = d->config.joint_attention_dim;
     vn_scope from = *root;
     from.init = VN_LAYER_INIT_XAVIER;
     const vn_scope *s = &from;
-    vn_node *sample = vn_scope_input(s, "sample"),
-            *words = vn_scope_input(s, "encoder_hidden_states"),
-            *mask = vn_scope_input(s, "encoder_attention_mask");
+    vn_node *sample = vn_scope_input(s, "sample"), *words = vn_scope_text(s, states, 1),
+            *negative = vn_scope_negative(s, states, 1);
     if (!words || !check_size(s, d, sample)) return;
-    const int64_t patch = d->config.patch_size;
     shared h = {
         .d = d,
-        .grid = {sample->shape.dim[0], sample->shape.dim[1] / patch, sample->shape.dim[2] / patch},
-        .text = words->shape.dim[1]};
-    vn_node *seen = vn_look_up(s, table, 2, mask);
+        .grid = {sample->shape.dim[0], sample->shape.dim[1] / patch, sample->shape.dim[2] / patch}};
+    const int64_t own = words->shape.dim[1];
+    vn_node *all = vn_look_up(s, table, 2, vn_scope_input(s, "encoder_attention_mask")),
+            *seen = negative ? vn_slice(s->g, all, 1, 0, own) : all;
     h.c = condition(s, d, words, seen);
     h.bias = bias_of(s, seen, &h.grid);
-    vn_node *image = to_tokens(s, d, sample, &h.grid),
-            *text = vn_layer_linear(s, "context_embedder", words, d->config.joint_attention_dim,
-                                    d->width);
+    streams x = {.image = to_tokens(s, d, sample, &h.grid),
+                 .text = vn_layer_linear(s, "context_embedder", words, wide, d->width)};
+    if (negative) {
+        h.negative_bias = bias_of(s, vn_slice(s->g, all, 1, own, s->negative), &h.grid);
+        x.negative = vn_layer_linear(s, "context_embedder", negative, wide, d->width);
+    }
     for (int i = 0; i < d->config.num_layers; i++) {
         vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
         at.layer = i;
         if (!vn_perturbed(&at, VN_BLOCKS_SKIPPED, NULL))
-            block(&at, &h, i == d->config.num_layers - 1, &text, &image);
+            block(&at, &h, i == d->config.num_layers - 1, &x);
     }
+    vn_node *image = x.image;
     vn_scope zero = *s;
     zero.init = VN_LAYER_INIT_ZERO;
     vn_node *e = modulations(s, "norm_out", &h, 2);

@@ -70,8 +70,10 @@ typedef struct vn_unet_state {
     vn_time time;
     vn_node *context; /* [N,T,context] the text's tokens, or NULL */
     vn_node *bias;    /* of the text's tokens as keys, or NULL */
-    int attentions;   /* attention layers built so far: those that can be perturbed */
-    size_t skips;     /* skip connections that are kept, the latest last */
+    /* the same of a text to be led away from, or NULL */
+    vn_node *negative, *negative_bias;
+    int attentions; /* attention layers built so far: those that can be perturbed */
+    size_t skips;   /* skip connections that are kept, the latest last */
     vn_node *skip[VN_UNET_MAX_SKIPS];
 } vn_unet_state;
 

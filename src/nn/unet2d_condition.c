@@ -161,7 +161,7 @@ static vn_node *embed_text(const vn_scope *s, const vn_unet2d_condition *u) {
     const int64_t width = u->text_width, heads = c->addition_embed_type_num_heads,
                   head = width / heads;
     const vn_scope at = vn_scope_in(s, "add_embedding"), pool = vn_scope_in(&at, "pool");
-    vn_node *x = vn_layer_token_norm(&at, "norm1", vn_scope_input(s, "encoder_hidden_states"),
+    vn_node *x = vn_layer_token_norm(&at, "norm1", vn_scope_text(s, "encoder_hidden_states", 1),
                                      width, TEXT_NORM_EPS);
     if (!x) return NULL;
     const int64_t n = x->shape.dim[0];
@@ -196,9 +196,8 @@ static vn_time embed(const vn_scope *s, const vn_unet2d_condition *u) {
 
 /* ---- the network ----------------------------------------------------------------------------- */
 
-/* The bias of the text's tokens as keys, of a mask that is 1 where they are seen. */
-static vn_node *bias_of(const vn_scope *s) {
-    vn_node *mask = vn_scope_input(s, "encoder_attention_mask");
+/* The bias of a text's tokens as keys, of a mask that is 1 where they are seen. */
+static vn_node *bias_of(const vn_scope *s, vn_node *mask) {
     if (!mask) return NULL;
     return vn_reshape(s->g, vn_affine(s->g, mask, MASKED, -MASKED),
                       VN_SHAPE(mask->shape.dim[0], 1, 1, mask->shape.dim[1]));
@@ -217,17 +216,21 @@ static vn_node *convolve(const vn_scope *s, const char *name, vn_node *x, int64_
 }
 
 static void build(const void *self, const vn_scope *s) {
+    static const char text[] = "encoder_hidden_states", mask[] = "encoder_attention_mask";
     const vn_unet2d_condition *u = self;
     const vn_unet2d_condition_keys *c = &u->config;
     const int64_t first = c->block_out_channels.at[0];
     vn_node *x = vn_scope_input(s, "sample");
     if (c->center_input_sample) x = vn_affine(s->g, x, 2, -1);
     vn_unet_state state = {.time = embed(s, u),
-                           .context = vn_scope_input(s, "encoder_hidden_states"),
-                           .bias = bias_of(s)};
-    if (c->encoder_hid_dim)
-        state.context =
-            vn_layer_linear(s, "encoder_hid_proj", state.context, c->encoder_hid_dim, u->context);
+                           .context = vn_scope_text(s, text, 1),
+                           .bias = bias_of(s, vn_scope_text(s, mask, 1)),
+                           .negative = vn_scope_negative(s, text, 1),
+                           .negative_bias = bias_of(s, vn_scope_negative(s, mask, 1))};
+    vn_node **const of[2] = {&state.context, &state.negative};
+    for (int i = 0; i < 2 && c->encoder_hid_dim; i++)
+        if (*of[i])
+            *of[i] = vn_layer_linear(s, "encoder_hid_proj", *of[i], c->encoder_hid_dim, u->context);
     state.x = vn_block_end(convolve(s, "conv_in", x, c->in_channels, first, c->conv_in_kernel));
     vn_unet_go_down(s, &u->body, &state);
     vn_unet_go_up(s, &u->body, &state);

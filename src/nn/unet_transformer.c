@@ -9,8 +9,8 @@
  * and a projection back, added to what came in. Attention with added keys: the text's tokens are
  * keys and values beside the pixels' own, in one softmax (2112.10741, 2205.11487).
  *
- * A guide perturbs the attention of pixels to pixels, and the sparse kind that to the text; without
- * attention the transformers keep their feed-forward layers. */
+ * A guide perturbs the attention of pixels to pixels, and the sparse and the normalized kind
+ * that to the text; without attention the transformers keep their feed-forward layers. */
 #include "nn/unet.h"
 
 #include <math.h>
@@ -24,22 +24,40 @@ typedef struct transformer {
     vn_heads heads;
     int64_t width; /* of a token */
     const vn_unet_attention *how;
-    vn_node *context, *bias;
+    const vn_unet_state *state; /* has the texts */
 } transformer;
 
 /* ---- the blocks of a transformer ------------------------------------------------------------- */
 
-/* Attention of x [N,HW,width] to `from`, tokens of `from_width` numbers. */
-static vn_node *attend(const vn_scope *s, const transformer *t, vn_node *x, vn_node *from,
-                       int64_t from_width, vn_node *bias) {
+/* What queries q [N,HW,width] take from `text`, tokens of so many numbers. */
+static vn_node *look_at(const vn_scope *s, const transformer *t, vn_node *q, vn_node *text,
+                        vn_node *bias) {
+    const int64_t width = t->how->context;
+    vn_heads heads = t->heads;
+    if (!text) return NULL;
+    vn_node *k = vn_layer_linear_if(s, "to_k", text, width, t->width, false);
+    vn_node *v = vn_layer_linear_if(s, "to_v", text, width, t->width, false);
+    heads.bias = bias;
+    return vn_cross_attention(s, q, k, v, &heads);
+}
+
+/* Attention of x [N,HW,width] to the text. */
+static vn_node *attend_text(const vn_scope *s, const transformer *t, vn_node *x, vn_node *bias) {
+    vn_node *q = vn_layer_linear_if(s, "to_q", x, t->width, t->width, false);
+    vn_node *y = look_at(s, t, q, t->state->context, bias);
+    y = vn_normalized_attention(
+        s, y, look_at(s, t, q, t->state->negative, bias ? t->state->negative_bias : NULL));
+    return vn_layer_linear(s, "to_out.0", y, t->width, t->width);
+}
+
+/* Attention of x to itself. */
+static vn_node *attend(const vn_scope *s, const transformer *t, vn_node *x) {
     vn_heads heads = t->heads;
     vn_node *q = vn_layer_linear_if(s, "to_q", x, t->width, t->width, false);
-    vn_node *k = vn_layer_linear_if(s, "to_k", from, from_width, t->width, false);
-    vn_node *v = vn_layer_linear_if(s, "to_v", from, from_width, t->width, false);
-    heads.bias = bias;
-    heads.dense = from == x;
-    vn_node *y =
-        from == x ? vn_self_attention(s, q, k, v, &heads) : vn_cross_attention(s, q, k, v, &heads);
+    vn_node *k = vn_layer_linear_if(s, "to_k", x, t->width, t->width, false);
+    vn_node *v = vn_layer_linear_if(s, "to_v", x, t->width, t->width, false);
+    heads.dense = true;
+    vn_node *y = vn_self_attention(s, q, k, v, &heads);
     return vn_layer_linear(s, "to_out.0", y, t->width, t->width);
 }
 
@@ -54,14 +72,12 @@ static vn_node *feed_forward(const vn_scope *s, const transformer *t, vn_node *x
 static vn_node *block(const vn_scope *s, const transformer *t, vn_node *x) {
     const vn_scope own = vn_scope_in(s, "attn1"), cross = vn_scope_in(s, "attn2"),
                    feed = vn_scope_in(s, "ff");
-    const int64_t text = t->how->context;
     if (!vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
         vn_node *h = vn_layer_token_norm(s, "norm1", x, t->width, TOKEN_NORM_EPS);
-        h = t->how->only_cross ? attend(&own, t, h, t->context, text, NULL)
-                               : attend(&own, t, h, h, t->width, NULL);
+        h = t->how->only_cross ? attend_text(&own, t, h, NULL) : attend(&own, t, h);
         x = vn_add(s->g, h, x);
         h = vn_layer_token_norm(s, "norm2", x, t->width, TOKEN_NORM_EPS);
-        x = vn_add(s->g, attend(&cross, t, h, t->context, text, t->bias), x);
+        x = vn_add(s->g, attend_text(&cross, t, h, t->state->bias), x);
     }
     vn_node *h = vn_layer_token_norm(s, "norm3", x, t->width, TOKEN_NORM_EPS);
     return vn_block_end(vn_add(s->g, feed_forward(&feed, t, h), x));
@@ -92,8 +108,7 @@ vn_node *vn_unet_transformer(const vn_scope *s, const vn_unet_style *u, vn_node 
                                      .columns = columns},
                            .width = width,
                            .how = a,
-                           .context = state->context,
-                           .bias = state->bias};
+                           .state = state};
     vn_node *h = vn_layer_group_norm(s, "norm", x, channels, groups, NORM_EPS, VN_FN_IDENTITY);
     h = vn_reshape(s->g, project(s, u, "proj_in", h, channels, width),
                    VN_SHAPE(n, rows * columns, width));
@@ -151,19 +166,25 @@ vn_node *vn_unet_added_keys(const vn_scope *s, const vn_unet_style *u, vn_node *
     if (heads < 1)
         return vn_scope_fail(s, "attention_head_dim %lld is more than its %lld channels",
                              (long long)head, (long long)channels);
-    vn_node *text = norm_text(s, u, channels, a->context, state->context);
+    /* of the text, and of the one to be led away from */
+    vn_node *texts[2] = {state->context, state->negative}, *y[2] = {NULL};
+    vn_node *const biases[2] = {state->bias, state->negative_bias};
+    for (int i = 0; i < 2; i++) texts[i] = norm_text(s, u, channels, a->context, texts[i]);
     vn_node *h =
         vn_layer_group_norm(s, "group_norm", x, channels, groups, TOKEN_NORM_EPS, VN_FN_IDENTITY);
     h = vn_reshape(s->g, h, VN_SHAPE(image.dim[0], pixels, channels));
     vn_node *q = vn_layer_linear(s, "to_q", h, channels, inner);
-    vn_node *k = with_text(s, a, text, h, channels, inner, "add_k_proj", "to_k");
-    vn_node *v = with_text(s, a, text, h, channels, inner, "add_v_proj", "to_v");
-    const vn_heads of = {.count = (int)heads,
-                         .scale = 1 / sqrt((double)head),
-                         .rows = image.dim[1],
-                         .columns = image.dim[2],
-                         .bias = widened(s, state->bias, a->only_cross ? 0 : pixels)};
-    h = vn_cross_attention(s, q, k, v, &of);
+    for (int i = 0; i < 2 && texts[i]; i++) {
+        vn_node *k = with_text(s, a, texts[i], h, channels, inner, "add_k_proj", "to_k");
+        vn_node *v = with_text(s, a, texts[i], h, channels, inner, "add_v_proj", "to_v");
+        const vn_heads of = {.count = (int)heads,
+                             .scale = 1 / sqrt((double)head),
+                             .rows = image.dim[1],
+                             .columns = image.dim[2],
+                             .bias = widened(s, biases[i], a->only_cross ? 0 : pixels)};
+        y[i] = vn_cross_attention(s, q, k, v, &of);
+    }
+    h = vn_normalized_attention(s, y[0], y[1]);
     h = vn_reshape(s->g, vn_layer_linear(s, "to_out.0", h, inner, channels), image);
     return vn_block_end(vn_add(s->g, h, x));
 }

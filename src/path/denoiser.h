@@ -16,6 +16,16 @@ typedef enum vn_network {
     VN_NETWORK_COUNT
 } vn_network;
 
+/* Noise on conditions, more of it where x has more (CADS 2310.17347): in place of y the network is
+ * given y' = sqrt(g) y + scale sqrt(1 - g) n, where g falls from 1 at t = from to 0 at t = to,
+ * moved by the part `mix` to the mean and deviation of y. n is a sample's own, another in each
+ * step. */
+typedef struct vn_anneal {
+    double from, to, scale, mix;
+    uint64_t seed;
+    vn_condition none; /* stays without noise, as VN_CONDITION_NULL does */
+} vn_anneal;
+
 typedef struct vn_query {
     int64_t n;
     vn_network network;
@@ -29,6 +39,7 @@ typedef struct vn_query {
      * denoiser's default */
     const float *guidance;
     const vn_condition *condition; /* [n] */
+    const vn_anneal *anneal;       /* NULL: none (VN_CAN_ANNEAL) */
     /* [n] index of the sample that each row is a state of, and the step of the sampling run: for
      * denoisers that know more of a sample than its x. sample NULL: not known */
     const uint64_t *sample;
@@ -60,7 +71,8 @@ enum {
      * and beta~ that of the reverse step for known x0 (2102.09672). On discrete paths. */
     VN_CAN_VARIANCE = 8,
     VN_TAKES_TO = 16, /* query.to: velocity is the average over the step (MeanFlow, shortcut) */
-    VN_TAKES_GUIDANCE = 32 /* query.guidance: guidance-distilled networks (2210.03142) */
+    VN_TAKES_GUIDANCE = 32, /* query.guidance: guidance-distilled networks (2210.03142) */
+    VN_CAN_ANNEAL = 64      /* query.anneal: its conditions are arrays of numbers */
 };
 
 /* Anything that denoises: a network, a world, a callback. Its maker fills the struct, which must

@@ -197,6 +197,86 @@ static void guides_name_texts(void **state) {
     }
 }
 
+/* Led away from itself a text stays what it is; from another it does not. Without a name it is what
+ * stands for none, at guidance 1 too, where nothing else is asked for. */
+static void nag_leads_away_from_a_text(void **state) {
+    (void)state;
+    const char *prompts[] = {"a boat", "a house"};
+    vn_sample_options o = options(3, prompts, 2);
+    o.guidance = 1;
+    vn_samples *plain = draw(&o);
+    o.guide = "nag:class=a boat";
+    vn_samples *away = draw(&o);
+    expect_same(away, 0, plain, 0);
+    expect_other(away, 1, plain, 1);
+    expect_same(away, 2, plain, 2);
+    o.guide = "nag";
+    vn_samples *none = draw(&o);
+    expect_other(none, 0, plain, 0);
+    o.negative = "a boat";
+    vn_samples *negative = draw(&o);
+    for (int i = 0; i < 3; i++) expect_same(negative, i, away, i);
+    o.batch = 1;
+    o.guidance = 3; /* the null pass is left as it is, whatever the batch */
+    vn_samples *alone = draw(&o);
+    o.batch = 0;
+    vn_samples *together = draw(&o);
+    for (int i = 0; i < 3; i++) expect_same(alone, i, together, i);
+    vn_samples *opened[] = {plain, away, none, negative, alone, together};
+    for (size_t i = 0; i < VN_COUNT(opened); i++) vn_samples_close(&opened[i]);
+}
+
+/* The noise is a sample's own, whatever the batch; samples of no text have none. */
+static void cads_adds_noise_to_texts(void **state) {
+    (void)state;
+    const char *prompts[] = {"a boat", ""};
+    vn_sample_options o = options(4, prompts, 2), one = options(1, prompts, 1);
+    o.guidance = one.guidance = 2;
+    vn_samples *plain = draw(&o);
+    o.guide = one.guide = "cads";
+    vn_samples *noisy = draw(&o);
+    one.first = 2;
+    vn_samples *third = draw(&one);
+    expect_other(noisy, 0, plain, 0);
+    expect_same(noisy, 1, plain, 1);
+    expect_same(noisy, 2, third, 0);
+    /* with less of it, and where there is none at any level */
+    o.guide = "cads:scale=0.1";
+    vn_samples *less = draw(&o);
+    expect_other(less, 0, noisy, 0);
+    vn_samples *opened[] = {plain, noisy, third, less};
+    for (size_t i = 0; i < VN_COUNT(opened); i++) vn_samples_close(&opened[i]);
+    vn_samples *s = NULL;
+    o.guide = "cads:from=0.9,to=0.9";
+    expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "cads: from=0.9 is not below to=0.9");
+    o.guide = "cads:scale=0";
+    expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "cads: scale=0 is no noise");
+}
+
+/* Each guide that looks inside the network, and rules of two texts, on a model of texts. */
+static void guides_act_on_texts(void **state) {
+    (void)state;
+    static const char *const guides[] = {"pag",     "seg",         "slg:first=0,start=0,stop=1",
+                                         "stg",     "nag",         "pladis",
+                                         "cads",    "icg",         "apg",
+                                         "rescale", "nag,cads,pag"};
+    const char *prompts[] = {"a boat", "a house"};
+    vn_sample_options o = options(2, prompts, 2);
+    o.guidance = 2;
+    vn_samples *plain = draw(&o);
+    for (size_t i = 0; i < VN_COUNT(guides); i++) {
+        o.guide = guides[i];
+        vn_samples *guided = draw(&o);
+        double most = 0;
+        for (int64_t j = 0; j < 2 * SIZE; j++)
+            most = fmax(
+                most, fabs((double)vn_samples_data(guided)[j] - (double)vn_samples_data(plain)[j]));
+        if (!(most > 1e-4)) fail_msg("%s changes nothing", guides[i]);
+        vn_samples_close(&guided);
+    }
+    vn_samples_close(&plain);
+}
+
 static int warnings;
 
 static void count_warnings(void *user, vn_log_level level, const char *text) {
@@ -280,7 +360,15 @@ static void what_is_no_prompt_is_refused_in_words(void **state) {
     const char *good[] = {"a boat"}, *bad[] = {"a boat", "\xFF"}, *null[] = {NULL};
     const int32_t labels[] = {0};
     vn_sample_options o = options(1, bad, 2);
+    expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "prompt 2: a text is not UTF-8");
+    o = options(1, bad + 1, 1);
     expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "prompt: a text is not UTF-8");
+    o = options(1, good, SIZE_MAX); /* a negative count */
+    expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "is more than 2147483647");
+    o = options(1, NULL, 1);
+    expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "prompts have a count");
+    o = options(-1, good, 1);
+    expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "count");
     o = options(1, null, 1);
     expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "prompt 1 is NULL");
     o = options(1, good, 0);
@@ -290,7 +378,16 @@ static void what_is_no_prompt_is_refused_in_words(void **state) {
     expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "exclude each other");
     o = options(1, good, 1);
     o.negative = "\xC0";
-    expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "not UTF-8");
+    expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "negative: a text is not UTF-8");
+    o = options(1, good, 1);
+    o.guidance = 2;
+    o.guide = "perp-neg:class=\"\xFF\"";
+    expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "guide: a text is not UTF-8");
+    static const char *const unnamed[] = {"negative", "compose:weight=2", "perp-neg"};
+    for (size_t i = 0; i < VN_COUNT(unnamed); i++) {
+        o.guide = unnamed[i];
+        expect_refused(vn_sample(model, &o, &s), VN_BAD_ARGUMENT, "class= has to say which");
+    }
     make_world("world.json");
     vn_model *world = NULL;
     expect_ok(vn, vn_model_open(vn, "world.json", &world));
@@ -336,6 +433,9 @@ int main(void) {
         cmocka_unit_test(the_empty_text_is_the_null_condition),
         cmocka_unit_test(the_negative_takes_the_place_of_none),
         cmocka_unit_test(guides_name_texts),
+        cmocka_unit_test(nag_leads_away_from_a_text),
+        cmocka_unit_test(cads_adds_noise_to_texts),
+        cmocka_unit_test(guides_act_on_texts),
         cmocka_unit_test(a_long_text_is_cut_and_it_is_said_once),
         cmocka_unit_test(what_was_asked_for_is_kept),
         cmocka_unit_test(examples_are_drawn_where_nothing_is_given),

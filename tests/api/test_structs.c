@@ -27,11 +27,11 @@ NO_PADDING(vn_train_options, captions);
 NO_PADDING(vn_train_result, end);
 NO_PADDING(vn_likelihood_settings, seed);
 NO_PADDING(vn_eval_options, cache);
-NO_PADDING(vn_eval_result, data_count);
+NO_PADDING(vn_eval_result, prompts);
 NO_PADDING(vn_bench_options, profile_user);
 NO_PADDING(vn_bench_result, parameters);
 NO_PADDING(vn_bench_sampling_options, classifier);
-NO_PADDING(vn_sweep_options, classifier);
+NO_PADDING(vn_sweep_options, negative);
 NO_PADDING(vn_sweep_result, written);
 
 /* What a library knows, and an older and a newer caller of it. */

@@ -3,6 +3,7 @@
  * thread sanitizer too, which sees races that happen to do no harm. Bits and statuses are compared,
  * so no kernel set matters. */
 #include "api/support_api.h"
+#include "api/support_words.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -147,6 +148,81 @@ static void threads_sample_one_shared_model(void **state) {
     expect_shared("world.json");
 }
 
+/* ---- prompts of one model in several threads ------------------------------------------------- */
+
+enum { WORDS_SIZE = WORDS_SIDE * WORDS_SIDE, TEXTS = 3, ROUNDS = 2, ASKERS = 3 };
+
+typedef struct asker {
+    vn_model *model;
+    const char *text[TEXTS];
+    vn_status status;
+    float x[TEXTS * WORDS_SIZE];
+} asker;
+
+/* The texts of an asker, one after another and then in turn, so that some are known by then. */
+static void *ask(void *given) {
+    asker *a = given;
+    for (int round = 0; round < ROUNDS && !a->status; round++) {
+        vn_samples *out = NULL;
+        vn_sample_options o = vn_sample_options_default();
+        o.count = round ? TEXTS : 1;
+        o.steps = 3;
+        o.guidance = 2;
+        o.prompts = a->text;
+        o.prompt_count = round ? TEXTS : 1;
+        o.negative = a->text[1];
+        o.guide = "compose:class=fog,weight=0.5";
+        a->status = vn_sample(a->model, &o, &out);
+        if (!a->status)
+            memcpy(a->x, vn_samples_data(out), (size_t)o.count * WORDS_SIZE * sizeof *a->x);
+        vn_samples_close(&out);
+    }
+    return NULL;
+}
+
+/* Each thread asks its handle for texts of its own, some of which another asks for too or the first
+ * handle knew: the bits are those of a model that is opened for these texts alone. */
+static void threads_ask_one_shared_model_for_their_own_texts(void **state) {
+    (void)state;
+    static asker shared[ASKERS] = {{.text = {"a red boat", "fog", "two boats"}},
+                                   {.text = {"two boats", "night", "a red boat"}},
+                                   {.text = {"a house", "two boats", "\xE8\x88\xB9"}}};
+    static asker alone[ASKERS];
+    vn_context *vn = open_context(1), *each[ASKERS];
+    pthread_t thread[ASKERS];
+    vn_model *model = NULL;
+    make_words_run("words");
+    for (size_t i = 0; i < ASKERS; i++) {
+        memcpy(alone[i].text, shared[i].text, sizeof alone[i].text);
+        expect_ok(vn, vn_model_open(vn, "words", &alone[i].model));
+        ask(&alone[i]);
+        expect_ok(vn, alone[i].status);
+        vn_model_close(&alone[i].model);
+    }
+    asker before = {.text = {"two boats", "dusk", "dawn"}};
+    expect_ok(vn, vn_model_open(vn, "words", &model));
+    before.model = model;
+    ask(&before);
+    expect_ok(vn, before.status);
+    for (size_t i = 0; i < ASKERS; i++) {
+        each[i] = open_context(1);
+        expect_ok(each[i], vn_model_share(model, each[i], &shared[i].model));
+    }
+    for (size_t i = 0; i < ASKERS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, ask, &shared[i]), 0);
+    ask(&before); /* the handle that the others were made of goes on too */
+    expect_ok(vn, before.status);
+    for (size_t i = 0; i < ASKERS; i++) assert_int_equal(pthread_join(thread[i], NULL), 0);
+    vn_model_close(&model);
+    for (size_t i = 0; i < ASKERS; i++) {
+        expect_ok(each[i], shared[i].status);
+        assert_memory_equal(shared[i].x, alone[i].x, sizeof alone[i].x);
+        vn_model_close(&shared[i].model);
+        vn_context_close(&each[i]);
+    }
+    vn_context_close(&vn);
+}
+
 static void a_shared_model_samples_while_the_other_is_held(void **state) {
     (void)state;
     vn_context *vn = open_context(1);
@@ -205,6 +281,7 @@ int main(void) {
         cmocka_unit_test(samples_are_the_same_on_any_number_of_threads),
         cmocka_unit_test(contexts_in_two_threads_do_not_touch),
         cmocka_unit_test(threads_sample_one_shared_model),
+        cmocka_unit_test(threads_ask_one_shared_model_for_their_own_texts),
         cmocka_unit_test(a_shared_model_samples_while_the_other_is_held),
         cmocka_unit_test(another_thread_cancels),
     };

@@ -25,7 +25,7 @@ enum {
     LAYERS = 12,
     MIDDLE = 5,
     ALL = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED |
-          VN_BLOCKS_SKIPPED
+          VN_BLOCKS_SKIPPED | VN_ATTENTION_NORMALIZED
 };
 
 static const char text[] =
@@ -119,15 +119,21 @@ static const struct {
     double scale;
     vn_perturb perturb;
 } rules[] = {
-    {"pag", 3, {VN_ATTENTION_IDENTITY, 0, MIDDLE, MIDDLE}},
-    {"pag:scale=-1.5,first=0", -1.5, {VN_ATTENTION_IDENTITY, 0, 0, 0}},
-    {"seg", 3, {VN_ATTENTION_BLUR, VN_BLUR_INFINITE, MIDDLE, MIDDLE}},
-    {"seg:sigma=2.5,first=3,last=7", 3, {VN_ATTENTION_BLUR, 2.5, 3, 7}},
-    {"slg", 2.8, {VN_BLOCKS_SKIPPED, 0, MIDDLE, MIDDLE}},
-    {"slg:first=7,last=9", 2.8, {VN_BLOCKS_SKIPPED, 0, 7, 9}},
-    {"stg", 1, {VN_ATTENTION_SKIPPED, 0, MIDDLE, MIDDLE}},
-    {"stg:skip=scores,scale=2", 2, {VN_ATTENTION_IDENTITY, 0, MIDDLE, MIDDLE}},
-    {"stg:skip=block,first=11", 1, {VN_BLOCKS_SKIPPED, 0, 11, 11}},
+    {"pag", 3, {.kind = VN_ATTENTION_IDENTITY, .first = MIDDLE, .last = MIDDLE}},
+    {"pag:scale=-1.5,first=0", -1.5, {.kind = VN_ATTENTION_IDENTITY}},
+    {"seg",
+     3,
+     {.kind = VN_ATTENTION_BLUR, .amount = VN_BLUR_INFINITE, .first = MIDDLE, .last = MIDDLE}},
+    {"seg:sigma=2.5,first=3,last=7",
+     3,
+     {.kind = VN_ATTENTION_BLUR, .amount = 2.5, .first = 3, .last = 7}},
+    {"slg", 2.8, {.kind = VN_BLOCKS_SKIPPED, .first = MIDDLE, .last = MIDDLE}},
+    {"slg:first=7,last=9", 2.8, {.kind = VN_BLOCKS_SKIPPED, .first = 7, .last = 9}},
+    {"stg", 1, {.kind = VN_ATTENTION_SKIPPED, .first = MIDDLE, .last = MIDDLE}},
+    {"stg:skip=scores,scale=2",
+     2,
+     {.kind = VN_ATTENTION_IDENTITY, .first = MIDDLE, .last = MIDDLE}},
+    {"stg:skip=block,first=11", 1, {.kind = VN_BLOCKS_SKIPPED, .first = 11, .last = 11}},
 };
 
 static void check_sum(size_t i, double gamma, const int32_t *condition, double passes) {
@@ -162,8 +168,10 @@ static void each_moves_away_from_the_perturbed(void **state) {
 
 static void they_add_up_and_share_passes(void **state) {
     (void)state;
-    static const vn_perturb values = {VN_ATTENTION_IDENTITY, 0, MIDDLE, MIDDLE},
-                            three = {VN_BLOCKS_SKIPPED, 0, 3, 3};
+    static const vn_perturb values = {.kind = VN_ATTENTION_IDENTITY,
+                                      .first = MIDDLE,
+                                      .last = MIDDLE},
+                            three = {.kind = VN_BLOCKS_SKIPPED, .first = 3, .last = 3};
     const rows c = ask(labels, &unperturbed), p = ask(labels, &values), s = ask(labels, &three);
     rows got, want;
     assert_true(predict("pag,slg:first=3", 1, labels, 0, 28, &got) == 3);
@@ -223,7 +231,10 @@ static void sparse_attention_is_in_every_pass(void **state) {
         int first, last;
     } cases[] = {{"pladis", 0, INT_MAX}, {"pladis:first=4", 4, 4}, {"pladis:first=4,last=6", 4, 6}};
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
-        const vn_perturb sparse = {VN_ATTENTION_SPARSE, 2, cases[i].first, cases[i].last};
+        const vn_perturb sparse = {.kind = VN_ATTENTION_SPARSE,
+                                   .amount = 2,
+                                   .first = cases[i].first,
+                                   .last = cases[i].last};
         const rows c = ask(labels, &sparse), u = ask(none, &sparse);
         rows got, want;
         assert_true(predict(cases[i].list, 2, labels, 0, 28, &got) == 2);
@@ -249,6 +260,43 @@ static void sparse_attention_is_in_perturbed_passes_too(void **state) {
                                                    : VN_UNPERTURBED);
 }
 
+/* What nag asks of the network, and under which condition it is left as it is. */
+static void normalized_attention_names_the_other_text(void **state) {
+    (void)state;
+    static const struct {
+        const char *list;
+        vn_perturb by;
+    } cases[] = {
+        {"nag", {.amount = 5, .last = INT_MAX, .limit = 2.5, .part = 0.25, .against = -1}},
+        {"nag:class=1,scale=-2,tau=3,alpha=0.5,first=4,last=6",
+         {.amount = -2, .first = 4, .last = 6, .limit = 3, .part = 0.5, .against = 1}},
+    };
+    for (size_t i = 0; i < VN_COUNT(cases); i++)
+        for (int32_t against = -1; against < 2; against++) {
+            vn_perturb by = cases[i].by;
+            by.kind = VN_ATTENTION_NORMALIZED;
+            by.none = against;
+            if (i == 0) by.against = against;
+            vn_guidance *g = NULL;
+            vn_err err = {0};
+            rows got;
+            const vn_guidance_options o = {.guide = cases[i].list,
+                                           .gamma = 2,
+                                           .denoiser = &denoiser,
+                                           .capacity = N,
+                                           .none = against < 0 ? NULL : &against};
+            if (vn_guidance_open(&o, &g, &err)) fail_msg("%s", err.text);
+            queries = 0;
+            vn_guidance_begin(g, N, 0, labels);
+            vn_guidance_step(g, 0, 28, 0, &next);
+            if (vn_guidance_predict(g, &(vn_request){.x = x, .level = &level}, pair_of(&got), &err))
+                fail_msg("%s", err.text);
+            assert_int_equal(queries, 1);
+            assert_true(vn_perturb_equal(&asked[0].always, &by) && !asked[0].perturb.kind);
+            vn_guidance_close(&g);
+        }
+}
+
 /* ---- refusals -------------------------------------------------------------------------------- */
 
 static void what_cannot_be_is_refused(void **state) {
@@ -269,6 +317,12 @@ static void what_cannot_be_is_refused(void **state) {
         {"pag:first=0.5", "first=0.5 is not a whole number"},
         {"pag,pag:first=2", "the guide pag is named twice"},
         {"pladis,pladis", "the guide pladis is named twice"},
+        {"nag:scale=1", "nag: scale=1 has no effect"},
+        {"nag:alpha=0", "nag: alpha=0 has no effect"},
+        {"nag:tau=0.5", "nag: tau=0.5 is outside [1, 1e+30]"},
+        {"nag:first=12", "nag: layer 12: this model has 12, from 0 to 11"},
+        {"nag,pladis", "nag and pladis cannot be combined: each changes the network itself"},
+        {"cads", "guidance 2 by cads needs conditions that noise can be added to"},
         {"cfg-plus-plus,pag", "cfg-plus-plus and pag cannot be combined"},
         {"fkc,pladis", "fkc and pladis cannot be combined: fkc is right for cfg alone"},
     };
@@ -281,8 +335,9 @@ static void models_without_layers_are_refused(void **state) {
         const vn_guide_row *row = (const vn_guide_row *)vn_table_row(&vn_guides, i);
         char words[96];
         if (!row->perturbations) continue;
-        snprintf(words, sizeof words, "guidance 1 by %s needs layers that can be perturbed",
-                 row->row.name);
+        snprintf(words, sizeof words, "guidance 1 by %s needs %s", row->row.name,
+                 row->perturbations == VN_ATTENTION_NORMALIZED ? "attention to a text"
+                                                               : "layers that can be perturbed");
         refused(row->row.name, 1, &exact.denoiser, words);
     }
     vn_denoiser some = denoiser;
@@ -297,6 +352,7 @@ int main(void) {
         cmocka_unit_test(windows_are_fractions_of_the_steps),
         cmocka_unit_test(sparse_attention_is_in_every_pass),
         cmocka_unit_test(sparse_attention_is_in_perturbed_passes_too),
+        cmocka_unit_test(normalized_attention_names_the_other_text),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(models_without_layers_are_refused),
     };

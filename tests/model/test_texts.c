@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "guide/guide.h"
 #include "model/model.h"
 #include "support/bound.h"
 #include "support/kernels.h"
@@ -45,7 +46,9 @@ static void add_condition(fixture *f, int i) {
     const vn_array arrays[] = {
         {"encoder_hidden_states", VN_F32, VN_SHAPE(tokens[i], TEXT), f->text[i]},
         {"pooled_projections", VN_F32, VN_SHAPE(POOLED), f->pooled[i]}};
-    CHECK(vn_model_keep_condition(&f->model, names[i], 2, arrays, &f->condition[i], &err));
+    const bool pooled = vn_net_input(vn_net_get_io(f->golden.net), arrays[1].name);
+    CHECK(vn_model_keep_condition(&f->model, names[i], pooled ? 2 : 1, arrays, &f->condition[i],
+                                  &err));
 }
 
 static void open_fixture(fixture *f, const char *golden, vn_shape sample) {
@@ -99,7 +102,8 @@ static void mixed_texts_are_those_alone(void **state) {
     vn_level level[N];
     vn_condition rows[N];
     open_fixture(&f, "mmdit/sd3", VN_SHAPE(2, 4, 6));
-    assert_true(f.condition[1] == VN_CONDITION_NULL && f.denoiser.can == (VN_CAN_VJP | VN_CAN_JVP));
+    assert_true(f.condition[1] == VN_CONDITION_NULL &&
+                f.denoiser.can == (VN_CAN_VJP | VN_CAN_JVP | VN_CAN_ANNEAL));
     vn_random_normal(x, N * SIZE, 3, VN_STREAM_TEST, 0, 0);
     for (int i = 0; i < N; i++) {
         level[i] = vn_path_level(f.path, 0.1 + 0.2 * i);
@@ -192,6 +196,185 @@ static void derivatives_are_unpacked(void **state) {
     close_fixture(&f);
 }
 
+/* ---- guides inside the network --------------------------------------------------------------- */
+
+/* What the network says of a row of SD3's, whose text lies before the one it is led away from. */
+static void ask_led(const fixture *f, const float *x, float time, int text, const vn_perturb *by,
+                    float *out) {
+    float both[2 * MOST * TEXT];
+    const size_t own = (size_t)tokens[text] * TEXT, other = (size_t)tokens[1] * TEXT;
+    memcpy(both, f->text[text], own * sizeof *both);
+    memcpy(both + own, f->text[1], other * sizeof *both);
+    const vn_feed in[] = {
+        {.array = {"sample", VN_F32, VN_SHAPE(1, 2, 4, 6), x}},
+        {.array = {"timestep", VN_F32, VN_SHAPE(1), &time}},
+        {.array = {"encoder_hidden_states", VN_F32, VN_SHAPE(1, tokens[text] + tokens[1], TEXT),
+                   both}},
+        {.array = {"pooled_projections", VN_F32, VN_SHAPE(1, POOLED), f->pooled[text]}}};
+    vn_net_spec spec = {.extent = {.batch = 1}, .negative = tokens[1], .perturb = {*by}};
+    CHECK(vn_net_match(f->golden.net, &spec.extent, 4, in, &err));
+    CHECK(vn_runner_run(f->runner, &spec, 4, in, 1, &(vn_fetch){"sample", out}, &err));
+}
+
+/* NAG: each row has its text and the other behind it, whatever the batch; rows under none are those
+ * of the network as it is. */
+static void rows_are_led_away_from_the_other_text(void **state) {
+    (void)state;
+    enum { N = 4, SIZE = 2 * 4 * 6 };
+    static const int text[N] = {0, 1, 0, 1};
+    const vn_perturb led = {.kind = VN_ATTENTION_NORMALIZED,
+                            .amount = 5,
+                            .last = 99,
+                            .limit = 2.5,
+                            .part = 0.25,
+                            .against = VN_CONDITION_NULL,
+                            .none = VN_CONDITION_NULL};
+    fixture f;
+    float x[N * SIZE], raw[N * SIZE], one[SIZE], plain[N * SIZE];
+    vn_level level[N];
+    vn_condition rows[N];
+    open_fixture(&f, "mmdit/sd3", VN_SHAPE(2, 4, 6));
+    assert_true(f.denoiser.perturbations & VN_ATTENTION_NORMALIZED);
+    vn_random_normal(x, N * SIZE, 8, VN_STREAM_TEST, 0, 0);
+    for (int i = 0; i < N; i++) {
+        level[i] = vn_path_level(f.path, 0.1 + 0.2 * i);
+        rows[i] = f.condition[text[i]];
+    }
+    vn_query q = {.n = N, .x = x, .level = level, .condition = rows};
+    CHECK(f.denoiser.predict(f.denoiser.self, &q, plain, &err));
+    q.always = led;
+    CHECK(f.denoiser.predict(f.denoiser.self, &q, raw, &err));
+    for (int i = 0; i < N; i++) {
+        ask_led(&f, x + i * SIZE, (float)(1000 * (0.1 + 0.2 * i)), text[i], &led, one);
+        assert_memory_equal(one, raw + i * SIZE, sizeof one);
+        assert_true((memcmp(raw + i * SIZE, plain + i * SIZE, sizeof one) == 0) == (text[i] == 1));
+    }
+    /* what stands for none is spared too */
+    q.always.none = f.condition[0];
+    CHECK(f.denoiser.predict(f.denoiser.self, &q, raw, &err));
+    assert_memory_equal(raw, plain, sizeof raw);
+    close_fixture(&f);
+}
+
+/* CADS: the noise is of a row's own sample and step, in Flux's networks too; there is none at low
+ * noise levels and under none. */
+static void noise_on_conditions_is_the_sample_s_own(void **state) {
+    (void)state;
+    enum { N = 4 };
+    static const int text[N] = {0, 0, 1, 0};
+    static const double t[N] = {0.95, 0.7, 0.95, 0.5};
+    static const uint64_t sample[N] = {7, 7, 9, 11};
+    vn_anneal anneal = {
+        .from = 0.6, .to = 0.9, .scale = 0.25, .mix = 1, .seed = 3, .none = VN_CONDITION_NULL};
+    fixture f;
+    float x[N * FLUX], raw[N * FLUX], plain[N * FLUX], one[FLUX];
+    vn_level level[N];
+    vn_condition rows[N];
+    open_fixture(&f, "mmdit/flux", VN_SHAPE(C, H, W));
+    assert_true(f.denoiser.can & VN_CAN_ANNEAL);
+    vn_random_normal(x, N * FLUX, 9, VN_STREAM_TEST, 0, 0);
+    for (int i = 0; i < N; i++) {
+        level[i] = vn_path_level(f.path, t[i]);
+        rows[i] = f.condition[text[i]];
+    }
+    vn_query q = {.n = N, .x = x, .level = level, .condition = rows, .sample = sample, .step = 2};
+    CHECK(f.denoiser.predict(f.denoiser.self, &q, plain, &err));
+    q.anneal = &anneal;
+    CHECK(f.denoiser.predict(f.denoiser.self, &q, raw, &err));
+    for (int i = 0; i < N; i++) {
+        const vn_query alone = {.n = 1,
+                                .x = x + i * FLUX,
+                                .level = level + i,
+                                .condition = rows + i,
+                                .sample = sample + i,
+                                .step = 2,
+                                .anneal = &anneal};
+        CHECK(f.denoiser.predict(f.denoiser.self, &alone, one, &err));
+        assert_memory_equal(one, raw + i * FLUX, sizeof one);
+        assert_true((memcmp(raw + i * FLUX, plain + i * FLUX, sizeof one) != 0) == (i < 2));
+        /* another sample, step or seed: other noise, where there is any */
+        for (int k = 0; k < 3; k++) {
+            static const uint64_t other = 8;
+            vn_anneal reseeded = anneal;
+            reseeded.seed += k == 2;
+            vn_query changed = alone;
+            changed.sample = k == 0 ? &other : alone.sample;
+            changed.step += k == 1;
+            changed.anneal = &reseeded;
+            CHECK(f.denoiser.predict(f.denoiser.self, &changed, one, &err));
+            assert_true((memcmp(one, raw + i * FLUX, sizeof one) != 0) == (i < 2));
+        }
+    }
+    anneal.none = f.condition[0];
+    CHECK(f.denoiser.predict(f.denoiser.self, &q, raw, &err));
+    assert_memory_equal(raw, plain, sizeof raw);
+    close_fixture(&f);
+}
+
+/* One guided prediction of the fox. */
+static void guide_by(fixture *f, const char *guides, const float *x, const vn_level *level,
+                     vn_estimate out) {
+    vn_guidance *g = NULL;
+    const vn_guidance_options o = {
+        .guide = guides, .gamma = 2, .seed = 1, .denoiser = &f->denoiser, .capacity = 1};
+    vn_err err = {0};
+    if (vn_guidance_open(&o, &g, &err)) fail_msg("%s: %s", guides, err.text);
+    vn_guidance_begin(g, 1, 0, f->condition);
+    vn_guidance_step(g, 0, 10, 0, level);
+    if (vn_guidance_predict(g, &(vn_request){.x = x, .level = level}, out, &err))
+        fail_msg("%s: %s", guides, err.text);
+    vn_guidance_close(&g);
+}
+
+/* Guides that are about texts have an effect on each kind of network that takes one, and one that
+ * names a text which is not known is refused. */
+static void guides_of_texts_act_on_each_network(void **state) {
+    (void)state;
+    static const struct {
+        const char *golden;
+        int64_t c, h, w;
+    } cases[] = {{"mmdit/sd3", 2, 4, 6}, {"mmdit/flux", C, H, W}, {"unet_condition/sd1", 2, 8, 4}};
+    static const char *const guides[] = {"negative:class=owl",
+                                         "compose:class=owl,weight=2",
+                                         "perp-neg:class=owl",
+                                         "pladis",
+                                         "nag",
+                                         "nag:class=owl",
+                                         "cads",
+                                         "pag:first=0"};
+    enum { MOST_SIZE = 2 * 8 * 4 };
+    for (size_t k = 0; k < VN_COUNT(cases); k++) {
+        fixture f;
+        float x[MOST_SIZE], out[4][MOST_SIZE], owl[TEXT * 3], pooled[POOLED];
+        vn_condition number;
+        open_fixture(&f, cases[k].golden, VN_SHAPE(cases[k].c, cases[k].h, cases[k].w));
+        vn_random_normal(owl, TEXT * 3, 11, VN_STREAM_TEST, 0, 0);
+        vn_random_normal(pooled, POOLED, 12, VN_STREAM_TEST, 0, 0);
+        const vn_array arrays[] = {{"encoder_hidden_states", VN_F32, VN_SHAPE(3, TEXT), owl},
+                                   {"pooled_projections", VN_F32, VN_SHAPE(POOLED), pooled}};
+        const bool has = vn_net_input(vn_net_get_io(f.golden.net), arrays[1].name);
+        CHECK(vn_model_keep_condition(&f.model, "owl", has ? 2 : 1, arrays, &number, &err));
+        f.denoiser.conditions = vn_model_conditions(&f.model);
+        const vn_level level = vn_path_level(f.path, 0.8);
+        vn_random_normal(x, MOST_SIZE, 10, VN_STREAM_TEST, 0, 0);
+        guide_by(&f, "cfg", x, &level, (vn_estimate){out[0], out[1]});
+        for (size_t i = 0; i < VN_COUNT(guides); i++) {
+            guide_by(&f, guides[i], x, &level, (vn_estimate){out[2], out[3]});
+            double most = 0;
+            for (int64_t j = 0; j < f.denoiser.size; j++)
+                most = fmax(most, fabs((double)out[2][j] - (double)out[0][j]));
+            if (!(most > 1e-5)) fail_msg("%s changes nothing of %s", guides[i], cases[k].golden);
+        }
+        vn_guidance *g = NULL;
+        vn_err err = {0};
+        const vn_guidance_options o = {
+            .guide = "nag:class=cat", .gamma = 2, .denoiser = &f.denoiser, .capacity = 1};
+        assert_int_equal(vn_guidance_open(&o, &g, &err), VN_BAD_ARGUMENT);
+        assert_non_null(strstr(err.text, "cat"));
+        close_fixture(&f);
+    }
+}
+
 static void what_is_no_condition_is_refused(void **state) {
     (void)state;
     static const float x[8];
@@ -214,6 +397,9 @@ int main(void) {
         cmocka_unit_test(mixed_texts_are_those_alone),
         cmocka_unit_test(flux_is_packed_and_told_how_to_guide),
         cmocka_unit_test(derivatives_are_unpacked),
+        cmocka_unit_test(rows_are_led_away_from_the_other_text),
+        cmocka_unit_test(noise_on_conditions_is_the_sample_s_own),
+        cmocka_unit_test(guides_of_texts_act_on_each_network),
         cmocka_unit_test(what_is_no_condition_is_refused),
     };
     return run_under_each_kernel_set(tests, NULL, NULL);

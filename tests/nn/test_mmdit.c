@@ -207,7 +207,8 @@ static void skipped_blocks_are_as_if_they_were_not(void **state) {
         vn_feed in[VN_MAX_PORTS] = {{.scale = NULL}};
         vn_golden_open(&g, cases[i].golden);
         const int n = feeds_of(&g, NULL, in);
-        const vn_perturb skip = {VN_BLOCKS_SKIPPED, 0, cases[i].layer, cases[i].layer};
+        const vn_perturb skip = {
+            .kind = VN_BLOCKS_SKIPPED, .first = cases[i].layer, .last = cases[i].layer};
         CHECK(run(g.net, g.values, &skip, n, in, skipped, &err));
         without_block(&g, cases[i].list, cases[i].key, cases[i].block, &net, &values);
         CHECK(run(net, values, NULL, n, in, shorter, &err));
@@ -230,7 +231,7 @@ static void identity_of_the_grid_still_sees_the_text(void **state) {
                              k[T * D] = {0.5F, 1, -2, 1, 2, 0.75F},
                              v[T * D] = {3, -1, 2, 5, -4, 0.5F};
     static const bool sees[T][T] = {{true, true, true}, {true, true, false}, {true, false, true}};
-    const vn_perturb identity[VN_NET_PERTURBS] = {{VN_ATTENTION_IDENTITY, 0, 0, 0}};
+    const vn_perturb identity[VN_NET_PERTURBS] = {{.kind = VN_ATTENTION_IDENTITY}};
     const vn_heads heads = {
         .count = 1, .scale = 0.5, .prefix = 1, .rows = 1, .columns = 2, .text = true};
     const vn_shape shape = VN_SHAPE(1, T, D);

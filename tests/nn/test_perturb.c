@@ -144,7 +144,9 @@ static void nothing_stays_behind(void **state) {
     static float before[MAX_SIZE], other[MAX_SIZE], after[MAX_SIZE];
     fixture f = open_fixture("unet2d/shift");
     must_run(&f, NULL, before);
-    must_run(&f, (vn_perturb[VN_NET_PERTURBS]){{VN_ATTENTION_IDENTITY, 0, 0, 2}}, other);
+    must_run(&f,
+             (vn_perturb[VN_NET_PERTURBS]){{.kind = VN_ATTENTION_IDENTITY, .first = 0, .last = 2}},
+             other);
     must_run(&f, NULL, after);
     assert_memory_equal(before, after, (size_t)vn_shape_count(&f.shape) * sizeof *before);
     close_fixture(&f);
@@ -193,7 +195,7 @@ static void attend_plainly(const double *q, const double *k, const double *v, do
 
 static void tokens_before_the_grid_are_not_blurred(void **state) {
     (void)state;
-    const vn_perturb blur[VN_NET_PERTURBS] = {{VN_ATTENTION_BLUR, 0.5, 0, 0}};
+    const vn_perturb blur[VN_NET_PERTURBS] = {{.kind = VN_ATTENTION_BLUR, .amount = 0.5}};
     const vn_heads heads = {
         .count = 1, .scale = 0.6, .prefix = BEFORE, .rows = ROWS, .columns = COLUMNS};
     vn_graph *g = NULL;
@@ -261,16 +263,25 @@ static void what_cannot_be_perturbed_is_refused(void **state) {
         const char *words;
     } cases[] = {
         {"nets/mlp",
-         {VN_ATTENTION_IDENTITY, 0, 0, 0},
+         {.kind = VN_ATTENTION_IDENTITY},
          VN_UNSUPPORTED,
          "mlp: no layer here can be perturbed"},
         {"unet2d/k",
-         {VN_BLOCKS_SKIPPED, 0, 0, 0},
+         {.kind = VN_BLOCKS_SKIPPED},
          VN_UNSUPPORTED,
          "unet2d: no layer here can be perturbed"},
-        {"dit/plain", {VN_ATTENTION_BLUR, 1, 2, 3}, VN_BAD_ARGUMENT, "dit: layers 2 to 3 of 2"},
-        {"dit/plain", {VN_ATTENTION_BLUR, 1, 1, 0}, VN_BAD_ARGUMENT, "dit: layers 1 to 0 of 2"},
-        {"dit/plain", {VN_ATTENTION_BLUR, 1, -1, 0}, VN_BAD_ARGUMENT, "dit: layers -1 to 0 of 2"},
+        {"dit/plain",
+         {.kind = VN_ATTENTION_BLUR, .amount = 1, .first = 2, .last = 3},
+         VN_BAD_ARGUMENT,
+         "dit: layers 2 to 3 of 2"},
+        {"dit/plain",
+         {.kind = VN_ATTENTION_BLUR, .amount = 1, .first = 1, .last = 0},
+         VN_BAD_ARGUMENT,
+         "dit: layers 1 to 0 of 2"},
+        {"dit/plain",
+         {.kind = VN_ATTENTION_BLUR, .amount = 1, .first = -1, .last = 0},
+         VN_BAD_ARGUMENT,
+         "dit: layers -1 to 0 of 2"},
     };
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         vn_golden g;
@@ -294,8 +305,9 @@ static void what_cannot_be_perturbed_is_refused(void **state) {
 static void derivatives_follow_what_is_perturbed(void **state) {
     (void)state;
     static const vn_perturb each[][VN_NET_PERTURBS] = {
-        {{VN_ATTENTION_SPARSE, 2, 0, 9}},
-        {{VN_ATTENTION_BLUR, 0.8, 0, 9}, {VN_ATTENTION_SPARSE, 2, 0, 9}},
+        {{.kind = VN_ATTENTION_SPARSE, .amount = 2, .first = 0, .last = 9}},
+        {{.kind = VN_ATTENTION_BLUR, .amount = 0.8, .first = 0, .last = 9},
+         {.kind = VN_ATTENTION_SPARSE, .amount = 2, .first = 0, .last = 9}},
     };
     /* at 1000 an angle of the embedding is rounded to 3e-5 */
     static const float time[8] = {1, 2, 3, 5, 8, 13, 21, 34};
@@ -320,8 +332,9 @@ static void derivatives_follow_what_is_perturbed(void **state) {
 
 static void says_when_memory_runs_out(void **state) {
     (void)state;
-    static const vn_perturb perturb[VN_NET_PERTURBS] = {{VN_ATTENTION_BLUR, 0.8, 0, 9},
-                                                        {VN_ATTENTION_SPARSE, 2, 0, 9}};
+    static const vn_perturb perturb[VN_NET_PERTURBS] = {
+        {.kind = VN_ATTENTION_BLUR, .amount = 0.8, .first = 0, .last = 9},
+        {.kind = VN_ATTENTION_SPARSE, .amount = 2, .first = 0, .last = 9}};
     static float y[MAX_SIZE];
     fixture f = open_fixture("dit/plain");
     vn_runner_close(&f.runner);
