@@ -851,8 +851,8 @@ VN_API vn_status vn_forward_arrays(vn_model *model, size_t n_in, const vn_array 
  * `grad` (or NULL) the file must hold `cotangent`, and grad.sample, grad.<parameter> and
  * grad.<input>, of other inputs that are arrays for each sample, of sum(cotangent * sample) are
  * written there. Three different files, and those that are written not in the folder of a model.
- * Text encoders of transformers (`input_ids` and model.safetensors) have outputs of other names,
- * all of which are written; docs/formats.md lists them. */
+ * Text encoders of transformers (`input_ids` and model.safetensors) and autoencoders have outputs
+ * of other names, all of which are written; docs/formats.md lists them. */
 VN_API vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char *out,
                             const char *grad);
 

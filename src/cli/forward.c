@@ -15,7 +15,7 @@ static const cli_option rows[] = {
             "class_labels [B], input_ids [B,T], ...",
             .required = true),
     CLI_ROW("out", CLI_TEXT, out, "OUT.safetensors",
-            "receives sample, or what a text encoder gives", .required = true),
+            "receives sample, or what a text encoder or an autoencoder gives", .required = true),
     CLI_ROW("grad", CLI_TEXT, grad, "GRAD.safetensors",
             "receives grad.sample, grad.PARAMETER and grad.INPUT of sum(cotangent * output); IN "
             "then holds cotangent too"),

@@ -61,7 +61,8 @@
     X(ATTENTION_GRAD,     attention_grad,     WORK,  isa) \
     X(RESAMPLE,           resample,           WORK,  isa) \
     X(DROPOUT,            dropout,            WORK,  isa) \
-    X(ENTMAX_ROOT,        entmax_root,        PLAIN, isa)
+    X(ENTMAX_ROOT,        entmax_root,        PLAIN, isa) \
+    X(NEAREST,            nearest,            PLAIN, isa)
 /* clang-format on */
 
 /* Ops that have no kernel: a program binds their memory or lets it share another node's. */

@@ -1,5 +1,5 @@
 /* kernel_softmax.c - softmax and entmax over the last axis, cross entropy of logits and integer
- * labels, one-hot rows, and their gradients. A label outside 0 .. K-1 stands for no class: loss 0,
+ * labels, one-hot rows, the nearest row of a table, and their gradients. A label outside 0 .. K-1 stands for no class: loss 0,
  * gradient 0, a row of zeros; its memory is never touched. */
 #include "cpu/kernel_math.h"
 
@@ -225,4 +225,32 @@ static void one_hot_row(const vn_kernel_args *a, int64_t row, int64_t k) {
 void VN_K(one_hot)(const vn_kernel_args *a) {
     const int64_t k = last_dim(&a->node->shape);
     for_rows(a, row_count(&a->node->shape, k), k, 1, one_hot_row);
+}
+
+/* ---- the nearest row of a table -------------------------------------------------------------- */
+
+/* In double, so that rows of floats are told apart by any set of kernels alike. A sum that is no
+ * less than the best stops; where x is not a number the first row stays. */
+static void nearest_row(const vn_kernel_args *a, int64_t row, int64_t d) {
+    const float *x = (const float *)a->in[0] + row * d, *table = a->in[1];
+    const int64_t count = a->node->in[1]->shape.dim[0];
+    int32_t nearest = 0;
+    double least = INFINITY;
+    for (int64_t v = 0; v < count; v++, table += d) {
+        double sum = 0;
+        for (int64_t i = 0; i < d && sum < least; i++) {
+            const double by = (double)x[i] - (double)table[i];
+            sum += by * by;
+        }
+        if (!(sum < least)) continue;
+        least = sum;
+        nearest = (int32_t)v;
+    }
+    ((int32_t *)a->out)[row] = nearest;
+}
+
+void VN_K(nearest)(const vn_kernel_args *a) {
+    const int64_t d = last_dim(&a->node->in[0]->shape);
+    for_rows(a, vn_shape_count(&a->node->shape), d, 3 * (double)a->node->in[1]->shape.dim[0],
+             nearest_row);
 }

@@ -9,6 +9,9 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(vn_model_net(m));
     const int64_t channels = vn_net_sample(io).dim[0], gives = vn_net_out_channels(io);
     const vn_role role = vn_net_get_row(vn_model_net(m))->role;
+    if (role == VN_ROLE_AUTOENCODER)
+        return vn_fail(err, VN_UNSUPPORTED, "%s: an autoencoder; samples are drawn from denoisers",
+                       m->source);
     if (role == VN_ROLE_ENCODER)
         return vn_fail(err, VN_UNSUPPORTED, "%s: a text encoder; samples are drawn from denoisers",
                        m->source);

@@ -1,5 +1,5 @@
 /* blocks.c - the blocks of diffusers that U-Nets, autoencoders and classifiers are made of:
- * ResnetBlock2D and its variant with an adaptive norm, self-attention over pixels, and the layers
+ * ResnetBlock2D and its variants with an adaptive norm, self-attention over pixels, and the layers
  * that change the size by two. They agree with diffusers 0.42 number for number. The output of each
  * block is marked (vn_block_end), so that recomputation in the backward pass can begin there. */
 #include "nn/internal.h"
@@ -53,6 +53,35 @@ vn_node *vn_resnet_ada_block(const vn_scope *s, vn_node *x, const vn_time *time,
     return close_residual(s, x, h, r, false);
 }
 
+#define SPATIAL_GROUPS 32 /* of SpatialNorm, always */
+#define SPATIAL_EPS    1e-6
+
+/* A 1x1 convolution of z, enlarged to the size of x: the same in either order, and there are fewer
+ * pixels to convolve in this one. */
+static vn_node *spread(const vn_scope *s, const char *name, const vn_node *x, vn_node *z,
+                       int64_t z_channels, int64_t channels) {
+    vn_node *y = vn_layer_conv1(s, name, z, z_channels, channels, true);
+    while (y && x && y->shape.dim[1] < x->shape.dim[1]) y = vn_upsample_nearest(s->g, y, 2);
+    return y;
+}
+
+vn_node *vn_layer_spatial_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *z,
+                               int64_t channels, int64_t z_channels, vn_fn act) {
+    const vn_scope at = vn_scope_in(s, "%s", name);
+    vn_node *h = vn_layer_group_norm(&at, "norm_layer", x, channels, SPATIAL_GROUPS, SPATIAL_EPS,
+                                     VN_FN_IDENTITY);
+    h = vn_mul(s->g, h, spread(&at, "conv_y", x, z, z_channels, channels));
+    h = vn_add(s->g, h, spread(&at, "conv_b", x, z, z_channels, channels));
+    return vn_unary(s->g, h, act);
+}
+
+vn_node *vn_resnet_spatial_block(const vn_scope *s, vn_node *x, vn_node *z, const vn_resnet *r) {
+    vn_node *h = vn_layer_spatial_norm(s, "norm1", x, z, r->in, r->z_channels, r->act);
+    h = vn_layer_conv3(s, "conv1", h, r->in, r->out);
+    h = vn_layer_spatial_norm(s, "norm2", h, z, r->out, r->z_channels, r->act);
+    return close_residual(s, x, h, r, true);
+}
+
 vn_node *vn_attention_block(const vn_scope *s, vn_node *x, const vn_attention_layer *a) {
     if (!x || vn_perturbed(s, VN_BLOCKS_SKIPPED, NULL)) return x;
     if (vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL)) return divided(s, x, a->output_scale);
@@ -62,6 +91,9 @@ vn_node *vn_attention_block(const vn_scope *s, vn_node *x, const vn_attention_la
                              (long long)a->head_dim, (long long)a->channels);
     vn_shape image = x->shape;
     vn_node *h = x;
+    if (a->z)
+        h = vn_layer_spatial_norm(s, "spatial_norm", x, a->z, a->channels, a->z_channels,
+                                  VN_FN_IDENTITY);
     if (a->groups)
         h = vn_layer_group_norm(s, "group_norm", x, a->channels, a->groups, a->eps, VN_FN_IDENTITY);
     h = vn_reshape(s->g, h, VN_SHAPE(image.dim[0], image.dim[1] * image.dim[2], image.dim[3]));

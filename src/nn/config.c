@@ -74,6 +74,19 @@ static vn_status read_ints(const config_reader *r, const json_t *value, vn_confi
     return status;
 }
 
+static vn_status read_numbers(const config_reader *r, const json_t *value, vn_config_numbers *out) {
+    const size_t count = json_array_size(value);
+    if (!json_is_array(value) || count == 0) return refuse_type(r, "a list of numbers");
+    if (count > VN_CONFIG_MAX_NUMBERS)
+        return vn_fail(r->err, VN_UNSUPPORTED, "%s: %s has %zu entries; at most %d are supported",
+                       r->net, r->field->name, count, VN_CONFIG_MAX_NUMBERS);
+    vn_status status = VN_OK;
+    for (size_t i = 0; i < count && !status; i++)
+        status = read_number(r, json_array_get(value, i), &out->at[i]);
+    if (!status) out->count = count;
+    return status;
+}
+
 static vn_status read_names(const config_reader *r, const json_t *value, vn_config_names *out) {
     vn_status status = check_list(r, value);
     if (status) return status;
@@ -138,6 +151,7 @@ static vn_status read_null(const config_reader *r, void *member) {
     case VN_FIELD_CHOICE: *(int64_t *)member = r->field->none; break;
     case VN_FIELD_SIZE: memset(member, 0, 2 * sizeof(int64_t)); break;
     case VN_FIELD_NUMBER: *(double *)member = 0; break;
+    case VN_FIELD_NUMBERS: ((vn_config_numbers *)member)->count = 0; break;
     case VN_FIELD_LEVELS:
     case VN_FIELD_NESTED:
     case VN_FIELD_FLAGS:
@@ -162,6 +176,7 @@ static vn_status read_field(const config_reader *r, const json_t *value, void *m
         return VN_OK;
     case VN_FIELD_CHOICE: return read_choice(r, value, member);
     case VN_FIELD_INTS: return read_ints(r, value, member);
+    case VN_FIELD_NUMBERS: return read_numbers(r, value, member);
     case VN_FIELD_NAMES: return read_names(r, value, member);
     case VN_FIELD_LAYERS: return read_layers(r, value, member);
     case VN_FIELD_LEVELS:
@@ -218,6 +233,16 @@ static json_t *write_ints(const vn_config_ints *ints) {
     json_t *list = json_array();
     for (size_t i = 0; list && i < ints->count; i++) {
         if (json_array_append_new(list, json_integer(ints->at[i])) == 0) continue;
+        json_decref(list);
+        list = NULL;
+    }
+    return list;
+}
+
+static json_t *write_numbers(const vn_config_numbers *numbers) {
+    json_t *list = numbers->count ? json_array() : json_null();
+    for (size_t i = 0; list && i < numbers->count; i++) {
+        if (json_array_append_new(list, json_real(numbers->at[i])) == 0) continue;
         json_decref(list);
         list = NULL;
     }
@@ -284,6 +309,7 @@ static json_t *write_field(const vn_field *f, const void *member) {
         return whole[0] ? json_pack("[I, I]", (json_int_t)whole[0], (json_int_t)whole[1])
                         : json_null();
     case VN_FIELD_LAYERS: return write_layers(member);
+    case VN_FIELD_NUMBERS: return write_numbers(member);
     case VN_FIELD_LEVELS:
     case VN_FIELD_NESTED:
     case VN_FIELD_FLAGS: return write_levels(f, member);

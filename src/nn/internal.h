@@ -37,6 +37,13 @@ typedef struct vn_config_ints {
     int64_t at[VN_CONFIG_MAX_LIST];
 } vn_config_ints;
 
+#define VN_CONFIG_MAX_NUMBERS 64
+
+typedef struct vn_config_numbers {
+    size_t count; /* 0: null */
+    double at[VN_CONFIG_MAX_NUMBERS];
+} vn_config_numbers;
+
 typedef struct vn_config_names {
     size_t count;
     const char *at[VN_CONFIG_MAX_LIST]; /* owned by the JSON */
@@ -55,17 +62,18 @@ typedef struct vn_config_levels {
 } vn_config_levels;
 
 typedef enum vn_field_kind {
-    VN_FIELD_INT,    /* int64_t; null is 0 */
-    VN_FIELD_NUMBER, /* double; null is 0 */
-    VN_FIELD_BOOL,   /* bool; null is false */
-    VN_FIELD_CHOICE, /* int64_t: index in `choices`, any case; null is `none` */
-    VN_FIELD_INTS,   /* vn_config_ints */
-    VN_FIELD_NAMES,  /* vn_config_names */
-    VN_FIELD_LAYERS, /* vn_config_layers: a list of their indices, which may be empty */
-    VN_FIELD_LEVELS, /* vn_config_levels: a whole number for all levels, or a list of them */
-    VN_FIELD_NESTED, /* the same, where an entry may be a list itself */
-    VN_FIELD_FLAGS,  /* vn_config_levels: true or false for all levels, or a list */
-    VN_FIELD_SIZE    /* int64_t[2]: one number for both, a pair, or null for 0 */
+    VN_FIELD_INT,     /* int64_t; null is 0 */
+    VN_FIELD_NUMBER,  /* double; null is 0 */
+    VN_FIELD_BOOL,    /* bool; null is false */
+    VN_FIELD_CHOICE,  /* int64_t: index in `choices`, any case; null is `none` */
+    VN_FIELD_INTS,    /* vn_config_ints */
+    VN_FIELD_NUMBERS, /* vn_config_numbers */
+    VN_FIELD_NAMES,   /* vn_config_names */
+    VN_FIELD_LAYERS,  /* vn_config_layers: a list of their indices, which may be empty */
+    VN_FIELD_LEVELS,  /* vn_config_levels: a whole number for all levels, or a list of them */
+    VN_FIELD_NESTED,  /* the same, where an entry may be a list itself */
+    VN_FIELD_FLAGS,   /* vn_config_levels: true or false for all levels, or a list */
+    VN_FIELD_SIZE     /* int64_t[2]: one number for both, a pair, or null for 0 */
 } vn_field_kind;
 
 typedef struct vn_field {
@@ -284,6 +292,7 @@ typedef struct vn_resnet {
     /* the time scales and shifts after norm2, instead of being added before it */
     bool scale_shift;
     bool always_shortcut; /* a convolution on the shortcut even where in = out */
+    int64_t z_channels;   /* of the latents of vn_resnet_spatial_block */
     vn_resize resize;     /* after norm1, on both branches */
 } vn_resnet;
 
@@ -294,9 +303,19 @@ vn_node *vn_resnet_block(const vn_scope *s, vn_node *x, const vn_time *time, con
 vn_node *vn_resnet_ada_block(const vn_scope *s, vn_node *x, const vn_time *time,
                              const vn_resnet *r);
 
+/* The same with norms that the latents z modulate (vn_layer_spatial_norm). */
+vn_node *vn_resnet_spatial_block(const vn_scope *s, vn_node *x, vn_node *z, const vn_resnet *r);
+/* SpatialNorm (2209.09002): GroupNorm of x, times one 1x1 convolution of z [N,h,w,*] and plus
+ * another, each as if z were enlarged to the size of x, whose sides are those of z times a power
+ * of 2. */
+vn_node *vn_layer_spatial_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *z,
+                               int64_t channels, int64_t z_channels, vn_fn act);
+
 typedef struct vn_attention_layer {
     int64_t channels, head_dim; /* channels / head_dim heads, rounded down */
     int64_t groups;             /* of the norm before; 0: none */
+    vn_node *z;                 /* latents that modulate the norm before it; NULL: none */
+    int64_t z_channels;
     double eps, output_scale;
 } vn_attention_layer;
 
@@ -461,18 +480,21 @@ vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_
 #define VN_CLASSIFIERS(ROW) ROW(classifier)
 #define VN_ENCODERS(ROW)    ROW(text_encoder) ROW(clip_text) ROW(clip_projected) ROW(t5_encoder)
 #define VN_EXTRACTORS(ROW)  ROW(features)
+#define VN_AUTOENCODERS(ROW)                                                                       \
+    ROW(autoencoder_kl) ROW(autoencoder_tiny) ROW(autoencoder_vq) ROW(autoencoder_fsq)
 
 #define VN_DECLARE(name) extern const vn_net_row vn_##name##_net;
 VN_DENOISERS(VN_DECLARE)
 VN_CLASSIFIERS(VN_DECLARE)
 VN_ENCODERS(VN_DECLARE)
 VN_EXTRACTORS(VN_DECLARE)
+VN_AUTOENCODERS(VN_DECLARE)
 #undef VN_DECLARE
 
 #define VN_ONE(name) +1
 enum {
-    VN_NET_ROWS =
-        0 VN_DENOISERS(VN_ONE) VN_CLASSIFIERS(VN_ONE) VN_ENCODERS(VN_ONE) VN_EXTRACTORS(VN_ONE)
+    VN_NET_ROWS = 0 VN_DENOISERS(VN_ONE) VN_CLASSIFIERS(VN_ONE) VN_ENCODERS(VN_ONE)
+        VN_EXTRACTORS(VN_ONE) VN_AUTOENCODERS(VN_ONE)
 };
 #undef VN_ONE
 

@@ -6,6 +6,8 @@
 
 struct vn_net {
     const vn_net_row *row;
+    const vn_net *whole; /* of which it is a part: its config, self and weights; NULL: it is none */
+    void (*build)(const void *self, const vn_scope *s);
     json_t *config;
     void *self;
     vn_net_io io;
@@ -60,6 +62,7 @@ static vn_status open_net(const vn_net_row *row, const json_t *config, vn_net **
     vn_status status = net->config ? vn_config_update(net->config, err) : vn_no_memory(err);
     if (!status && !row) status = find_row(net->config, &net->row, err);
     if (!status) status = vn_weights_open(&net->weights, err);
+    if (!status) net->build = net->row->build;
     if (!status) status = net->row->open(net->config, &net->self, &net->io, err);
     if (!status) status = declare_weights(net, err);
     if (!status)
@@ -77,8 +80,29 @@ vn_status vn_net_open_row(const vn_net_row *row, const json_t *config, vn_net **
     return open_net(row, config, out, err);
 }
 
+vn_status vn_net_open_half(const vn_net *whole, vn_half half, vn_net **out, vn_err *err) {
+    static const char *const parts[] = {"encoder", "decoder", "codebook"};
+    const vn_half_row *row = &whole->row->half[half];
+    if (!row->ports)
+        return vn_fail(err, VN_UNSUPPORTED, "%s has no %s", whole->row->row.name, parts[half]);
+    vn_net *net = vn_calloc(1, sizeof *net);
+    if (!net) return vn_no_memory(err);
+    *net = *whole;
+    net->whole = whole;
+    net->build = row->build;
+    net->io = (vn_net_io){.multiple = 1, .latents = whole->io.latents};
+    row->ports(net->self, &net->io);
+    *out = net;
+    return VN_OK;
+}
+
 void vn_net_close(vn_net **net) {
     if (!*net) return;
+    if ((*net)->whole) {
+        vn_free(*net);
+        *net = NULL;
+        return;
+    }
     if ((*net)->self) (*net)->row->close((*net)->self);
     vn_weights_close(&(*net)->weights);
     json_decref((*net)->config);
@@ -243,7 +267,7 @@ vn_status vn_net_build_on(const vn_net *net, vn_graph *g, const vn_net_spec *spe
                                .io = &net->io,
                                .nodes = nodes,
                                .perturb = spec->perturb};
-        net->row->build(net->self, &root);
+        net->build(net->self, &root);
     }
     return vn_graph_status(g, err);
 }

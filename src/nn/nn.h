@@ -32,12 +32,25 @@ typedef struct vn_port {
     int64_t below;   /* numbers are indices of a table, 0 .. below-1; 0: any numbers */
     bool optional;   /* an input may be left out; an output: given only if asked for by name */
     int32_t missing; /* what stands for an input that is left out */
+    /* an output's height and width are those of the inputs divided by the one and times the other;
+     * 0: 1 */
+    int64_t reduced, enlarged;
     /* Writes what stands for it [shape's count] where that is not one number; VN_BAD_ARGUMENT where
      * nothing can, of this shape. NULL: `missing` does. */
     vn_status (*fill)(const vn_shape *shape, float *to, vn_err *err);
 } vn_port;
 
 #define VN_MAX_PORTS 8
+
+/* The latents [N,channels,H/factor,W/factor] of an autoencoder. A diffusion model sees
+ * (z - shift - mean) scale / deviation of latents z. */
+typedef struct vn_latents {
+    int64_t channels, factor; /* 0: the network has none */
+    double scale, shift;
+    const double *mean, *deviation; /* [channels] each, the network's; NULL: 0 and 1 */
+    int64_t codes;                  /* rows of the codebook that they are quantised by; 0: none */
+    int64_t tile;                   /* pixels on a side of a part of a large image */
+} vn_latents;
 
 /* The ports of a network, and what else its config says of it. */
 typedef struct vn_net_io {
@@ -61,6 +74,7 @@ typedef struct vn_net_io {
      * of them */
     unsigned perturbations;
     int layers, middle;
+    vn_latents latents;
 } vn_net_io;
 
 /* NULL: it has none of the name. */
@@ -124,8 +138,9 @@ typedef struct vn_net_nodes {
 typedef enum vn_role {
     VN_ROLE_DENOISER,
     VN_ROLE_CLASSIFIER,
-    VN_ROLE_ENCODER,  /* of texts */
-    VN_ROLE_FEATURES, /* of samples, to compare them by */
+    VN_ROLE_ENCODER,     /* of texts */
+    VN_ROLE_FEATURES,    /* of samples, to compare them by */
+    VN_ROLE_AUTOENCODER, /* of images: into latents and back */
     VN_ROLE_COUNT
 } vn_role;
 
@@ -151,6 +166,19 @@ json_t *vn_text_encoder_config(const vn_text_encoder_size *size, vn_err *err);
 
 struct vn_scope;
 
+/* The parts of an autoencoder that are networks by themselves. */
+typedef enum vn_half {
+    VN_HALF_ENCODER, /* "sample" [N,C,H,W] to the latents, or "mean" and "logvar" of them */
+    VN_HALF_DECODER, /* "sample", the latents, to "decoded" */
+    VN_HALF_LOOKUP,  /* "codes" i32 [N,H/f,W/f] to "decoded" */
+    VN_HALF_COUNT
+} vn_half;
+
+typedef struct vn_half_row {
+    void (*ports)(const void *self, vn_net_io *io); /* NULL: the network has no such part */
+    void (*build)(const void *self, const struct vn_scope *s);
+} vn_half_row;
+
 typedef struct vn_net_row {
     vn_row row; /* parameters are the presets' */
     vn_role role;
@@ -167,6 +195,7 @@ typedef struct vn_net_row {
     void (*close)(void *self);
     /* Builds from the scope's inputs to its outputs (internal.h). */
     void (*build)(const void *self, const struct vn_scope *s);
+    vn_half_row half[VN_HALF_COUNT]; /* of an autoencoder */
 } vn_net_row;
 
 extern const vn_table vn_models[VN_ROLE_COUNT]; /* of vn_net_row, by role */
@@ -183,6 +212,9 @@ typedef struct vn_net vn_net;
 vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err);
 /* The same with a given row, which need not be in a table. */
 vn_status vn_net_open_row(const vn_net_row *row, const json_t *config, vn_net **out, vn_err *err);
+/* A part of an autoencoder, on its weights and its values: they are the same objects, so the whole
+ * is closed after its parts. VN_UNSUPPORTED: it has none of the kind. */
+vn_status vn_net_open_half(const vn_net *whole, vn_half half, vn_net **out, vn_err *err);
 void vn_net_close(vn_net **net);
 const vn_net_row *vn_net_get_row(const vn_net *net);
 const vn_net_io *vn_net_get_io(const vn_net *net);

@@ -159,8 +159,11 @@ vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent) {
     vn_extent known = *extent;
     vn_shape shape = port->shape;
     for (int i = 0; i < shape.rank; i++) {
-        const int64_t *length = length_of(&known, shape.dim[i]);
+        const int64_t dim = shape.dim[i], *length = length_of(&known, dim);
         if (length) shape.dim[i] = *length;
+        if (dim != VN_DIM_HEIGHT && dim != VN_DIM_WIDTH) continue;
+        if (port->reduced) shape.dim[i] /= port->reduced;
+        if (port->enlarged) shape.dim[i] *= port->enlarged;
     }
     return shape;
 }

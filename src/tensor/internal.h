@@ -178,6 +178,7 @@ const char *vn_shape_softmax_grad(vn_node *n);
 const char *vn_shape_cross_entropy(vn_node *n);
 const char *vn_shape_cross_entropy_grad(vn_node *n);
 const char *vn_shape_one_hot(vn_node *n);
+const char *vn_shape_nearest(vn_node *n);
 const char *vn_shape_embedding(vn_node *n);
 const char *vn_shape_embedding_grad(vn_node *n);
 const char *vn_shape_attention(vn_node *n);

@@ -1,5 +1,6 @@
-/* lookup.c - integers in, rows out: one-hot vectors and embeddings. An index outside the table
- * stands for a row of zeros, and what is sent back to it is dropped. */
+/* lookup.c - integers in, rows out: one-hot vectors and embeddings; and rows in, integers out: the
+ * nearest row of a table. An index outside the table stands for a row of zeros, and what is sent
+ * back to it is dropped. */
 #include "tensor/internal.h"
 
 /* index's shape with one more axis of length k. */
@@ -54,4 +55,22 @@ void vn_gradient_embedding(vn_node *n, vn_node *dy, vn_node **grad) {
 
 void vn_gradient_embedding_grad(vn_node *n, vn_node *c, vn_node **grad) {
     grad[1] = vn_embedding(n->graph, c, n->in[0]);
+}
+
+const char *vn_shape_nearest(vn_node *n) {
+    const vn_shape *x = &n->in[0]->shape, *table = &n->in[1]->shape;
+    if (n->in[0]->dtype != VN_F32 || n->in[1]->dtype != VN_F32) return "takes floats";
+    if (table->rank != 2 || table->dim[0] < 1) return "the table is not [V,D]";
+    if (x->rank < 1 || x->dim[x->rank - 1] != table->dim[1])
+        return "the rows are not as long as the table's";
+    n->shape = *x;
+    n->shape.rank--;
+    n->dtype = VN_I32;
+    return NULL;
+}
+
+vn_node *vn_nearest_row(vn_graph *g, vn_node *x, vn_node *table) {
+    vn_node n = vn_draft(VN_OP_NEAREST, 2, x, table);
+    n.dtype = VN_I32;
+    return vn_graph_add(g, &n);
 }

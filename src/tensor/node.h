@@ -51,7 +51,8 @@
     X(ATTENTION_GRAD, "attention_grad") /* (q, k, v, dy, bias or none) -> flat [dq | dk | dv] */   \
     X(RESAMPLE, "resample")    /* x [N,H,W,C]: resampling by a separable FIR; see builder */       \
     X(DROPOUT, "dropout")      /* x * mask / (1-p), mask by (run.seed, run.step, sample, site) */  \
-    X(ENTMAX_ROOT, "entmax_root") /* max(x/2 - t, 0), t so that the last axis' squares sum to 1 */
+    X(ENTMAX_ROOT, "entmax_root") /* max(x/2 - t, 0), t so that the last axis' squares sum to 1 */ \
+    X(NEAREST, "nearest")      /* (x [..,D], table [V,D]) -> i32 [..]: the row nearest to x */
 /* clang-format on */
 
 typedef enum vn_op {

@@ -114,6 +114,11 @@ static vn_cost cost_embedding(const vn_node *n) {
     return (vn_cost){0, 2 * size(n->op == VN_OP_EMBEDDING ? n : n->in[1])};
 }
 
+/* A difference, its square and a sum for each row of the table. */
+static vn_cost cost_nearest(const vn_node *n) {
+    return (vn_cost){3 * count(n->in[0]) * (double)n->in[1]->shape.dim[0], bytes(n)};
+}
+
 /* ---- the table ------------------------------------------------------------------------------- */
 
 enum { FIRST = 1, SECOND = 2, THIRD = 4 }; /* inputs that the output may overwrite */
@@ -163,7 +168,8 @@ enum { FIRST = 1, SECOND = 2, THIRD = 4 }; /* inputs that the output may overwri
     ROW(ATTENTION_GRAD, attention_grad, NULL, vn_expand_attention_grad, attention_grad, 0)  \
     ROW(RESAMPLE, resample, vn_gradient_resample, NULL, resample, 0)                        \
     ROW(DROPOUT, dropout, vn_gradient_dropout, NULL, function, FIRST)                       \
-    ROW(ENTMAX_ROOT, softmax, vn_gradient_entmax_root, NULL, entmax_root, FIRST)
+    ROW(ENTMAX_ROOT, softmax, vn_gradient_entmax_root, NULL, entmax_root, FIRST)            \
+    ROW(NEAREST, nearest, NULL, NULL, nearest, 0)
 /* clang-format on */
 
 enum {

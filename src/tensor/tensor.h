@@ -90,6 +90,9 @@ vn_node *vn_entmax15(vn_graph *g, vn_node *x);
 vn_node *vn_cross_entropy(vn_graph *g, vn_node *logits, vn_node *labels);
 vn_node *vn_one_hot(vn_graph *g, vn_node *index, int64_t k);
 vn_node *vn_embedding(vn_graph *g, vn_node *table, vn_node *index);
+/* For each row of x [..,D] the index in table [V,D] of the row at the least Euclidean distance, the
+ * first of several: i32 [..]. It has no derivative. */
+vn_node *vn_nearest_row(vn_graph *g, vn_node *x, vn_node *table);
 /* Attention of queries q [B,Tq,heads d] over keys and values k, v [B,Tk,heads d]: out [B,Tq,heads
  * d]. */
 vn_node *vn_attention(vn_graph *g, vn_node *q, vn_node *k, vn_node *v, int heads, double scale);

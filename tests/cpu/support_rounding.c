@@ -536,7 +536,7 @@ static void errors_of(const vn_node *n, ref_in in, double *error) {
 static bool moves_alone(vn_op op) {
     return op == VN_OP_FILL || op == VN_OP_PERMUTE || op == VN_OP_CONCAT || op == VN_OP_SLICE ||
            op == VN_OP_PLACE || op == VN_OP_BROADCAST || op == VN_OP_CAST || op == VN_OP_ONE_HOT ||
-           op == VN_OP_EMBEDDING;
+           op == VN_OP_EMBEDDING || op == VN_OP_NEAREST;
 }
 
 void rounding_errors(const vn_node *n, ref_in in, double *error) {

@@ -219,6 +219,13 @@ static void open_embedding(kernel_case *c, vn_op op, int round) {
     c->labels = table.dim[0];
 }
 
+static void open_nearest(kernel_case *c, vn_op op, int round) {
+    vn_shape table = shape2(kernel_draw(1, 40), kernel_draw(1, 20)),
+             x = draw_shape((int)kernel_draw(0, 2), round);
+    x.dim[x.rank++] = table.dim[1];
+    kernel_open(c, op, (vn_attr){0}, 2, (vn_shape[]){x, table}, NULL);
+}
+
 static void open_attention(kernel_case *c, vn_op op, int round) {
     int64_t heads = kernel_draw(1, 3), width = heads * kernel_draw(1, 9), b = round % LARGE ? 2 : 8;
     vn_shape q = shape3(b, kernel_draw(1, 30), width), k = shape3(b, kernel_draw(1, 30), width);
@@ -291,6 +298,7 @@ static void (*const open_case[VN_OP_COUNT])(kernel_case *c, vn_op op, int round)
     [VN_OP_ONE_HOT] = open_one_hot,
     [VN_OP_EMBEDDING] = open_embedding,
     [VN_OP_EMBEDDING_GRAD] = open_embedding,
+    [VN_OP_NEAREST] = open_nearest,
     [VN_OP_ATTENTION] = open_attention,
     [VN_OP_ATTENTION_GRAD] = open_attention,
     [VN_OP_RESAMPLE] = open_resample,

@@ -1,6 +1,6 @@
 """A random config against diffusers: outputs, gradients, and that both refuse the same ones.
 
-Shared by unet_random.py, unet_condition_random.py, dit_random.py and mmdit_random.py. A case writes a model directory, runs
+Shared by unet_random.py, unet_condition_random.py, dit_random.py, mmdit_random.py and autoencoder_random.py. A case writes a model directory, runs
 `PROGRAM forward DIR --in .. --out .. --grad ..` and compares. `torch` beside an error is PyTorch's own, against itself in
 double precision. A case is wrong past the family's 1e-5 (output) or 1e-4 (any gradient) and past four times PyTorch's own error, or if
 vane runs what diffusers cannot or the other way round.
@@ -79,7 +79,8 @@ def worst(found, expected):
             scale = max(e.norm().item(), 1e-3 * largest)
             errors[name] = (found[name].double() - e.double()).norm().item() / scale
     name = max(errors, key=errors.get)
-    return unet_case.relative(found["sample"], expected["sample"]), errors[name], name
+    outputs = [k for k in expected if not k.startswith("grad.") and k != "cotangent"]
+    return max(unet_case.relative(found[k], expected[k]) for k in outputs), errors[name], name
 
 
 def torch_errors(family, model, given, single):

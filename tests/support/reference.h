@@ -67,6 +67,7 @@ static inline void ref_eval(const vn_node *n, ref_in in, double *out, const vn_r
     case VN_OP_CROSS_ENTROPY: ref_cross_entropy(n, in, out); break;
     case VN_OP_CROSS_ENTROPY_GRAD: ref_cross_entropy_grad(n, in, out); break;
     case VN_OP_ONE_HOT: ref_one_hot(n, in, out); break;
+    case VN_OP_NEAREST: ref_nearest(n, in, out); break;
     case VN_OP_EMBEDDING: ref_embedding(n, in, out); break;
     case VN_OP_EMBEDDING_GRAD: ref_embedding_grad(n, in, out); break;
     case VN_OP_ATTENTION: ref_attention_walk(n, in, 3, NULL, out, NULL, NULL, NULL); break;

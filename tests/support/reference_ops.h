@@ -452,6 +452,20 @@ static inline void ref_one_hot(const vn_node *n, ref_in in, double *out) {
         out[i] = ref_choice(in[0][i / k], k) == i % k;
 }
 
+static inline void ref_nearest(const vn_node *n, ref_in in, double *out) {
+    const int64_t rows = n->in[1]->shape.dim[0], d = n->in[1]->shape.dim[1];
+    for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) {
+        double least = HUGE_VAL;
+        out[i] = 0;
+        for (int64_t v = 0; v < rows; v++) {
+            double sum = 0;
+            for (int64_t k = 0; k < d; k++) sum += pow(in[0][i * d + k] - in[1][v * d + k], 2);
+            if (sum < least) out[i] = (double)v;
+            least = fmin(least, sum);
+        }
+    }
+}
+
 static inline void ref_embedding(const vn_node *n, ref_in in, double *out) {
     int64_t d = ref_last(&n->shape);
     for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) {

@@ -310,6 +310,11 @@ static vn_node *build_embedding(vn_graph *g, int variant) {
     return vn_embedding(g, table, i32(g, VN_SHAPE(2, 3)));
 }
 
+static vn_node *build_nearest(vn_graph *g, int variant) {
+    vn_node *x = f32(g, variant ? VN_SHAPE(3) : VN_SHAPE(2, 2, 3));
+    return vn_nearest_row(g, x, f32(g, VN_SHAPE(5, 3)));
+}
+
 static vn_node *build_embedding_grad(vn_graph *g, int variant) {
     (void)variant;
     vn_node n = vn_draft(VN_OP_EMBEDDING_GRAD, 2, i32(g, VN_SHAPE(5)), f32(g, VN_SHAPE(5, 2)));
@@ -411,11 +416,13 @@ const op_case op_cases[] = {
     {VN_OP_RESAMPLE, build_resample, 4},
     {VN_OP_DROPOUT, build_dropout, 2},
     {VN_OP_ENTMAX_ROOT, build_entmax_root, 2},
+    {VN_OP_NEAREST, build_nearest, 2},
 };
 /* clang-format on */
 const size_t op_case_count = VN_COUNT(op_cases);
 
 int op_case_smoothness(const op_case *c, int variant) {
+    if (c->op == VN_OP_NEAREST) return 0; /* whole numbers */
     bool derivative =
         c->op == VN_OP_UNARY_GRAD || c->op == VN_OP_NORM_GRAD_X || c->op == VN_OP_NORM_GRAD_AFFINE;
     return c->op == VN_OP_UNARY ? 2 - variant % 3 : derivative ? 1 : 2;

@@ -30,7 +30,11 @@ void toy_run(const vn_kernel_args *a) {
         at += count;
     }
     ref_eval(n, in, at, a->run);
-    for (int64_t k = 0; k < vn_shape_count(&n->shape); k++) ((float *)a->out)[k] = (float)at[k];
+    for (int64_t k = 0; k < vn_shape_count(&n->shape); k++)
+        if (n->dtype == VN_I32)
+            ((int32_t *)a->out)[k] = (int32_t)at[k];
+        else
+            ((float *)a->out)[k] = (float)at[k];
 }
 
 static vn_status take(void *self, size_t bytes, void **at, vn_err *err) {

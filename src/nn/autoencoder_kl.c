@@ -1,0 +1,139 @@
+/* autoencoder_kl.c - diffusers' AutoencoderKL (0.42.1), with all its options: the autoencoder of
+ * Stable Diffusion (2112.10752), 3 and Flux. The encoder gives a normal distribution of latents:
+ * "mean", and "logvar" within -30 .. 20. The whole network decodes the mean. */
+#include "nn/autoencoder.h"
+
+static const char net_name[] = "autoencoder-kl";
+
+/* By the names of the config's keys. */
+typedef struct keys {
+    vn_autoencoder_keys keys;
+    double shift_factor;
+    vn_config_numbers latents_mean, latents_std;
+    bool use_quant_conv, use_post_quant_conv;
+} keys;
+
+#define KEY(kind, member) VN_CONFIG_KEY(keys, kind, member)
+/* clang-format off */
+static const vn_field fields[] = {
+    VN_AUTOENCODER_FIELDS(keys),
+    /* kind, key                       null   min   max  choices null is */
+    {KEY(NUMBER, shift_factor),        true,  -1e6, 1e6, NULL,   0},
+    {KEY(NUMBERS, latents_mean),       true,  -1e6, 1e6, NULL,   0},
+    {KEY(NUMBERS, latents_std),        true,  1e-6, 1e6, NULL,   0},
+    {KEY(BOOL, use_quant_conv),        true,  0,    0,   NULL,   0},
+    {KEY(BOOL, use_post_quant_conv),   true,  0,    0,   NULL,   0},
+};
+/* clang-format on */
+
+typedef struct autoencoder_kl {
+    keys config;
+    vn_autoencoder body;
+} autoencoder_kl;
+
+/* ---- config ---------------------------------------------------------------------------------- */
+
+static vn_status check_config(const keys *c, vn_err *err) {
+    const size_t channels = (size_t)c->keys.latent_channels, mean = c->latents_mean.count,
+                 deviation = c->latents_std.count;
+    if (mean == deviation && (mean == 0 || mean == channels)) return VN_OK;
+    return vn_fail(err, VN_BAD_FILE,
+                   "%s: latents_mean and latents_std have %zu and %zu entries; both are null, or "
+                   "have one for each of the %zu latent_channels",
+                   net_name, mean, deviation, channels);
+}
+
+static void encoder_ports(const void *self, vn_net_io *io) {
+    const autoencoder_kl *n = self;
+    const int64_t channels = n->config.keys.latent_channels;
+    if (!io->inputs) vn_autoencoder_encoder_ports(&n->body, io);
+    vn_net_add_output(io, vn_port_of_latents("mean", channels, n->body.factor));
+    vn_net_add_output(io, vn_port_of_latents("logvar", channels, n->body.factor));
+}
+
+static void decoder_ports(const void *self, vn_net_io *io) {
+    const autoencoder_kl *n = self;
+    vn_net_add_sample(io, true, n->config.keys.latent_channels);
+    vn_autoencoder_decoder_ports(&n->body, io);
+}
+
+static vn_status open_kl(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
+    autoencoder_kl *n = vn_calloc(1, sizeof *n);
+    if (!n) return vn_no_memory(err);
+    keys *c = &n->config;
+    *c = (keys){
+        .keys = vn_autoencoder_defaults, .use_quant_conv = true, .use_post_quant_conv = true};
+    c->keys.latent_channels = 4;
+    vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
+    if (!status) status = vn_autoencoder_check(&n->body, net_name, &c->keys, err);
+    if (!status) status = check_config(c, err);
+    if (status) {
+        vn_free(n);
+        return status;
+    }
+    vn_autoencoder_set_io(&n->body, io);
+    encoder_ports(n, io);
+    io->latents.shift = c->shift_factor;
+    io->latents.mean = c->latents_mean.count ? c->latents_mean.at : NULL;
+    io->latents.deviation = c->latents_std.count ? c->latents_std.at : NULL;
+    *self = n;
+    return VN_OK;
+}
+
+/* ---- graph ----------------------------------------------------------------------------------- */
+
+#define LEAST (-30.0)
+#define MOST  20.0
+
+/* x within LEAST .. MOST, to the bit where it is. */
+static vn_node *clamped(const vn_scope *s, vn_node *x) {
+    vn_node *above = vn_unary(s->g, vn_affine(s->g, x, 1, -MOST), VN_FN_RELU),
+            *below = vn_unary(s->g, vn_affine(s->g, x, -1, LEAST), VN_FN_RELU);
+    return vn_add(s->g, vn_sub(s->g, x, above), below);
+}
+
+/* Returns the mean. */
+static vn_node *encode(const vn_scope *s, const autoencoder_kl *n) {
+    const int64_t channels = n->config.keys.latent_channels;
+    vn_node *moments =
+        vn_autoencoder_encode(s, &n->body, vn_scope_input(s, "sample"), 2 * channels);
+    if (n->config.use_quant_conv)
+        moments = vn_layer_conv1(s, "quant_conv", moments, 2 * channels, 2 * channels, true);
+    vn_node *mean = vn_slice(s->g, moments, -1, 0, channels);
+    vn_scope_output(s, "mean", mean);
+    vn_scope_output(s, "logvar", clamped(s, vn_slice(s->g, moments, -1, channels, channels)));
+    return mean;
+}
+
+static void decode(const vn_scope *s, const autoencoder_kl *n, vn_node *z) {
+    const int64_t channels = n->config.keys.latent_channels;
+    if (n->config.use_post_quant_conv)
+        z = vn_layer_conv1(s, "post_quant_conv", z, channels, channels, true);
+    vn_scope_output(s, "decoded", vn_autoencoder_decode(s, &n->body, z, NULL));
+}
+
+static void build_encoder(const void *self, const vn_scope *s) {
+    encode(s, self);
+}
+
+static void build_decoder(const void *self, const vn_scope *s) {
+    decode(s, self, vn_scope_input(s, "sample"));
+}
+
+static void build(const void *self, const vn_scope *s) {
+    decode(s, self, encode(s, self));
+}
+
+const vn_net_row vn_autoencoder_kl_net = {
+    .row = {.name = net_name,
+            .summary = "images as normal distributions of latents: diffusers' AutoencoderKL",
+            .source = "arXiv 1312.6114, 2112.10752; diffusers 0.42.1"},
+    .role = VN_ROLE_AUTOENCODER,
+    .class_name = "AutoencoderKL",
+    .folder = "vae",
+    .open = open_kl,
+    .close = vn_free,
+    .build = build,
+    .half = {[VN_HALF_ENCODER] = {encoder_ports, build_encoder},
+             [VN_HALF_DECODER] = {decoder_ports, build_decoder}},
+};
