@@ -230,13 +230,6 @@ static void open_nearest(kernel_case *c, vn_op op, int round) {
     kernel_open(c, op, (vn_attr){0}, 2, (vn_shape[]){x, table}, NULL);
 }
 
-static void open_nearest(kernel_case *c, vn_op op, int round) {
-    vn_shape table = shape2(kernel_draw(1, 40), kernel_draw(1, 20)),
-             x = draw_shape((int)kernel_draw(0, 2), round);
-    x.dim[x.rank++] = table.dim[1];
-    kernel_open(c, op, (vn_attr){0}, 2, (vn_shape[]){x, table}, NULL);
-}
-
 static void open_attention(kernel_case *c, vn_op op, int round) {
     int64_t heads = kernel_draw(1, 3), width = heads * kernel_draw(1, 9), b = round % LARGE ? 2 : 8;
     vn_shape q = shape3(b, kernel_draw(1, 30), width), k = shape3(b, kernel_draw(1, 30), width);
