@@ -1,6 +1,6 @@
 /* kernel_softmax.c - softmax and entmax over the last axis, cross entropy of logits and integer
- * labels, one-hot rows, the nearest row of a table, and their gradients. A label outside 0 .. K-1 stands for no class: loss 0,
- * gradient 0, a row of zeros; its memory is never touched. */
+ * labels, one-hot rows, the nearest row of a table, and their gradients. A label outside 0 ..
+ * K-1 stands for no class: loss 0, gradient 0, a row of zeros; its memory is never touched. */
 #include "cpu/kernel_math.h"
 
 #define RUN 2048 /* numbers summed in float; sums of runs are added in double */

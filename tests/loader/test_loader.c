@@ -1,5 +1,6 @@
 /* test_loader.c - libraries that are loaded when they are first needed: their functions are the
- * library's, from several threads at once, and what is missing is told in one line that names it. */
+ * library's, from several threads at once, and what is missing is told in one line that names
+ * it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -147,8 +147,8 @@ static void run_gradients(const both *b, const float *x, const float *c, float *
 
 /* ---- the slope ------------------------------------------------------------------------------- */
 
-/* Two networks follow upon each other, each of which SLOPE_BOUND would be for; of 40 seeds the worst
- * is 3.4e-6. */
+/* Two networks follow upon each other, each of which SLOPE_BOUND would be for; of 40 seeds the
+ * worst is 3.4e-6. */
 #define BOUND (2 * SLOPE_BOUND)
 
 /* A direction: of the image, and of each network's weights; NULL: it stays. */
