@@ -139,11 +139,11 @@ starts_light() { # neither the program nor the library brings them along, so tha
     return 0
 }
 names_missing() { # a broken library is named, by those alone that need it
-    mkdir -p broken pictures && : >"broken/$(ldconfig -p | grep -o 'libarchive\.so\.[0-9]*' | head -n 1)"
+    mkdir -p hollow && : >"hollow/$(ldconfig -p | grep -o 'libarchive\.so\.[0-9]*' | head -n 1)"
     tar cf pictures.tar readme.png
-    ! LD_LIBRARY_PATH="$work/broken" "$prefix/bin/vane" info pictures.tar 2>said &&
+    ! LD_LIBRARY_PATH="$work/hollow" "$prefix/bin/vane" info pictures.tar 2>said &&
         grep -q 'pictures.tar: reading a .tar takes libarchive' said && [ "$(wc -l <said)" -eq 1 ] &&
-        LD_LIBRARY_PATH="$work/broken" "$prefix/bin/vane" info readme.png
+        LD_LIBRARY_PATH="$work/hollow" "$prefix/bin/vane" info readme.png
 }
 holds "what few commands need is not loaded at the start" starts_light
 holds "where it cannot be loaded, a command that needs it says so in a line" names_missing
