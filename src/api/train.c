@@ -186,7 +186,9 @@ static vn_status make_config(job *j, const vn_data_info *info, json_t **config, 
                               .learns_variance =
                                   j->objective && vn_objective_learns_variance(j->objective),
                               .clean = j->o.times && vn_times_are_clean(j->o.times),
-                              .captions = j->texts};
+                              .captions = j->texts,
+                              .text_width = j->words.pretrained.read.width,
+                              .text_pooled = j->words.pretrained.read.pooled};
     *config = row->config(&choice, &data, err);
     if (!*config) return err->status;
     tell_levels(j, &choice, *config);
@@ -239,12 +241,32 @@ static void find_texts(job *j) {
                               : vn_shape_is_image(&vn_data_get_info(j->data)->sample);
     j->texts = has && takes;
     if (has && !takes)
-        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: its captions are left out: %s takes no texts",
-               j->source, j->o.model);
+        vn_log(&j->vn->watch, VN_LOG_INFO,
+               "%s: its captions are left out: %s takes no texts (`captions=none` would look for "
+               "classes)",
+               j->source, j->o.model ? j->o.model : "mlp");
+}
+
+/* What is wrong with it shows before the data is read. */
+static vn_status open_encoder(job *j, vn_err *err) {
+    const vn_engine engine = vn_context_engine(j->vn);
+    if (!j->o.text_encoder) return VN_OK;
+    return vn_train_encoder_open(&j->words.pretrained, &engine, j->o.text_encoder, err);
+}
+
+/* A pretrained text encoder is for texts. */
+static vn_status check_encoder(const job *j, vn_err *err) {
+    const bool captions = vn_data_captions(j->data) != NULL;
+    const char *model = j->o.model ? j->o.model : "mlp";
+    if (!j->o.text_encoder || j->texts) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "`text_encoder` %s has no effect: %s %s",
+                   j->o.text_encoder, captions ? model : j->source,
+                   captions ? "takes no texts" : "has no captions");
 }
 
 static vn_status open_net(job *j, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
+    const vn_engine engine = vn_context_engine(j->vn);
     json_t *config = json_incref(j->dir.config); /* of a run that goes on */
     vn_status status = VN_OK;
     if (!j->net && !config) status = make_config(j, info, &config, err);
@@ -260,9 +282,9 @@ static vn_status open_net(job *j, vn_err *err) {
     if (!status) status = vn_train_check_net(&checked, err);
     if (!status && j->texts)
         status = j->dir.config
-                     ? vn_train_words_read(&j->words, j->out, j->dir.vane, j->data, err)
+                     ? vn_train_words_read(&j->words, j->out, j->dir.vane, j->data, &engine, err)
                      : vn_train_words_make(&j->words, j->net, j->model.row ? &j->model : NULL,
-                                           j->o.dropout, j->out, j->data, &j->vn->watch, err);
+                                           j->o.dropout, j->out, j->data, &engine, err);
     if (!status && j->classifies) status = vn_train_classifier_times(&j->o, j->net, err);
     json_decref(config);
     return status;
@@ -283,10 +305,14 @@ typedef struct networks {
 } networks;
 
 static networks networks_of(const job *j) {
+    const bool frozen = vn_train_words_frozen(&j->words);
     return (networks){
-        .count = j->texts ? 2 : 1,
+        .count = j->texts && !frozen ? 2 : 1,
         .part = {{.net = j->net}, {.name = VN_TRAIN_ENCODER, .net = j->words.encoder}},
-        .text = {.part = 1, .tokenizer = j->words.tokenizer, .length = j->words.length}};
+        .text = {.frozen = frozen ? &j->words.pretrained.read : NULL,
+                 .part = 1,
+                 .tokenizer = j->words.tokenizer,
+                 .length = j->words.length}};
 }
 
 /* Before anything of the run's size is made. */
@@ -355,9 +381,22 @@ static json_t *describe(const job *j) {
     return out;
 }
 
+/* What the run keeps of its data: a folder's files, and whose captions are which. */
 static vn_status save_list(const job *j, vn_err *err) {
-    char *path = vn_path_join(j->run.aside, VN_RUN_FILES);
-    const vn_status status = path ? vn_data_save_list(j->data, path, err) : vn_no_memory(err);
+    char *path = vn_path_join(j->run.aside, VN_RUN_FILES),
+         *captions = vn_path_join(j->run.aside, VN_RUN_CAPTIONS);
+    vn_status status = path && captions ? vn_data_save_list(j->data, path, err) : vn_no_memory(err);
+    if (!status && j->texts) status = vn_data_save_captions(j->data, captions, err);
+    vn_free(path);
+    vn_free(captions);
+    return status;
+}
+
+/* Whether the captions are those that the run began with; older runs have no list of them. */
+static vn_status check_captions(const job *j, vn_err *err) {
+    char *path = vn_path_join(j->out, VN_RUN_CAPTIONS);
+    vn_status status = path ? VN_OK : vn_no_memory(err);
+    if (!status && vn_is_file(path)) status = vn_data_check_captions(j->data, path, j->source, err);
     vn_free(path);
     return status;
 }
@@ -374,9 +413,7 @@ static vn_status keep_list(const job *j, vn_err *err) {
 static json_t *describe_all(const job *j) {
     json_t *vane = describe(j);
     if (!vane || !j->texts) return vane;
-    json_t *text =
-        vn_model_text_json(j->words.kind, j->words.length, j->words.examples, j->words.example);
-    if (json_object_set_new(vane, "text", text) == 0) return vane;
+    if (json_object_set_new(vane, "text", vn_train_words_json(&j->words)) == 0) return vane;
     json_decref(vane);
     return NULL;
 }
@@ -385,13 +422,16 @@ static json_t *describe_all(const job *j) {
 static vn_status create(job *j, vn_err *err) {
     vn_status status = vn_run_dir_make(&j->run, err);
     if (status) return status;
+    const bool frozen = vn_train_words_frozen(&j->words);
     json_t *vane = describe_all(j),
            *scheduler = vn_path_scheduler(j->path, &j->prediction,
                                           vn_net_output(vn_net_get_io(j->net), "variance"));
     if (!vane || !scheduler) status = vn_no_memory(err);
     if (!status) {
-        const vn_model_other encoder = {VN_TRAIN_ENCODER,
-                                        j->texts ? vn_net_config(j->words.encoder) : NULL};
+        const vn_model_other encoder = {VN_TRAIN_ENCODER, !j->texts ? NULL
+                                                          : frozen
+                                                              ? j->words.pretrained.dir.config
+                                                              : vn_net_config(j->words.encoder)};
         const vn_model_parts parts = {.pipeline = j->classifies ? "VaneClassifier"
                                                   : j->texts    ? "VaneTextPipeline"
                                                                 : "DDPMPipeline",
@@ -404,6 +444,7 @@ static vn_status create(job *j, vn_err *err) {
         status = vn_store_save_model(j->run.aside, &parts, err);
         if (!status) status = vn_train_words_save(&j->words, j->run.aside, err);
     }
+    if (!status && frozen) status = vn_train_encoder_copy(&j->words.pretrained, j->run.aside, err);
     const networks all = networks_of(j);
     if (!status) status = vn_train_create(j->run.aside, all.count, all.part, j->o.seed, err);
     if (!status) status = save_list(j, err);
@@ -421,8 +462,10 @@ static vn_status start(job *j, const vn_train_options *requested, vn_err *err) {
     if (!status) status = check_outside(j, err);
     if (!status) status = check_names(j, err);
     if (!status) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
+    if (!status) status = open_encoder(j, err);
     if (!status) status = open_data(j, err);
     if (!status) find_texts(j);
+    if (!status) status = check_encoder(j, err);
     if (!status && (j->classifies || !(vn_data_get_info(j->data)->classes || j->texts)))
         j->o.drop = 0;
     if (!status) status = open_learning(j, err);
@@ -466,6 +509,7 @@ static vn_status resume(job *j, const vn_train_options *requested, vn_err *err) 
     status = read_names(j, err);
     if (!status) status = find_list(j, err);
     if (!status) status = open_data(j, err);
+    if (!status) status = check_captions(j, err);
     if (status) return status;
     const json_int_t fingerprint =
         json_integer_value(json_object_get(json_object_get(j->dir.vane, "data"), "fingerprint"));
@@ -518,6 +562,7 @@ static vn_status run(job *j, vn_trained *result, vn_err *err) {
     const networks all = networks_of(j);
     if (j->texts) {
         preview.encoder = j->words.encoder;
+        preview.frozen = j->words.pretrained.prompter;
         preview.tokenizer = j->words.source;
         preview.length = j->words.length;
         preview.text = j->words.example;
@@ -555,7 +600,11 @@ static vn_status run(job *j, vn_trained *result, vn_err *err) {
     say_task(j, info);
     if (info->brings_noise)
         vn_log(&j->vn->watch, VN_LOG_INFO, "%s: each sample brings its noise", j->source);
-    const vn_status status = vn_train_run(&setup, result, err);
+    vn_status status = VN_OK;
+    if (vn_train_words_frozen(&j->words))
+        status = vn_train_encoder_encode(&j->words.pretrained, j->out, j->data, j->net,
+                                         &j->vn->watch, err);
+    if (!status) status = vn_train_run(&setup, result, err);
     if (vn_data_get_info(j->data)->named > 0 && result->step > 0)
         vn_fail_after(err, "`resume` goes on after that");
     vn_preview_close(&preview);

@@ -18,7 +18,7 @@ const vn_data_row vn_data_rows[] = {
      vn_world_data_detect, vn_world_data_open},
     {{"npz",
       "FILE.npz with images (uint8, or floats in [-1, 1]) or points (float), labels, class_names, "
-      "noise",
+      "captions, noise",
       "numpy", NULL},
      vn_npz_detect, vn_npz_open},
     {{"idx",
@@ -30,7 +30,8 @@ const vn_data_row vn_data_rows[] = {
       "CIFAR", NULL},
      vn_cifar_detect, vn_cifar_open},
     {{"tar",
-      "FILE.tar, or a folder of them, with pictures and, beside each, a .txt with its captions",
+      "FILE.tar, or a folder of them, with pictures and, beside each, a .txt or .json with its "
+      "captions",
       "WebDataset", NULL},
      vn_tar_detect, vn_tar_open},
     {{"folder", "a folder of class folders with PNG, JPEG or WebP files, of such files alone (no "
@@ -112,15 +113,15 @@ static vn_status refuse_unknown(const char *source, vn_err *err) {
 }
 
 /* options->captions, which is not "none". */
-static vn_status check_captions(const vn_data_options *o, bool folder, const char *source,
+static vn_status check_captions(const vn_data_options *o, bool folder, bool npz, const char *source,
                                 vn_err *err) {
     vn_choice choice;
     const vn_status status = vn_choice_parse(o->captions, &vn_caption_table, &choice, err);
     if (status) return status;
-    if (folder || choice.row == &vn_class_captions.row) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT,
-                   "captions=%s has no effect on %s: only folders of pictures have them",
-                   o->captions, source);
+    const bool array = choice.row == &vn_array_captions.row;
+    if (choice.row == &vn_class_captions.row || (array ? npz : folder)) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "captions=%s has no effect on %s: only %s have them",
+                   o->captions, source, array ? ".npz files" : "folders of pictures");
 }
 
 /* row NULL: samples of a program's own. */
@@ -140,7 +141,8 @@ static vn_status check_options(const vn_data_options *o, const vn_data_row *row,
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "grey has no effect on %s: only folders of pictures are converted", source);
     if (o->captions && strcmp(o->captions, "none") != 0) {
-        const vn_status status = check_captions(o, folder, source, err);
+        const vn_status status =
+            check_captions(o, folder, row && row->open == vn_npz_open, source, err);
         if (status) return status;
     }
     if (!row && o->skip_bad)
@@ -265,29 +267,6 @@ static vn_status hold_to_list(vn_data *d, const vn_data_options *options, vn_err
     return vn_folder_save_list(d->source.folder, d->source.labels, options->list, err);
 }
 
-static vn_status tell_captions(vn_data *d, const char *source, const vn_watch *watch, vn_err *err) {
-    const vn_source *s = &d->source;
-    if (!s->captions) return VN_OK;
-    d->captions = vn_captions_info(s->captions);
-    d->captions.from = s->captions_from;
-    const vn_caption_info *c = &d->captions;
-    const int64_t first = vn_captions_first_without(s->captions);
-    const char *name = first >= 0 && s->folder ? vn_folder_path(s->folder, first) : NULL;
-    char *without =
-        c->without == 0
-            ? vn_strdup("")
-            : vn_format("; %lld without (%s%s%s), trained as unconditional", (long long)c->without,
-                        c->without > 1 ? "first " : "", name ? name : "sample ", name ? "" : "0");
-    if (!without) return vn_no_memory(err);
-    vn_log(watch, c->without > 0 ? VN_LOG_WARNING : VN_LOG_INFO,
-           "%s: %lld images with %lld caption%s, %d distinct, the longest of %lld bytes%s", source,
-           (long long)s->count, (long long)c->captions, VN_S(c->captions), (int)c->distinct,
-           (long long)c->longest, without);
-    vn_free(without);
-    if (c->captions > 0) return VN_OK;
-    return vn_fail(err, VN_BAD_FILE, "%s: all captions are empty", source);
-}
-
 /* What follows once the source is read. */
 static vn_status settle(vn_data *d, const char *kind, const char *source,
                         const vn_data_options *options, vn_err *err) {
@@ -295,7 +274,8 @@ static vn_status settle(vn_data *d, const char *kind, const char *source,
     if (!status) status = vn_source_settle_classes(&d->source, options, source, err);
     if (!status && options->captions && strcmp(options->captions, "class") == 0)
         status = vn_source_caption_classes(&d->source, source, err);
-    if (!status) status = tell_captions(d, source, options->watch, err);
+    if (!status)
+        status = vn_source_tell_captions(&d->source, source, &d->captions, options->watch, err);
     if (!status && options->list) status = hold_to_list(d, options, err);
     if (!status)
         status = vn_order_open(&d->order, d->source.count, options->validate, options->seed,
@@ -564,4 +544,13 @@ int32_t vn_data_draw_caption(const vn_data *data, vn_data_part part, uint64_t po
     if (!data->source.captions) return VN_LABEL_NULL;
     return vn_captions_draw(data->source.captions, i, data->seed, train ? position : (uint64_t)i,
                             train ? 0 : 1);
+}
+
+vn_status vn_data_save_captions(const vn_data *data, const char *path, vn_err *err) {
+    return vn_source_save_captions(&data->source, path, err);
+}
+
+vn_status vn_data_check_captions(const vn_data *data, const char *path, const char *source,
+                                 vn_err *err) {
+    return vn_source_check_captions(&data->source, path, source, err);
 }
