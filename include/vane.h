@@ -716,6 +716,11 @@ typedef struct vn_train_options {
     /* where captions of the data are: a row of the kind "captions", or "none"; NULL: what is found
      * beside the pictures, if anything. A resumed run goes on with what it began with */
     const char *captions;
+    /* a pretrained text encoder, which is not trained, for a model that takes texts: a folder with
+     * transformers' CLIPTextModel, CLIPTextModelWithProjection or T5EncoderModel and its tokenizer,
+     * a pipeline's folder, or a run of vane's. The run has a copy of it, and keeps what it makes of
+     * every caption. NULL: an encoder is trained with the model */
+    const char *text_encoder;
 } vn_train_options;
 
 VN_API void vn_train_options_init(vn_train_options *o, size_t size);

@@ -43,7 +43,8 @@ vn_status vn_end_reading(vn_context *vn, vn_status status);
 /* ---- models (model.c) ------------------------------------------------------------------------ */
 
 /* Which files a folder of pictures had, and what has become of them since: vn_data_save_list. */
-#define VN_RUN_FILES "state/files"
+#define VN_RUN_CAPTIONS "state/captions" /* vn_data_save_captions */
+#define VN_RUN_FILES    "state/files"
 
 /* What models of this context work with. */
 vn_engine vn_context_engine(vn_context *vn);

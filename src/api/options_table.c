@@ -148,6 +148,9 @@ static const vn_option train_rows[] = {
     {TEXT(captions), .table = "captions", .word = "KIND",
      .otherwise = "what is found beside the pictures",
      .help = "where captions of the data are; none: leave them aside"},
+    {TEXT(text_encoder), .word = "DIR", .otherwise = "one is trained with the model",
+     .help = "a pretrained text encoder, which is not trained: a folder of transformers' with its "
+             "tokenizer, or of a pipeline; the run holds a copy"},
     {NUMBER(validate, DOUBLE, -1, 0.02, 0, 0.5), .word = "P",
      .help = "part of the data that is held out for the validation loss"},
     {NUMBER(log_every, INT64, -1, 10, 1, MAX_STEPS), .unit = "steps", .word = "N",

@@ -15,20 +15,21 @@ bool vn_preview_possible(const vn_net_io *io) {
 /* The texts as conditions, by the encoder's weights as they are now; their numbers stay. */
 static vn_status encode_texts(vn_preview *p, vn_err *err) {
     vn_condition number;
+    vn_prompter *prompter = p->frozen ? p->frozen : p->prompter;
     vn_model_forget_conditions(p->model);
-    vn_status status = vn_prompter_keep(p->prompter, p->model, "", &number, err);
+    vn_status status = vn_prompter_keep(prompter, p->model, "", &number, err);
     for (int i = 0; i < p->texts && !status; i++)
-        status = vn_prompter_keep(p->prompter, p->model, p->text[i], &number, err);
+        status = vn_prompter_keep(prompter, p->model, p->text[i], &number, err);
     return status;
 }
 
-static vn_status open_texts(vn_preview *p, vn_values *values, vn_err *err) {
+static vn_status open_texts(vn_preview *p, vn_values *const *values, vn_err *err) {
     vn_engine engine = vn_context_engine(p->vn);
     engine.watch = NULL; /* texts that are cut were told of */
     vn_status status =
         vn_model_of_ports(p->vn, &engine, (vn_net *)(uintptr_t)p->net, &p->model, err);
-    if (!status)
-        status = vn_prompter_open(&engine, p->tokenizer, p->encoder, values, p->length,
+    if (!status && !p->frozen)
+        status = vn_prompter_open(&engine, p->tokenizer, p->encoder, values[1], p->length,
                                   &p->prompter, err);
     return status ? status : encode_texts(p, err);
 }
@@ -40,7 +41,7 @@ static int32_t kinds_of(const vn_preview *p) {
 
 static vn_status open_trajectory(vn_preview *p, vn_values *const *values, vn_err *err) {
     const vn_engine engine = vn_context_engine(p->vn);
-    vn_status status = p->encoder ? open_texts(p, values[1], err) : VN_OK;
+    vn_status status = p->encoder || p->frozen ? open_texts(p, values, err) : VN_OK;
     if (!status)
         status = vn_net_denoiser_open(&p->net_denoiser, &engine, p->net, values[0], p->path,
                                       p->prediction, p->sample, p->classes ? p->classes : -1,
@@ -130,9 +131,9 @@ static vn_status write(const vn_preview *p, int64_t step, const vn_image *image,
 vn_status vn_preview_draw(void *preview, vn_values *const *values, int64_t step, const char *path,
                           vn_err *err) {
     vn_preview *p = preview;
-    vn_status status = !p->trajectory ? open_anyhow(p, values, err)
-                       : p->model     ? encode_texts(p, err)
-                                      : VN_OK;
+    vn_status status = !p->trajectory           ? open_anyhow(p, values, err)
+                       : p->model && !p->frozen ? encode_texts(p, err)
+                                                : VN_OK;
     if (status) {
         vn_preview_close(p); /* the next one tries again */
         return status;

@@ -18,6 +18,7 @@ typedef struct vn_preview {
     const char *run;               /* its folder, for the text chunks */
     /* where the network takes texts: part 1, its tokenizer, and what is drawn; else NULL, 0 */
     const vn_net *encoder;
+    vn_prompter *frozen; /* in the place of an encoder that is trained; NULL: there is none */
     const char *tokenizer;
     int64_t length; /* tokens of each text */
     const char *const *text;

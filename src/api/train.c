@@ -23,8 +23,10 @@ static vn_status start(vn_train_job *j, const vn_train_options *requested, vn_er
     if (!status) status = vn_job_check_outside(j, err);
     if (!status) status = check_names(j, err);
     if (!status) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
+    if (!status) status = vn_job_open_encoder(j, err);
     if (!status) status = vn_job_open_data(j, err);
     if (!status) vn_job_find_texts(j);
+    if (!status) status = vn_job_check_encoder(j, err);
     if (!status && (j->classifies || !(vn_data_get_info(j->data)->classes || j->texts)))
         j->o.drop = 0;
     if (!status) status = vn_job_open_learning(j, err);
@@ -87,6 +89,7 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
     const vn_train_networks all = vn_job_networks(j);
     if (j->texts) {
         preview.encoder = j->words.encoder;
+        preview.frozen = j->words.pretrained.prompter;
         preview.tokenizer = j->words.source;
         preview.length = j->words.length;
         preview.text = j->words.example;
@@ -124,7 +127,11 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
     say_task(j, info);
     if (info->brings_noise)
         vn_log(&j->vn->watch, VN_LOG_INFO, "%s: each sample brings its noise", j->source);
-    const vn_status status = vn_train_run(&setup, result, err);
+    vn_status status = VN_OK;
+    if (vn_train_words_frozen(&j->words))
+        status = vn_train_encoder_encode(&j->words.pretrained, j->out, j->data, j->net,
+                                         &j->vn->watch, err);
+    if (!status) status = vn_train_run(&setup, result, err);
     if (vn_data_get_info(j->data)->named > 0 && result->step > 0)
         vn_fail_after(err, "`resume` goes on after that");
     vn_preview_close(&preview);

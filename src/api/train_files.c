@@ -39,10 +39,14 @@ static json_t *describe(const vn_train_job *j) {
     return out;
 }
 
+/* What the run keeps of its data: a folder's files, and whose captions are which. */
 static vn_status save_list(const vn_train_job *j, vn_err *err) {
-    char *path = vn_path_join(j->run.aside, VN_RUN_FILES);
-    const vn_status status = path ? vn_data_save_list(j->data, path, err) : vn_no_memory(err);
+    char *path = vn_path_join(j->run.aside, VN_RUN_FILES),
+         *captions = vn_path_join(j->run.aside, VN_RUN_CAPTIONS);
+    vn_status status = path && captions ? vn_data_save_list(j->data, path, err) : vn_no_memory(err);
+    if (!status && j->texts) status = vn_data_save_captions(j->data, captions, err);
     vn_free(path);
+    vn_free(captions);
     return status;
 }
 
@@ -58,9 +62,7 @@ static vn_status keep_list(const vn_train_job *j, vn_err *err) {
 static json_t *describe_all(const vn_train_job *j) {
     json_t *vane = describe(j);
     if (!vane || !j->texts) return vane;
-    json_t *text =
-        vn_model_text_json(j->words.kind, j->words.length, j->words.examples, j->words.example);
-    if (json_object_set_new(vane, "text", text) == 0) return vane;
+    if (json_object_set_new(vane, "text", vn_train_words_json(&j->words)) == 0) return vane;
     json_decref(vane);
     return NULL;
 }
@@ -68,13 +70,16 @@ static json_t *describe_all(const vn_train_job *j) {
 vn_status vn_job_create(vn_train_job *j, vn_err *err) {
     vn_status status = vn_run_dir_make(&j->run, err);
     if (status) return status;
+    const bool frozen = vn_train_words_frozen(&j->words);
     json_t *vane = describe_all(j),
            *scheduler = vn_path_scheduler(j->path, &j->prediction,
                                           vn_net_output(vn_net_get_io(j->net), "variance"));
     if (!vane || !scheduler) status = vn_no_memory(err);
     if (!status) {
-        const vn_model_other encoder = {VN_TRAIN_ENCODER,
-                                        j->texts ? vn_net_config(j->words.encoder) : NULL};
+        const vn_model_other encoder = {VN_TRAIN_ENCODER, !j->texts ? NULL
+                                                          : frozen
+                                                              ? j->words.pretrained.dir.config
+                                                              : vn_net_config(j->words.encoder)};
         const vn_model_parts parts = {.pipeline = j->classifies ? "VaneClassifier"
                                                   : j->texts    ? "VaneTextPipeline"
                                                                 : "DDPMPipeline",
@@ -87,6 +92,7 @@ vn_status vn_job_create(vn_train_job *j, vn_err *err) {
         status = vn_store_save_model(j->run.aside, &parts, err);
         if (!status) status = vn_train_words_save(&j->words, j->run.aside, err);
     }
+    if (!status && frozen) status = vn_train_encoder_copy(&j->words.pretrained, j->run.aside, err);
     const vn_train_networks all = vn_job_networks(j);
     if (!status) status = vn_train_create(j->run.aside, all.count, all.part, j->o.seed, err);
     if (!status) status = save_list(j, err);
@@ -155,7 +161,18 @@ vn_status vn_job_read(vn_train_job *j, const vn_train_options *requested, vn_err
     return !status ? find_list(j, err) : status;
 }
 
+/* Whether the captions are those that the run began with; older runs have no list of them. */
+static vn_status check_captions(const vn_train_job *j, vn_err *err) {
+    char *path = vn_path_join(j->out, VN_RUN_CAPTIONS);
+    vn_status status = path ? VN_OK : vn_no_memory(err);
+    if (!status && vn_is_file(path)) status = vn_data_check_captions(j->data, path, j->source, err);
+    vn_free(path);
+    return status;
+}
+
 vn_status vn_job_check_data(const vn_train_job *j, vn_err *err) {
+    const vn_status status = check_captions(j, err);
+    if (status) return status;
     const json_t *data = json_object_get(j->dir.vane, "data");
     const json_int_t was = json_integer_value(json_object_get(data, "fingerprint")),
                      is = (json_int_t)vn_data_get_info(j->data)->fingerprint;

@@ -117,7 +117,9 @@ static vn_status make_config(vn_train_job *j, const vn_data_info *info, json_t *
                               .learns_variance =
                                   j->objective && vn_objective_learns_variance(j->objective),
                               .clean = j->o.times && vn_times_are_clean(j->o.times),
-                              .captions = j->texts};
+                              .captions = j->texts,
+                              .text_width = j->words.pretrained.read.width,
+                              .text_pooled = j->words.pretrained.read.pooled};
     *config = row->config(&choice, &data, err);
     if (!*config) return err->status;
     tell_levels(j, &choice, *config);
@@ -161,12 +163,30 @@ void vn_job_find_texts(vn_train_job *j) {
                               : vn_shape_is_image(&vn_data_get_info(j->data)->sample);
     j->texts = has && takes;
     if (has && !takes)
-        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: its captions are left out: %s takes no texts",
-               j->source, j->o.model);
+        vn_log(&j->vn->watch, VN_LOG_INFO,
+               "%s: its captions are left out: %s takes no texts (`captions=none` would look for "
+               "classes)",
+               j->source, j->o.model ? j->o.model : "mlp");
+}
+
+vn_status vn_job_open_encoder(vn_train_job *j, vn_err *err) {
+    const vn_engine engine = vn_context_engine(j->vn);
+    if (!j->o.text_encoder) return VN_OK;
+    return vn_train_encoder_open(&j->words.pretrained, &engine, j->o.text_encoder, err);
+}
+
+vn_status vn_job_check_encoder(const vn_train_job *j, vn_err *err) {
+    const bool captions = vn_data_captions(j->data) != NULL;
+    const char *model = j->o.model ? j->o.model : "mlp";
+    if (!j->o.text_encoder || j->texts) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "`text_encoder` %s has no effect: %s %s",
+                   j->o.text_encoder, captions ? model : j->source,
+                   captions ? "takes no texts" : "has no captions");
 }
 
 static vn_status open_net(vn_train_job *j, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
+    const vn_engine engine = vn_context_engine(j->vn);
     json_t *config = json_incref(j->dir.config); /* of a run that goes on */
     vn_status status = VN_OK;
     if (!j->net && !config) status = make_config(j, info, &config, err);
@@ -182,9 +202,9 @@ static vn_status open_net(vn_train_job *j, vn_err *err) {
     if (!status) status = vn_train_check_net(&checked, err);
     if (!status && j->texts)
         status = j->dir.config
-                     ? vn_train_words_read(&j->words, j->out, j->dir.vane, j->data, err)
+                     ? vn_train_words_read(&j->words, j->out, j->dir.vane, j->data, &engine, err)
                      : vn_train_words_make(&j->words, j->net, j->model.row ? &j->model : NULL,
-                                           j->o.dropout, j->out, j->data, &j->vn->watch, err);
+                                           j->o.dropout, j->out, j->data, &engine, err);
     if (!status && j->classifies) status = vn_train_classifier_times(&j->o, j->net, err);
     json_decref(config);
     return status;
@@ -198,10 +218,14 @@ vn_status vn_job_open_learning(vn_train_job *j, vn_err *err) {
 }
 
 vn_train_networks vn_job_networks(const vn_train_job *j) {
+    const bool frozen = vn_train_words_frozen(&j->words);
     return (vn_train_networks){
-        .count = j->texts ? 2 : 1,
+        .count = j->texts && !frozen ? 2 : 1,
         .part = {{.net = j->net}, {.name = VN_TRAIN_ENCODER, .net = j->words.encoder}},
-        .text = {.part = 1, .tokenizer = j->words.tokenizer, .length = j->words.length}};
+        .text = {.frozen = frozen ? &j->words.pretrained.read : NULL,
+                 .part = 1,
+                 .tokenizer = j->words.tokenizer,
+                 .length = j->words.length}};
 }
 
 vn_status vn_job_check_memory(vn_train_job *j, vn_err *err) {

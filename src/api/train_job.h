@@ -53,6 +53,10 @@ vn_status vn_job_open_path(vn_train_job *j, vn_err *err);
 vn_status vn_job_open_data(vn_train_job *j, vn_err *err);
 /* Whether the model takes captions, and the data has some. */
 void vn_job_find_texts(vn_train_job *j);
+/* Opens a pretrained text encoder: what is wrong with it shows before the data is read. */
+vn_status vn_job_open_encoder(vn_train_job *j, vn_err *err);
+/* Refuses one where there are no texts for it. */
+vn_status vn_job_check_encoder(const vn_train_job *j, vn_err *err);
 /* The objective, the network and, of captions, what makes arrays of them. */
 vn_status vn_job_open_learning(vn_train_job *j, vn_err *err);
 /* Whether a step fits in memory, before anything of the run's size is made. */

@@ -32,8 +32,10 @@ static vn_status check_inputs(const vn_train_net *t, vn_err *err) {
     static const char *const made[] = {"sample", "timestep", "class_labels"};
     const vn_net_io *io = vn_net_get_io(t->net);
     for (int i = 0; i < io->inputs; i++) {
-        bool known = io->input[i].optional ||
-                     (t->texts && !strcmp(io->input[i].name, "encoder_hidden_states"));
+        const char *name = io->input[i].name;
+        bool known =
+            io->input[i].optional || (t->texts && (!strcmp(name, "encoder_hidden_states") ||
+                                                   !strcmp(name, "pooled_projections")));
         for (size_t k = 0; k < VN_COUNT(made); k++)
             known = known || !strcmp(io->input[i].name, made[k]);
         if (!known)

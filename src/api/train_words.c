@@ -4,13 +4,14 @@
 #include <string.h>
 
 /* Of a run's vane.json: one that needs no file, or the one that is in its folder. */
-static const char bytes[] = "bytes", own[] = "own";
+static const char bytes[] = VN_TRAIN_BYTES, own[] = "own";
 
-#define FOLDER    "tokenizer"
 #define FILE_NAME "tokenizer.json"
 
 /* Sizes where no preset says them: of an encoder of a network that the user's config describes. */
 enum { DEPTH = 2, TOKENS = 1024, LONGEST = 64, STRIDE = 8, SHORTEST = 4 };
+/* The longest of a pretrained encoder that takes any. */
+#define LONGEST_FROZEN 128
 
 /* Captions of different numbers, the first and then evenly, to be shown. */
 static void take_examples(vn_train_words *w, const vn_data *data) {
@@ -40,7 +41,17 @@ static vn_status measure(const vn_train_words *w, const vn_data *data, int64_t l
     return status;
 }
 
-/* As many tokens as the longest caption needs, up to LONGEST. */
+bool vn_train_words_frozen(const vn_train_words *w) {
+    return w->pretrained.part.net != NULL;
+}
+
+static int64_t longest_of(const vn_train_words *w) {
+    if (!vn_train_words_frozen(w)) return LONGEST;
+    const int64_t most = vn_net_get_io(w->pretrained.part.net)->max_tokens;
+    return most ? most : LONGEST_FROZEN;
+}
+
+/* As many tokens as the longest caption needs, up to what is usual. */
 static vn_status choose_length(vn_train_words *w, const vn_data *data, int64_t requested,
                                vn_err *err) {
     int64_t longest, cut;
@@ -48,7 +59,7 @@ static vn_status choose_length(vn_train_words *w, const vn_data *data, int64_t r
     if (requested) return VN_OK;
     const vn_status status = measure(w, data, 0, &longest, &cut, err);
     w->length = (longest + STRIDE - 1) / STRIDE * STRIDE;
-    if (w->length > LONGEST) w->length = LONGEST;
+    if (w->length > longest_of(w)) w->length = longest_of(w);
     return status;
 }
 
@@ -91,7 +102,7 @@ static vn_status make_tokenizer(vn_train_words *w, int64_t tokens, const char *r
                                 const vn_data *data, vn_err *err) {
     const vn_texts captions = {data, caption_of, vn_data_captions(data)->distinct};
     w->kind = tokens ? own : bytes;
-    w->source = tokens ? vn_path_join(run, FOLDER) : vn_strdup(bytes);
+    w->source = tokens ? vn_path_join(run, VN_TRAIN_TOKENIZER) : vn_strdup(bytes);
     if (!w->source) return vn_no_memory(err);
     if (!tokens) return vn_text_open(bytes, &w->tokenizer, err);
     if (tokens < VN_TEXT_LEARN_LEAST)
@@ -102,15 +113,11 @@ static vn_status make_tokenizer(vn_train_words *w, int64_t tokens, const char *r
     return w->learned ? vn_text_open_json(w->learned, &w->tokenizer, err) : err->status;
 }
 
-vn_status vn_train_words_make(vn_train_words *w, const vn_net *net, const vn_choice *model,
-                              double dropout, const char *run, const vn_data *data,
-                              const vn_watch *watch, vn_err *err) {
+/* An encoder that is trained with the network. */
+static vn_status make_encoder(vn_train_words *w, const vn_net *net, const vn_choice *model,
+                              double dropout, vn_err *err) {
     const vn_port *words = vn_net_input(vn_net_get_io(net), "encoder_hidden_states");
     bool left;
-    vn_status status = make_tokenizer(w, preset(model, "text_tokens", TOKENS), run, data, err);
-    if (!status) status = choose_length(w, data, preset(model, "text_length", 0), err);
-    if (!status && w->length < SHORTEST) w->length = SHORTEST;
-    if (status) return status;
     const vn_text_encoder_size size = {.tokens = vn_text_size(w->tokenizer),
                                        .pad = vn_text_pad(w->tokenizer, &left),
                                        .length = w->length,
@@ -119,15 +126,47 @@ vn_status vn_train_words_make(vn_train_words *w, const vn_net *net, const vn_cho
                                        .dropout = dropout < 0 ? 0 : dropout};
     json_t *config = vn_text_encoder_config(&size, err);
     if (!config) return err->status;
-    status = vn_net_open(config, &w->encoder, err);
+    const vn_status status = vn_net_open(config, &w->encoder, err);
     json_decref(config);
+    return status;
+}
+
+/* That of a pretrained encoder. */
+static vn_status take_tokenizer(vn_train_words *w, vn_err *err) {
+    const char *source = w->pretrained.tokenizer;
+    w->kind = strcmp(source, bytes) != 0 ? own : bytes;
+    w->source = vn_strdup(source);
+    return w->source ? vn_text_open(source, &w->tokenizer, err) : vn_no_memory(err);
+}
+
+vn_status vn_train_words_make(vn_train_words *w, const vn_net *net, const vn_choice *model,
+                              double dropout, const char *run, const vn_data *data,
+                              const vn_engine *engine, vn_err *err) {
+    const bool frozen = vn_train_words_frozen(w);
+    vn_status status =
+        frozen ? take_tokenizer(w, err)
+               : make_tokenizer(w, preset(model, "text_tokens", TOKENS), run, data, err);
+    if (!status) status = choose_length(w, data, preset(model, "text_length", 0), err);
+    if (!status && w->length < SHORTEST) w->length = SHORTEST;
+    if (!status)
+        status = frozen ? vn_train_encoder_set_length(&w->pretrained, engine, w->length, err)
+                        : make_encoder(w, net, model, dropout, err);
+    if (status) return status;
     take_examples(w, data);
-    return status ? status : tell(w, data, watch, err);
+    return tell(w, data, engine->watch, err);
+}
+
+json_t *vn_train_words_json(const vn_train_words *w) {
+    json_t *text = vn_model_text_json(w->kind, w->length, w->examples, w->example);
+    if (!text || !vn_train_words_frozen(w) || json_object_set_new(text, "frozen", json_true()) == 0)
+        return text;
+    json_decref(text);
+    return NULL;
 }
 
 vn_status vn_train_words_save(const vn_train_words *w, const char *run, vn_err *err) {
     if (!w->learned) return VN_OK;
-    char *folder = vn_path_join(run, FOLDER);
+    char *folder = vn_path_join(run, VN_TRAIN_TOKENIZER);
     char *path = folder ? vn_path_join(folder, FILE_NAME) : NULL;
     vn_status status = path ? vn_make_dirs(folder, err) : vn_no_memory(err);
     if (!status) status = vn_json_write(path, w->learned, err);
@@ -138,9 +177,8 @@ vn_status vn_train_words_save(const vn_train_words *w, const char *run, vn_err *
 
 /* ---- a run that goes on ---------------------------------------------------------------------- */
 
-vn_status vn_train_words_read(vn_train_words *w, const char *run, const json_t *vane,
-                              const vn_data *data, vn_err *err) {
-    const json_t *text = json_object_get(vane, "text");
+/* The encoder that is trained. */
+static vn_status read_encoder(vn_train_words *w, const char *run, const json_t *text, vn_err *err) {
     const char *name = json_string_value(json_object_get(text, "tokenizer"));
     char *folder = vn_path_join(run, VN_TRAIN_ENCODER);
     vn_model_dir dir = {0};
@@ -148,20 +186,37 @@ vn_status vn_train_words_read(vn_train_words *w, const char *run, const json_t *
     if (!status) status = vn_net_open(dir.config, &w->encoder, err);
     if (!status && !name) status = vn_fail(err, VN_BAD_FILE, "%s/vane.json: no tokenizer", run);
     w->kind = name && !strcmp(name, bytes) ? bytes : own;
-    w->source = w->kind == own ? vn_path_join(run, FOLDER) : vn_strdup(bytes);
+    w->source = w->kind == own ? vn_path_join(run, VN_TRAIN_TOKENIZER) : vn_strdup(bytes);
     if (!status && !w->source) status = vn_no_memory(err);
     if (!status) status = vn_text_open(w->source, &w->tokenizer, err);
-    w->length = json_integer_value(json_object_get(text, "length"));
-    if (!status && (w->length < SHORTEST || w->length > VN_PROMPT_LONGEST))
-        status = vn_fail(err, VN_BAD_FILE, "%s/vane.json: texts of %lld tokens", run,
-                         (long long)w->length);
-    if (!status) take_examples(w, data);
     vn_model_dir_close(&dir);
     vn_free(folder);
     return status;
 }
 
+static vn_status read_pretrained(vn_train_words *w, const char *run, const vn_engine *engine,
+                                 vn_err *err) {
+    vn_status status = vn_train_encoder_open(&w->pretrained, engine, run, err);
+    if (!status) status = take_tokenizer(w, err);
+    return !status ? vn_train_encoder_set_length(&w->pretrained, engine, w->length, err) : status;
+}
+
+vn_status vn_train_words_read(vn_train_words *w, const char *run, const json_t *vane,
+                              const vn_data *data, const vn_engine *engine, vn_err *err) {
+    const json_t *text = json_object_get(vane, "text");
+    w->length = json_integer_value(json_object_get(text, "length"));
+    if (w->length < SHORTEST || w->length > VN_PROMPT_LONGEST)
+        return vn_fail(err, VN_BAD_FILE, "%s/vane.json: texts of %lld tokens", run,
+                       (long long)w->length);
+    const vn_status status = json_is_true(json_object_get(text, "frozen"))
+                                 ? read_pretrained(w, run, engine, err)
+                                 : read_encoder(w, run, text, err);
+    if (!status) take_examples(w, data);
+    return status;
+}
+
 void vn_train_words_close(vn_train_words *w) {
+    vn_train_encoder_close(&w->pretrained);
     vn_net_close(&w->encoder);
     vn_text_close(&w->tokenizer);
     json_decref(w->learned);

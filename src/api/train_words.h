@@ -1,20 +1,24 @@
 /* train_words.h - what a training on captions has beside its denoiser: a text encoder that is
- * trained with it, and a tokenizer. */
+ * trained with it, or a pretrained one that is not, and a tokenizer. */
 #ifndef VN_API_TRAIN_WORDS_H
 #define VN_API_TRAIN_WORDS_H
 
 #include "api/internal.h"
+#include "api/train_encoder.h"
 #include "data/data.h"
 #include "text/text.h"
 #include "train/train.h"
 
-#define VN_TRAIN_ENCODER "text_encoder" /* its name and folder */
+#define VN_TRAIN_ENCODER   "text_encoder" /* its name and folder */
+#define VN_TRAIN_TOKENIZER "tokenizer"    /* folder */
+#define VN_TRAIN_BYTES     "bytes"        /* the tokenizer that needs none */
 
 enum { VN_TRAIN_EXAMPLES = 8 };
 
 /* Zero-initialise; closed with vn_train_words_close. */
 typedef struct vn_train_words {
-    vn_net *encoder;
+    vn_net *encoder;             /* that is trained; NULL: */
+    vn_train_encoder pretrained; /* one that is not */
     vn_text *tokenizer;
     const char *kind; /* "bytes", or "own": the one in the run's folder, */
     char *source;     /* and what opens it there */
@@ -24,17 +28,21 @@ typedef struct vn_train_words {
     const char *example[VN_TRAIN_EXAMPLES]; /* captions of the data, which owns them */
 } vn_train_words;
 
-/* Of a new run: a tokenizer that is learned from the captions, or one of bytes; and an encoder
- * whose tokens are what the network takes. Of `model`, a choice of the models table or NULL, are
- * their sizes. Says how many captions there are, and how many are cut. */
+/* Of a new run: the pretrained encoder, if it is open, or one whose tokens are what the network
+ * takes, and a tokenizer that is learned from the captions, or one of bytes; of `model`, a choice of
+ * the models table or NULL, are their sizes. Says how many captions there are, and how many are
+ * cut. */
 vn_status vn_train_words_make(vn_train_words *w, const vn_net *net, const vn_choice *model,
                               double dropout, const char *run, const vn_data *data,
-                              const vn_watch *watch, vn_err *err);
-/* Writes its files into a run's folder. */
+                              const vn_engine *engine, vn_err *err);
+/* Writes the files of a tokenizer that was learned into a run's folder. */
 vn_status vn_train_words_save(const vn_train_words *w, const char *run, vn_err *err);
 /* Of a run that goes on, by its files. */
 vn_status vn_train_words_read(vn_train_words *w, const char *run, const json_t *vane,
-                              const vn_data *data, vn_err *err);
+                              const vn_data *data, const vn_engine *engine, vn_err *err);
+bool vn_train_words_frozen(const vn_train_words *w);
+/* What vane.json says of texts: a new object; NULL: out of memory. */
+json_t *vn_train_words_json(const vn_train_words *w);
 void vn_train_words_close(vn_train_words *w);
 
 #endif

@@ -343,6 +343,10 @@ vn_status vn_check_folder(const char *path, vn_err *err);
 /* Whether the disk that the file would be on has space for so many bytes, as far as the system
  * tells. */
 vn_status vn_check_space(const char *path, uint64_t bytes, vn_err *err);
+/* Bytes that are free there; UINT64_MAX where the system does not tell. */
+uint64_t vn_free_space(const char *path);
+/* Copies a regular file; `to` is replaced, and there whole or not at all. */
+vn_status vn_copy_file(const char *from, const char *to, vn_err *err);
 /* Removes from a folder the temporary files that killed writers left: regular files of the user's
  * that nobody holds. Called by the two above for the folder they look at. */
 void vn_remove_stale(const char *folder);

@@ -10,7 +10,9 @@ static const vn_caption_row none_captions = {
 /* clang-format off */
 static const vn_caption_row *const rows[] = {
     &vn_text_captions,
+    &vn_json_captions,
     &vn_metadata_captions,
+    &vn_array_captions,
     &vn_class_captions,
     &none_captions,
 };
@@ -59,6 +61,8 @@ static vn_status detect(vn_folder *f, const vn_entries *more, const vn_watch *wa
     for (size_t k = 0; k < VN_COUNT(rows); k++) {
         int64_t captioned;
         const char *example;
+        /* img2dataset writes both, and what is in the .json is more than captions */
+        if (rows[k] == &vn_json_captions && f->caption_row == &vn_text_captions) continue;
         const vn_status status = count(f, more, rows[k], &captioned, &example, err);
         if (status) return status;
         if (captioned == 0) continue;

@@ -179,6 +179,13 @@ static bool is_blank(char c) {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\v' || c == '\f';
 }
 
+vn_status vn_captions_add_trimmed(vn_captions *c, int32_t *list, const char *text, size_t size,
+                                  vn_err *err) {
+    while (size > 0 && is_blank(text[size - 1])) size--;
+    while (size > 0 && is_blank(*text)) text++, size--;
+    return vn_captions_add(c, list, text, size, err);
+}
+
 vn_status vn_captions_add_lines(vn_captions *c, int32_t *list, const char *text, size_t size,
                                 vn_err *err) {
     static const char mark[] = "\xEF\xBB\xBF";
@@ -187,10 +194,8 @@ vn_status vn_captions_add_lines(vn_captions *c, int32_t *list, const char *text,
     if (!status && size >= 3 && memcmp(text, mark, 3) == 0) at += 3;
     while (!status && at < end) {
         const char *line_end = memchr(at, '\n', (size_t)(end - at));
-        const char *next = line_end ? line_end + 1 : end, *last = next;
-        while (at < last && is_blank(last[-1])) last--;
-        while (at < last && is_blank(*at)) at++;
-        status = vn_captions_add(c, list, at, (size_t)(last - at), err);
+        const char *next = line_end ? line_end + 1 : end;
+        status = vn_captions_add_trimmed(c, list, at, (size_t)(next - at), err);
         at = next;
     }
     return status;
@@ -310,4 +315,13 @@ int64_t vn_captions_first_without(const vn_captions *c) {
     for (int64_t i = 0; i < c->count; i++)
         if (c->first[i] == c->first[i + 1]) return i;
     return -1;
+}
+
+uint32_t vn_captions_hash(const vn_captions *c, int64_t sample) {
+    uLong crc = crc32_z(0, NULL, 0);
+    for (int64_t k = c->first[sample]; k < c->first[sample + 1]; k++) {
+        const char *text = c->text + c->at[c->which[k]];
+        crc = crc32_z(crc, (const Bytef *)text, strlen(text) + 1);
+    }
+    return (uint32_t)crc;
 }

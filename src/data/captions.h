@@ -30,6 +30,9 @@ void vn_captions_close(vn_captions **c); /* safe on NULL */
  * An empty caption is none. VN_BAD_FILE: it is too long; VN_NO_MEMORY: they do not fit. */
 vn_status vn_captions_add(vn_captions *c, int32_t *list, const char *text, size_t length,
                           vn_err *err);
+/* The same without the blanks around it. */
+vn_status vn_captions_add_trimmed(vn_captions *c, int32_t *list, const char *text, size_t size,
+                                  vn_err *err);
 /* Adds the captions of a text, one a line; blanks around a caption and empty lines do not count,
  * nor does a byte order mark. text[size] is 0. VN_BAD_FILE tells the offset of what is not UTF-8;
  * then nothing is added. */
@@ -50,6 +53,7 @@ vn_status vn_captions_settle(vn_captions *c, const int32_t *lists, int64_t count
 int32_t vn_captions_draw(const vn_captions *c, int64_t sample, uint64_t seed, uint64_t key,
                          uint64_t step);
 const char *vn_captions_text(const vn_captions *c, int32_t number); /* NULL: out of range */
+uint32_t vn_captions_hash(const vn_captions *c, int64_t sample);    /* of a sample's captions */
 /* All but `from`. */
 vn_caption_info vn_captions_info(const vn_captions *c);
 /* The first sample without a caption; -1: all have one. */

@@ -19,9 +19,9 @@ const vn_data_row vn_data_rows[] = {
      .detect = vn_world_data_detect, .open = vn_world_data_open},
     {.row = {"npz",
              "FILE.npz with images (uint8, or floats in [-1, 1]) or points (float), labels, "
-             "class_names, noise",
+             "class_names, captions, noise",
              "numpy", NULL},
-     .detect = vn_npz_detect, .open = vn_npz_open},
+     .detect = vn_npz_detect, .open = vn_npz_open, .array_captions = true},
     {.row = {"idx",
              "a folder with train-images-idx3-ubyte(.gz) and its labels (none: no classes), or one "
              "file of such a pair",
@@ -32,8 +32,8 @@ const vn_data_row vn_data_rows[] = {
              "CIFAR", NULL},
      .detect = vn_cifar_detect, .open = vn_cifar_open},
     {.row = {"tar",
-             "FILE.tar, or a folder of them, with pictures and, beside each, a .txt with its "
-             "captions",
+             "FILE.tar, or a folder of them, with pictures and, beside each, a .txt or .json with "
+             "its captions",
              "WebDataset", NULL},
      .detect = vn_tar_detect, .open = vn_tar_open, .pictures = true},
     {.row = {"folder",
@@ -117,15 +117,17 @@ static vn_status refuse_unknown(const char *source, vn_err *err) {
 }
 
 /* options->captions, which is not "none". */
-static vn_status check_captions(const vn_data_options *o, bool pictures, const char *source,
-                                vn_err *err) {
+static vn_status check_captions(const vn_data_options *o, const vn_data_row *row,
+                                const char *source, vn_err *err) {
     vn_choice choice;
     const vn_status status = vn_choice_parse(o->captions, &vn_caption_table, &choice, err);
     if (status) return status;
-    if (pictures || choice.row == &vn_class_captions.row) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT,
-                   "captions=%s has no effect on %s: only folders of pictures have them",
-                   o->captions, source);
+    const bool array = choice.row == &vn_array_captions.row;
+    if (choice.row == &vn_class_captions.row ||
+        (row && (array ? row->array_captions : row->pictures)))
+        return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "captions=%s has no effect on %s: only %s have them",
+                   o->captions, source, array ? ".npz files" : "folders of pictures");
 }
 
 /* row NULL: samples of a program's own. */
@@ -145,7 +147,7 @@ static vn_status check_options(const vn_data_options *o, const vn_data_row *row,
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "grey has no effect on %s: only folders of pictures are converted", source);
     if (o->captions && strcmp(o->captions, "none") != 0) {
-        const vn_status status = check_captions(o, pictures, source, err);
+        const vn_status status = check_captions(o, row, source, err);
         if (status) return status;
     }
     if (!row && o->skip_bad)
@@ -270,29 +272,6 @@ static vn_status hold_to_list(vn_data *d, const vn_data_options *options, vn_err
     return vn_folder_save_list(d->source.folder, d->source.labels, options->list, err);
 }
 
-static vn_status tell_captions(vn_data *d, const char *source, const vn_watch *watch, vn_err *err) {
-    const vn_source *s = &d->source;
-    if (!s->captions) return VN_OK;
-    d->captions = vn_captions_info(s->captions);
-    d->captions.from = s->captions_from;
-    const vn_caption_info *c = &d->captions;
-    const int64_t first = vn_captions_first_without(s->captions);
-    const char *name = first >= 0 && s->folder ? vn_folder_path(s->folder, first) : NULL;
-    char *without =
-        c->without == 0
-            ? vn_strdup("")
-            : vn_format("; %lld without (%s%s%s), trained as unconditional", (long long)c->without,
-                        c->without > 1 ? "first " : "", name ? name : "sample ", name ? "" : "0");
-    if (!without) return vn_no_memory(err);
-    vn_log(watch, c->without > 0 ? VN_LOG_WARNING : VN_LOG_INFO,
-           "%s: %lld images with %lld caption%s, %d distinct, the longest of %lld bytes%s", source,
-           (long long)s->count, (long long)c->captions, VN_S(c->captions), (int)c->distinct,
-           (long long)c->longest, without);
-    vn_free(without);
-    if (c->captions > 0) return VN_OK;
-    return vn_fail(err, VN_BAD_FILE, "%s: all captions are empty", source);
-}
-
 /* What follows once the source is read. */
 static vn_status settle(vn_data *d, const char *kind, const char *source,
                         const vn_data_options *options, vn_err *err) {
@@ -300,7 +279,8 @@ static vn_status settle(vn_data *d, const char *kind, const char *source,
     if (!status) status = vn_source_settle_classes(&d->source, options, source, err);
     if (!status && options->captions && strcmp(options->captions, "class") == 0)
         status = vn_source_caption_classes(&d->source, source, err);
-    if (!status) status = tell_captions(d, source, options->watch, err);
+    if (!status)
+        status = vn_source_tell_captions(&d->source, source, &d->captions, options->watch, err);
     if (!status && options->list) status = hold_to_list(d, options, err);
     if (!status)
         status = vn_order_open(&d->order, d->source.count, options->validate, options->seed,
@@ -569,4 +549,13 @@ int32_t vn_data_draw_caption(const vn_data *data, vn_data_part part, uint64_t po
     if (!data->source.captions) return VN_LABEL_NULL;
     return vn_captions_draw(data->source.captions, i, data->seed, train ? position : (uint64_t)i,
                             train ? 0 : 1);
+}
+
+vn_status vn_data_save_captions(const vn_data *data, const char *path, vn_err *err) {
+    return vn_source_save_captions(&data->source, path, err);
+}
+
+vn_status vn_data_check_captions(const vn_data *data, const char *path, const char *source,
+                                 vn_err *err) {
+    return vn_source_check_captions(&data->source, path, source, err);
 }

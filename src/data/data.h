@@ -178,6 +178,13 @@ const char *vn_data_caption(const vn_data *data, int32_t number);
  * none. Any number of threads may ask. */
 int32_t vn_data_draw_caption(const vn_data *data, vn_data_part part, uint64_t position, int64_t i);
 
+/* Writes a hash of each sample's captions, for a run; and holds them against such a file:
+ * VN_BAD_ARGUMENT names a sample whose captions are others now, and says how many there are. Samples
+ * that are not read any more are passed over. Without captions nothing is done. */
+vn_status vn_data_save_captions(const vn_data *data, const char *path, vn_err *err);
+vn_status vn_data_check_captions(const vn_data *data, const char *path, const char *source,
+                                 vn_err *err);
+
 /* Where captions may come from; begin with their vn_row. */
 extern const vn_table vn_caption_table;
 
@@ -202,7 +209,8 @@ typedef struct vn_data_row {
     vn_status (*open)(const char *source, const vn_data_options *options, struct vn_source *out,
                       vn_err *err);
     bool pictures; /* of files of pictures: they are resized, made grey and may have captions */
-    bool class_folders; /* every folder inside is a class */
+    bool class_folders;  /* every folder inside is a class */
+    bool array_captions; /* captions are an array beside the others */
 } vn_data_row;
 
 extern const vn_data_row vn_data_rows[];

@@ -49,8 +49,10 @@ static bool put_captions(const vn_source *s, json_t *out) {
     bool ok = one && put(out, "captions", json_incref(one));
     if (ok && c.distinct > 0)
         ok = put(one, "first", vn_json_string(vn_captions_text(s->captions, 0)));
-    if (ok && first >= 0 && s->folder)
-        ok = put(one, "first_without", vn_json_string(vn_folder_path(s->folder, first)));
+    if (ok && first >= 0)
+        ok =
+            put(one, "first_without",
+                s->folder ? vn_json_string(vn_folder_path(s->folder, first)) : json_integer(first));
     json_decref(one);
     return ok;
 }

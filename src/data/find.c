@@ -240,7 +240,7 @@ vn_status vn_folder_find(vn_folder *f, const vn_data_options *options, vn_source
                      ? find_unlisted(f, foreign, options, out, err)
                      : find_of_list(f, kind == VN_LABELS_LIST, &list, classes, options, out, err);
     if (foreign) f->listing.sidecar = VN_DATASET_JSON;
-    if (f->caption_row != &vn_text_captions) vn_listing_pass_texts(&f->listing);
+    if (f->caption_row != &vn_text_captions) vn_listing_pass_texts(&f->listing, &f->listing.texts);
     if (f->caption_row != &vn_metadata_captions && !f->listing.sidecar && f->listing.lists.count)
         f->listing.sidecar = f->listing.lists.at[0].path;
     if (!status && f->files.count == 0) status = refuse_empty(f, err);
@@ -248,10 +248,12 @@ vn_status vn_folder_find(vn_folder *f, const vn_data_options *options, vn_source
     return status;
 }
 
-/* Texts that are of no picture may be captions of files that were renamed or lost. */
+/* Texts that are of no picture may be captions of files that were renamed or lost; what is written
+ * in JSON may be anything. */
 static void tell_strays(vn_folder *f, const vn_watch *watch) {
     const char *first = NULL;
     long long strays = 0;
+    vn_listing_pass_texts(&f->listing, &f->listing.jsons);
     if (f->caption_row != &vn_text_captions) return;
     for (size_t i = 0; i < f->listing.texts.count; i++) {
         const vn_entry *text = &f->listing.texts.at[i];
@@ -259,7 +261,7 @@ static void tell_strays(vn_folder *f, const vn_watch *watch) {
         if (!first) first = text->path;
         strays++;
     }
-    vn_listing_pass_texts(&f->listing);
+    vn_listing_pass_texts(&f->listing, &f->listing.texts);
     if (strays > 0)
         vn_log(watch, VN_LOG_WARNING, "%s: %lld .txt file%s no picture of the same name: %s%s",
                f->root, strays, strays == 1 ? " has" : "s have", first, strays > 1 ? ", ..." : "");
@@ -277,8 +279,8 @@ vn_status vn_folder_tell_passed(vn_folder *f, const vn_watch *watch, vn_err *err
                (long long)f->unlisted, f->unlisted == 1 ? "" : "s");
     if (f->listing.sidecar)
         vn_log(watch, VN_LOG_INFO,
-               "%s: %s is not used: classes are folders, and captions are in .txt files or "
-               "metadata.jsonl",
+               "%s: %s is not used: classes are folders, and captions are in .txt or .json files "
+               "beside the pictures or in metadata.jsonl",
                f->root, f->listing.sidecar);
     vn_free(passed);
     return VN_OK;

@@ -20,6 +20,7 @@ void vn_folder_close(vn_folder **folder) {
     vn_free(f->skipped.at);
     vn_free(f->tars.at);
     vn_free(f->listing.texts.at);
+    vn_free(f->listing.jsons.at);
     vn_free(f->listing.lists.at);
     vn_captions_close(&f->captions);
     vn_arena_free(&f->listing.arena);

@@ -41,7 +41,8 @@ struct vn_caption_row {
      * (vn_folder_blame). */
     vn_status (*read)(vn_folder *f, const vn_data_options *options, vn_err *err);
 };
-extern const vn_caption_row vn_text_captions, vn_metadata_captions, vn_class_captions;
+extern const vn_caption_row vn_text_captions, vn_json_captions, vn_metadata_captions,
+    vn_array_captions, vn_class_captions;
 
 /* Which kind of captions the files found so far and `more` have, by options->captions or by what
  * is there: sets f->caption_row. */

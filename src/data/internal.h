@@ -72,6 +72,13 @@ vn_status vn_source_settle_classes(vn_source *s, const vn_data_options *options,
                                    vn_err *err);
 /* Captions of the names of the classes, which are then none any more. */
 vn_status vn_source_caption_classes(vn_source *s, const char *source, vn_err *err);
+/* Sets *c where there are captions, and tells of them (caption_record.c); VN_BAD_FILE: all are
+ * empty. The others: vn_data_save_captions, vn_data_check_captions. */
+vn_status vn_source_tell_captions(const vn_source *s, const char *source, vn_caption_info *c,
+                                  const vn_watch *watch, vn_err *err);
+vn_status vn_source_save_captions(const vn_source *s, const char *path, vn_err *err);
+vn_status vn_source_check_captions(const vn_source *s, const char *path, const char *source,
+                                   vn_err *err);
 /* Whether a folder holds a file of that name. Takes no memory. */
 bool vn_source_has(const char *folder, const char *name);
 /* describe.c */
@@ -106,7 +113,11 @@ extern const vn_param vn_world_data_params[];
 
 /* ---- .npy: the arrays inside an .npz --------------------------------------------------------- */
 
-enum { VN_NPY_MAX_RANK = 4, VN_NPY_MAX_TEXT = 256 };
+enum {
+    VN_NPY_MAX_RANK = 4,
+    VN_NPY_MAX_TEXT = 256,        /* letters of a name */
+    VN_NPY_MAX_LETTERS = 64 << 10 /* of any text */
+};
 
 typedef struct vn_npy {
     char kind; /* 'u' 'i' 'f' 'S' 'U' as numpy writes it */
@@ -126,6 +137,10 @@ int64_t vn_npy_int(const vn_npy *a, const uint8_t *element);
 void vn_npy_int_text(const vn_npy *a, const uint8_t *element, char text[32]);
 /* Kinds S, U; utf8 has room for 4 * VN_NPY_MAX_TEXT + 1. */
 void vn_npy_text(const vn_npy *a, const uint8_t *element, char *utf8);
+/* The same, but bytes (S) are UTF-8, and what is no text is VN_BAD_FILE; utf8 has room for a->bytes
+ * + 1. */
+vn_status vn_npy_caption(const vn_npy *a, const uint8_t *element, char *utf8, size_t *size,
+                         vn_err *err);
 
 /* ---- a folder of pictures -------------------------------------------------------------------- */
 

@@ -147,9 +147,9 @@ void vn_listing_pass(vn_listing *l, const char *name) {
     l->passed[kind_by_name(name)]++;
 }
 
-void vn_listing_pass_texts(vn_listing *l) {
-    for (size_t i = 0; i < l->texts.count; i++)
-        if (l->texts.at[i].state != VN_FILE_USED) l->passed[kind_named("text")]++;
+void vn_listing_pass_texts(vn_listing *l, const vn_entries *texts) {
+    for (size_t i = 0; i < texts->count; i++)
+        if (texts->at[i].state != VN_FILE_USED) l->passed[kind_named("text")]++;
 }
 
 char *vn_listing_passed(const vn_listing *l) {
@@ -183,6 +183,11 @@ bool vn_listing_is_text(const char *name) {
     return n > 4 && vn_same_but_for_case(name + n - 4, ".txt");
 }
 
+bool vn_listing_is_json(const char *name) {
+    const size_t n = strlen(name);
+    return n > 5 && vn_same_but_for_case(name + n - 5, ".json") && !is_sidecar(name);
+}
+
 /* Adds one name of the folder `below` to what it is. A picture's name that leads to no file stays:
  * reading it will tell why. */
 static vn_status add_name(vn_listing *l, const char *below, const char *name, vn_entries *folders,
@@ -200,6 +205,8 @@ static vn_status add_name(vn_listing *l, const char *below, const char *name, vn
         status = vn_entries_append(folders, (vn_entry){.path = path}, err);
     else if (vn_listing_is_text(name))
         status = vn_entries_append(&l->texts, (vn_entry){.path = path}, err);
+    else if (vn_listing_is_json(name) && strcmp(path, "dataset.json") != 0)
+        status = vn_entries_append(&l->jsons, (vn_entry){.path = path}, err);
     else if (strcmp(name, "metadata.jsonl") == 0)
         status = vn_entries_append(&l->lists, (vn_entry){.path = path}, err);
     else if (vn_image_named(name))

@@ -55,6 +55,7 @@ typedef struct vn_listing {
     /* folders below the deepest that is looked into, or met a second time */
     int64_t passed_folders;
     vn_entries texts; /* files that end in .txt, which do not count as passed over */
+    vn_entries jsons; /* that end in .json, but for those of other names, likewise */
     vn_entries lists; /* files named metadata.jsonl, likewise */
     /* a file that tells something of the pictures which vane does not use; or NULL */
     const char *sidecar;
@@ -71,9 +72,10 @@ vn_status vn_listing_walk(vn_listing *l, const char *below, vn_entries *files, v
 /* Whether a name ends like a text's that may hold captions; a file that is passed over, by its
  * name. */
 bool vn_listing_is_text(const char *name);
+bool vn_listing_is_json(const char *name);
 void vn_listing_pass(vn_listing *l, const char *name);
-/* Counts the texts that are in no use (their state) among what is passed over. Once. */
-void vn_listing_pass_texts(vn_listing *l);
+/* Counts the texts, of l, that are in no use (their state) among what is passed over. Once. */
+void vn_listing_pass_texts(vn_listing *l, const vn_entries *texts);
 /* "3 GIF, 2 BMP, 1 text"; "" when nothing was passed over. New string or NULL. */
 char *vn_listing_passed(const vn_listing *l);
 

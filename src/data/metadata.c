@@ -54,7 +54,10 @@ static vn_status next_line(lines *l, char **line, size_t *size, vn_err *err) {
             l->begin += *size + (stop != NULL);
             at[*size] = '\0';
             *line = at;
-            l->number++;
+            if (l->number++ == 0 && strncmp(at, "\xEF\xBB\xBF", 3) == 0) { /* a byte order mark */
+                *line += 3;
+                *size -= 3;
+            }
             return VN_OK;
         }
         *line = NULL;
@@ -100,11 +103,8 @@ static bool is_skipped(const vn_folder *f, const char *path) {
 
 static vn_status add_text(vn_folder *f, vn_entry *e, const json_t *text, vn_err *err) {
     const char *at = json_string_value(text);
-    size_t size = json_string_length(text);
     if (!at) return vn_fail(err, VN_BAD_FILE, "\"text\" is neither a string nor a list of them");
-    while (size > 0 && strchr(" \t\r\n\v\f", at[size - 1])) size--;
-    while (size > 0 && strchr(" \t\r\n\v\f", *at)) at++, size--;
-    return vn_captions_add(f->captions, &e->captions, at, size, err);
+    return vn_captions_add_trimmed(f->captions, &e->captions, at, json_string_length(text), err);
 }
 
 static vn_status take_texts(const reading *r, vn_entry *e, const json_t *texts, vn_err *err) {

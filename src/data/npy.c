@@ -51,15 +51,20 @@ static vn_status read_descr(cursor *c, vn_npy *a, vn_err *err) {
     if (!read_string(c, text, sizeof text))
         return vn_fail(err, VN_UNSUPPORTED, "arrays of records are not supported");
     cursor number = {text + 2, text + strlen(text)};
+    if (strcmp(text, "|O") == 0)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "an array of objects is pickled, which can run code as it is read: save "
+                       "numpy.array(texts, dtype=str)");
     if (strlen(text) < 3 || !strchr("<>|=", text[0]) || !read_size(&number, &bytes) ||
         number.at != number.end)
         return vn_fail(err, VN_UNSUPPORTED, "element type \"%s\" is not supported", text);
     a->kind = text[1];
     a->swap = text[0] == '>';
     const bool whole = a->kind == 'u' || a->kind == 'i';
-    const bool ok = (whole && (bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8)) ||
-                    (a->kind == 'f' && (bytes == 4 || bytes == 8)) ||
-                    ((a->kind == 'S' || a->kind == 'U') && bytes >= 1 && bytes <= VN_NPY_MAX_TEXT);
+    const bool ok =
+        (whole && (bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8)) ||
+        (a->kind == 'f' && (bytes == 4 || bytes == 8)) ||
+        ((a->kind == 'S' || a->kind == 'U') && bytes >= 1 && bytes <= VN_NPY_MAX_LETTERS);
     if (!ok) return vn_fail(err, VN_UNSUPPORTED, "element type \"%s\" is not supported", text);
     a->bytes = (int)bytes * (a->kind == 'U' ? 4 : 1);
     return VN_OK;
@@ -189,4 +194,26 @@ void vn_npy_text(const vn_npy *a, const uint8_t *element, char *utf8) {
         utf8 = put_utf8(utf8, a->kind == 'S' && c > 0x7e ? '?' : c);
     }
     *utf8 = '\0';
+}
+
+vn_status vn_npy_caption(const vn_npy *a, const uint8_t *element, char *utf8, size_t *size,
+                         vn_err *err) {
+    vn_npy letter = *a;
+    letter.bytes = a->kind == 'U' ? 4 : 1;
+    int used = a->bytes;
+    while (used > 0 && read_bits(&letter, element + used - letter.bytes) == 0) used -= letter.bytes;
+    char *to = utf8;
+    for (int i = 0; i < used; i += letter.bytes) {
+        const uint32_t c = (uint32_t)read_bits(&letter, element + i);
+        if (a->kind == 'S')
+            *to++ = (char)c;
+        else if (c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+            return vn_fail(err, VN_BAD_FILE, "letter %d is U+%04X, which is no character", i / 4,
+                           (unsigned)c);
+        else
+            to = put_utf8(to, c);
+    }
+    *to = '\0';
+    *size = (size_t)(to - utf8);
+    return vn_caption_check(utf8, *size, err);
 }

@@ -1,11 +1,12 @@
 /* npz.c - numpy's archive: `images` (uint8, or floats in [-1, 1]; [N,H,W], [N,H,W,C] or [N,C,H,W])
- * or `points` (float, [N,D]), `labels` (whole numbers, [N]), `class_names` (text, [K]) and `noise`
- * (float, as images or points), which may be missing. Stored or compressed, through libzip.
+ * or `points` (float, [N,D]), `labels` (whole numbers, [N]), `class_names` (text, [K]), `captions`
+ * (text, [N], or several of each sample, [N,K]) and `noise` (float, as images or points), which may
+ * be missing. Stored or compressed, through libzip.
  *
  * What the archive says of a member's size is believed only as far as its compressed bytes can
  * carry it, so memory is never taken on a small file's word alone. Arrays are streamed: nothing is
  * held twice. */
-#include "data/internal.h"
+#include "data/folder.h"
 
 #include <errno.h>
 #include <math.h>
@@ -293,6 +294,9 @@ static vn_status read_names(member *m, vn_source *out, vn_err *err) {
     if ((a->kind != 'U' && a->kind != 'S') || a->rank != 1)
         return vn_fail(err, VN_UNSUPPORTED, "must be texts [K]");
     if (!out->labels) return vn_fail(err, VN_BAD_FILE, "without labels");
+    if (a->bytes > VN_NPY_MAX_TEXT * (a->kind == 'U' ? 4 : 1))
+        return vn_fail(err, VN_UNSUPPORTED, "names of up to %d letters are supported",
+                       VN_NPY_MAX_TEXT);
     if (a->dim[0] < used || a->dim[0] > MAX_CLASSES)
         return vn_fail(err, VN_BAD_FILE, "%lld names, but label %d occurs", (long long)a->dim[0],
                        (int)used - 1);
@@ -308,8 +312,7 @@ static vn_status read_names(member *m, vn_source *out, vn_err *err) {
     return status;
 }
 
-/* ---- the archive ----------------------------------------------------------------------------- */
-
+/* Reads a member, if there is one. */
 static vn_status read_member(zip_t *zip, const char *name,
                              vn_status (*read)(member *, vn_source *, vn_err *),
                              const vn_watch *watch, vn_source *out, bool *found, vn_err *err) {
@@ -322,7 +325,81 @@ static vn_status read_member(zip_t *zip, const char *name,
     return status;
 }
 
-static vn_status read_archive(zip_t *zip, const vn_watch *watch, vn_source *out, vn_err *err) {
+/* ---- captions -------------------------------------------------------------------------------- */
+
+const vn_caption_row vn_array_captions = {
+    {"array", "`captions` of an .npz: a text for each sample, or several", "numpy", NULL},
+    "`captions` of an .npz",
+    NULL,
+    NULL};
+
+/* [N] or [N,K]; an empty text is none. */
+static vn_status read_captions(member *m, vn_source *out, vn_err *err) {
+    const vn_npy *a = &m->array;
+    if ((a->kind != 'U' && a->kind != 'S') || (a->rank != 1 && a->rank != 2))
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "must be texts, one for each sample [N] or several [N,K]");
+    if (a->dim[0] != out->count)
+        return vn_fail(err, VN_BAD_FILE, "texts of %lld samples, and there are %lld",
+                       (long long)a->dim[0], (long long)out->count);
+    const int64_t each = a->rank == 2 ? a->dim[1] : 1;
+    const size_t bytes = (size_t)a->bytes;
+    uint8_t *element = vn_alloc(bytes, 1);
+    char *text = vn_alloc(bytes + 1, 1); /* UTF-8 is no longer than UTF-32 */
+    int32_t *lists = vn_calloc((size_t)out->count, sizeof *lists);
+    vn_status status =
+        element && text && lists ? vn_captions_open(&out->captions, err) : vn_no_memory(err);
+    for (int64_t i = 0; !status && i < out->count; i++) {
+        for (int64_t k = 0; !status && k < each; k++) {
+            size_t size = 0;
+            status = member_read(m, element, bytes, err);
+            if (status) break;
+            status = vn_npy_caption(a, element, text, &size, err);
+            if (!status)
+                status = vn_captions_add_trimmed(out->captions, &lists[i], text, size, err);
+            if (status) vn_fail_in(err, "sample %lld", (long long)i);
+        }
+    }
+    if (!status) status = vn_captions_settle(out->captions, lists, out->count, err);
+    vn_free(element);
+    vn_free(text);
+    vn_free(lists);
+    out->captions_from = vn_array_captions.row.name;
+    return status;
+}
+
+/* Captions stand in the place of classes. */
+static void forget_labels(vn_source *s) {
+    vn_free(s->labels);
+    s->labels = NULL;
+    s->classes = 0;
+}
+
+/* By options->captions, or what is there. */
+static vn_status choose_captions(zip_t *zip, const vn_data_options *o, vn_source *out,
+                                 vn_err *err) {
+    const bool named = o->captions && strcmp(o->captions, vn_array_captions.row.name) == 0;
+    bool found = false;
+    if (o->captions && !named) return VN_OK;
+    if (!named && !vn_shape_is_image(&out->sample)) {
+        if (zip_name_locate(zip, "captions.npy", 0) >= 0)
+            vn_log(o->watch, VN_LOG_INFO,
+                   "captions of points are left aside; `captions=array` "
+                   "takes them");
+        return VN_OK;
+    }
+    const vn_status status =
+        read_member(zip, "captions.npy", read_captions, o->watch, out, &found, err);
+    if (!status && found) forget_labels(out);
+    if (status || found || !named) return status;
+    return vn_fail(err, VN_BAD_FILE, "holds no \"captions\"");
+}
+
+/* ---- the archive ----------------------------------------------------------------------------- */
+
+static vn_status read_archive(zip_t *zip, const vn_data_options *options, vn_source *out,
+                              vn_err *err) {
+    const vn_watch *watch = options->watch;
     bool images = false, points = false, labels = false, names = false, noise = false;
     if (zip_name_locate(zip, "images.npy", 0) >= 0 && zip_name_locate(zip, "points.npy", 0) >= 0)
         return vn_fail(err, VN_BAD_FILE, "holds both \"images\" and \"points\"");
@@ -335,7 +412,7 @@ static vn_status read_archive(zip_t *zip, const vn_watch *watch, vn_source *out,
     if (!status) status = read_member(zip, "class_names.npy", read_names, watch, out, &names, err);
     if (!status) status = read_member(zip, "noise.npy", read_noise, watch, out, &noise, err);
     if (!status && labels && !names) status = vn_source_number_names(out, out->classes, err);
-    return status;
+    return !status ? choose_captions(zip, options, out, err) : status;
 }
 
 bool vn_npz_detect(const char *source) {
@@ -358,7 +435,7 @@ vn_status vn_npz_open(const char *source, const vn_data_options *options, vn_sou
         zip_error_fini(&e);
         return vn_fail_in(err, "%s", source);
     }
-    status = read_archive(zip, options->watch, out, err);
+    status = read_archive(zip, options, out, err);
     zip_discard(zip);
     if (status) vn_fail_in(err, "%s", source);
     return status;

@@ -1,5 +1,5 @@
 /* tar.c - pictures and their captions in a .tar, or in a folder of them, as WebDataset has them:
- * key.png and key.txt, in any order. Opening lists the entries and where their bytes lie; these are
+ * key.png and key.txt or key.json, in any order. Opening lists the entries and where their bytes lie; these are
  * read from the archive when they are needed, so that nothing is unpacked and nothing is kept.
  * libarchive reads the headers, with the formats and their extensions for long names.
  *
@@ -155,6 +155,7 @@ static vn_status take_file(const scan *s, const tar *t, struct archive_entry *en
     vn_listing *l = &s->f->listing;
     vn_entries *list = vn_image_named(name)       ? &s->f->files
                        : vn_listing_is_text(name) ? &l->texts
+                       : vn_listing_is_json(name) ? &l->jsons
                                                   : NULL;
     if (!list) {
         vn_listing_pass(l, name);
@@ -288,7 +289,8 @@ static vn_status find(vn_folder *f, const vn_data_options *options, vn_err *err)
     vn_entries_sort(&f->files);
     if (!status) status = check_twice(f, err);
     if (!status) status = vn_folder_choose_captions(f, &none, options, err);
-    if (!status && f->caption_row != &vn_text_captions) vn_listing_pass_texts(&f->listing);
+    if (!status && f->caption_row != &vn_text_captions)
+        vn_listing_pass_texts(&f->listing, &f->listing.texts);
     if (!status && f->files.count == 0)
         status = vn_fail(err, VN_BAD_FILE, "%s: holds no pictures; " VN_FOLDER_ENDINGS, f->root);
     return status;

@@ -7,13 +7,33 @@
 const uint64_t vn_hash_begin = 0xcbf29ce484222325u;
 static const uint64_t fnv_prime = 0x100000001b3u;
 
-uint64_t vn_hash_floats(uint64_t hash, const float *x, size_t n) {
+uint64_t vn_hash_words(uint64_t hash, const void *words, size_t n) {
+    const unsigned char *at = words;
     for (size_t i = 0; i < n; i++) {
         uint32_t word;
-        memcpy(&word, x + i, sizeof word);
+        memcpy(&word, at + i * sizeof word, sizeof word);
         hash = (hash ^ word) * fnv_prime;
     }
     return hash;
+}
+
+uint64_t vn_hash_floats(uint64_t hash, const float *x, size_t n) {
+    return vn_hash_words(hash, x, n);
+}
+
+bool vn_hash_part(const vn_model_part *part, uint64_t *hash) {
+    const vn_weights *weights = vn_net_weights(part->net);
+    size_t largest = 0;
+    for (size_t i = 0; i < vn_weights_count(weights); i++)
+        if (vn_weights_at(weights, i)->count > largest) largest = vn_weights_at(weights, i)->count;
+    float *one = vn_alloc(largest, sizeof *one);
+    bool ok = one != NULL;
+    for (size_t i = 0; i < vn_weights_count(weights) && ok; i++) {
+        ok = vn_values_read(part->values, i, one, NULL) == VN_OK;
+        if (ok) *hash = vn_hash_floats(*hash, one, vn_weights_at(weights, i)->count);
+    }
+    vn_free(one);
+    return ok;
 }
 
 uint64_t vn_hash_text(uint64_t hash, const char *text) {

@@ -66,9 +66,21 @@ vn_status vn_model_take_conditions(vn_model *m, const vn_model *of, vn_err *err)
 /* The condition that was added under this name, but for the null one. */
 bool vn_model_find_added(const vn_model *m, const char *name, vn_condition *out);
 
+/* ---- texts (prompts.c) ----------------------------------------------------------------------- */
+
+/* A text's ids and mask [length], as vn_text_fill. */
+vn_status vn_prompter_tokens(vn_prompter *p, const char *text, int32_t *ids, int32_t *mask,
+                             int64_t *whole, vn_err *err);
+/* What the encoder makes of n texts: states [n,length,width], pooled [n,pooled]. */
+vn_status vn_prompter_run(vn_prompter *p, int64_t n, int32_t *ids, int32_t *mask, float *states,
+                          float *pooled, vn_err *err);
+
 /* FNV-1a (fingerprint.c), to be begun with vn_hash_begin. */
 extern const uint64_t vn_hash_begin;
 uint64_t vn_hash_floats(uint64_t hash, const float *x, size_t n);
+uint64_t vn_hash_words(uint64_t hash, const void *words, size_t n); /* of 32 bits */
+/* Goes on with *hash by a part's weights as floats, one array after another; false: no memory. */
+bool vn_hash_part(const vn_model_part *part, uint64_t *hash);
 uint64_t vn_hash_text(uint64_t hash, const char *text);
 /* The hash of a world's JSON, whatever its layout; false: out of memory. */
 bool vn_hash_world(const json_t *world, uint64_t *out);

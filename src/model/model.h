@@ -270,14 +270,48 @@ void vn_net_denoiser_close(vn_net_denoiser *d);
  * its values outlive it. VN_BAD_FILE: they do not fit together. Closed with vn_prompter_close. */
 vn_status vn_prompter_open(const vn_engine *engine, const char *tokenizer, const vn_net *encoder,
                            vn_values *values, int64_t length, vn_prompter **out, vn_err *err);
-void vn_prompter_close(vn_prompter **p); /* safe on NULL */
-/* What the text is to a denoiser: encoder_hidden_states [length,width] and encoder_attention_mask
- * [length], the prompter's until it encodes again. *whole: how many tokens the text has. */
-vn_status vn_prompter_encode(vn_prompter *p, const char *text, vn_array out[2], int64_t *whole,
-                             vn_err *err);
+void vn_prompter_close(vn_prompter **p);          /* safe on NULL */
+int64_t vn_prompter_length(const vn_prompter *p); /* tokens of each text */
+int64_t vn_prompter_width(const vn_prompter *p);  /* numbers in a token */
+/* Numbers in what stands for a text as a whole: the encoder's text_embeds or, without these, its
+ * pooler_output or, without that, the mean of the text's tokens. */
+int64_t vn_prompter_pooled(const vn_prompter *p);
+/* What the text is to a denoiser: encoder_hidden_states [length,width], encoder_attention_mask
+ * [length] and pooled_projections [pooled], the prompter's until it encodes again. *whole: how many
+ * tokens the text has. */
+enum { VN_PROMPT_STATES, VN_PROMPT_MASK, VN_PROMPT_POOLED, VN_PROMPT_ARRAYS };
+vn_status vn_prompter_encode(vn_prompter *p, const char *text, vn_array out[VN_PROMPT_ARRAYS],
+                             int64_t *whole, vn_err *err);
 /* Keeps it as a condition of the model, named by the text; "" as the null one. */
 vn_status vn_prompter_keep(vn_prompter *p, vn_model *m, const char *text, vn_condition *out,
                            vn_err *err);
+/* ---- the texts of a training, encoded once (text_cache.c) ------------------------------------ */
+
+typedef struct vn_text_cache vn_text_cache;
+
+typedef struct vn_text_cache_setup {
+    vn_prompter *prompter;        /* outlives the cache */
+    const vn_model_part *encoder; /* the prompter's */
+    const char *path;             /* of the file */
+    int32_t count;                /* of texts, the empty one not counted */
+    const char *(*text)(const void *from, int32_t i);
+    const void *from;
+    bool masked; /* nobody looks at tokens that only fill a text up: they are not kept */
+    uint64_t
+        most; /* bytes of the file: texts after those that fit are encoded when they are read */
+    const vn_watch *watch;
+} vn_text_cache_setup;
+
+/* Opens the file, if it is whole and of these texts and this encoder, else makes it, which takes as
+ * long as encoding them all; it may be stopped (VN_CANCELLED). The log says what was done. */
+vn_status vn_text_cache_open(const vn_text_cache_setup *setup, vn_text_cache **out, vn_err *err);
+void vn_text_cache_close(vn_text_cache **c); /* safe on NULL */
+/* What vn_prompter_encode makes of text i, -1: of the empty one, into states [length,width], mask
+ * [length] and pooled; NULL: not wanted. Where `masked`, states of tokens that fill up are 0. One
+ * thread at a time. */
+vn_status vn_text_cache_read(vn_text_cache *c, int32_t i, float *states, int32_t *mask,
+                             float *pooled, vn_err *err);
+
 /* The texts that a model is sampled with where none are given: captions of its data. */
 int vn_model_examples(const vn_model *m);
 const char *vn_model_example(const vn_model *m, int i);

@@ -209,26 +209,10 @@ static void set_batch(vn_model *m, int64_t requested) {
     vn_net_denoiser_batch(m->self, requested);
 }
 
-/* Goes on with a hash by a part's weights as floats, one array after another. */
-static bool hash_part(const vn_model_part *part, uint64_t *hash) {
-    const vn_weights *weights = vn_net_weights(part->net);
-    size_t largest = 0;
-    for (size_t i = 0; i < vn_weights_count(weights); i++)
-        if (vn_weights_at(weights, i)->count > largest) largest = vn_weights_at(weights, i)->count;
-    float *one = vn_alloc(largest, sizeof *one);
-    bool ok = one != NULL;
-    for (size_t i = 0; i < vn_weights_count(weights) && ok; i++) {
-        ok = vn_values_read(part->values, i, one, NULL) == VN_OK;
-        if (ok) *hash = vn_hash_floats(*hash, one, vn_weights_at(weights, i)->count);
-    }
-    vn_free(one);
-    return ok;
-}
-
 static bool fingerprint(vn_model *m, uint64_t *out) {
     bool ok = true;
     *out = vn_hash_begin;
-    for (int i = 0; i < m->parts && ok; i++) ok = hash_part(&m->part[i], out);
+    for (int i = 0; i < m->parts && ok; i++) ok = vn_hash_part(&m->part[i], out);
     return ok;
 }
 

@@ -12,10 +12,16 @@ struct vn_prompter {
     vn_text *text;
     const vn_net *net;
     vn_runner *runner;
-    int64_t length, width;
-    int32_t *ids, *mask; /* [length] */
-    float *states;       /* [length,width] */
+    const vn_port *pooled; /* the output that stands for a text as a whole; NULL: it has none */
+    int64_t length, width, pooled_width;
+    int32_t *ids, *mask;   /* [length] */
+    float *states, *whole; /* [length,width], [pooled_width] */
 };
+
+static const vn_port *find_pooled(const vn_net_io *io) {
+    const vn_port *embeds = vn_net_output(io, "text_embeds");
+    return embeds ? embeds : vn_net_output(io, "pooler_output");
+}
 
 /* Whether the encoder takes what the tokenizer gives. */
 static vn_status check(vn_prompter *p, vn_err *err) {
@@ -29,13 +35,15 @@ static vn_status check(vn_prompter *p, vn_err *err) {
         return vn_fail(err, VN_BAD_FILE,
                        "the tokenizer has %d tokens, and the text encoder knows %lld",
                        (int)vn_text_size(p->text), (long long)ids->below);
-    if (p->length < vn_text_framing(p->text) || p->length > VN_PROMPT_LONGEST)
+    const int64_t most = io->max_tokens ? io->max_tokens : VN_PROMPT_LONGEST;
+    if (p->length < vn_text_framing(p->text) || p->length > most)
         return vn_fail(err, VN_BAD_FILE,
-                       "texts of %lld tokens; from %lld, which begin and end them, to %d are "
+                       "texts of %lld tokens; from %lld, which begin and end them, to %lld are "
                        "possible",
-                       (long long)p->length, (long long)vn_text_framing(p->text),
-                       VN_PROMPT_LONGEST);
+                       (long long)p->length, (long long)vn_text_framing(p->text), (long long)most);
     p->width = states->shape.dim[2];
+    p->pooled = find_pooled(io);
+    p->pooled_width = p->pooled ? p->pooled->shape.dim[1] : p->width;
     return VN_OK;
 }
 
@@ -53,7 +61,8 @@ vn_status vn_prompter_open(const vn_engine *engine, const char *tokenizer, const
         p->ids = vn_alloc(n, sizeof *p->ids);
         p->mask = vn_alloc(n, sizeof *p->mask);
         p->states = vn_alloc(n * (size_t)p->width, sizeof *p->states);
-        if (!p->ids || !p->mask || !p->states) status = vn_no_memory(err);
+        p->whole = vn_alloc((size_t)p->pooled_width, sizeof *p->whole);
+        if (!p->ids || !p->mask || !p->states || !p->whole) status = vn_no_memory(err);
     }
     if (status) vn_prompter_close(out);
     return status;
@@ -67,24 +76,69 @@ void vn_prompter_close(vn_prompter **prompter) {
     vn_free(p->ids);
     vn_free(p->mask);
     vn_free(p->states);
+    vn_free(p->whole);
     vn_free(p);
     *prompter = NULL;
 }
 
-vn_status vn_prompter_encode(vn_prompter *p, const char *text, vn_array out[2], int64_t *whole,
-                             vn_err *err) {
-    const vn_net_io *io = vn_net_get_io(p->net);
-    vn_status status = vn_text_fill(p->text, text, p->length, p->ids, p->mask, whole, err);
-    const vn_shape row = VN_SHAPE(1, p->length);
-    vn_feed in[2] = {{.array = {"input_ids", VN_I32, row, p->ids}},
-                     {.array = {"attention_mask", VN_I32, row, p->mask}}};
-    const vn_net_spec spec = {.extent = {.batch = 1, .tokens = p->length}};
-    const vn_fetch fetch = {"last_hidden_state", p->states};
-    if (!status)
-        status = vn_runner_run(p->runner, &spec, vn_net_input(io, "attention_mask") ? 2 : 1, in, 1,
-                               &fetch, err);
-    out[0] = (vn_array){"encoder_hidden_states", VN_F32, VN_SHAPE(p->length, p->width), p->states};
-    out[1] = (vn_array){"encoder_attention_mask", VN_I32, VN_SHAPE(p->length), p->mask};
+int64_t vn_prompter_length(const vn_prompter *p) {
+    return p->length;
+}
+
+int64_t vn_prompter_width(const vn_prompter *p) {
+    return p->width;
+}
+
+int64_t vn_prompter_pooled(const vn_prompter *p) {
+    return p->pooled_width;
+}
+
+/* The mean of the tokens that are there. */
+static void take_mean(const int32_t *mask, const float *states, int64_t length, int64_t width,
+                      float *mean) {
+    for (int64_t k = 0; k < width; k++) {
+        double sum = 0;
+        int64_t count = 0;
+        for (int64_t t = 0; t < length; t++) {
+            if (mask[t]) sum += (double)states[t * width + k];
+            count += mask[t];
+        }
+        mean[k] = (float)(sum / (double)(count ? count : 1));
+    }
+}
+
+vn_status vn_prompter_tokens(vn_prompter *p, const char *text, int32_t *ids, int32_t *mask,
+                             int64_t *whole, vn_err *err) {
+    return vn_text_fill(p->text, text, p->length, ids, mask, whole, err);
+}
+
+vn_status vn_prompter_run(vn_prompter *p, int64_t n, int32_t *ids, int32_t *mask, float *states,
+                          float *pooled, vn_err *err) {
+    const vn_shape rows = VN_SHAPE(n, p->length);
+    vn_feed in[2] = {{.array = {"input_ids", VN_I32, rows, ids}},
+                     {.array = {"attention_mask", VN_I32, rows, mask}}};
+    const vn_net_spec spec = {.extent = {.batch = n, .tokens = p->length}};
+    const vn_fetch fetch[2] = {{"last_hidden_state", states},
+                               {p->pooled ? p->pooled->name : NULL, pooled}};
+    const int feeds = vn_net_input(vn_net_get_io(p->net), "attention_mask") ? 2 : 1;
+    const vn_status status =
+        vn_runner_run(p->runner, &spec, feeds, in, p->pooled ? 2 : 1, fetch, err);
+    for (int64_t i = 0; i < n && !status && !p->pooled; i++)
+        take_mean(mask + i * p->length, states + i * p->length * p->width, p->length, p->width,
+                  pooled + i * p->width);
+    return status;
+}
+
+vn_status vn_prompter_encode(vn_prompter *p, const char *text, vn_array out[VN_PROMPT_ARRAYS],
+                             int64_t *whole, vn_err *err) {
+    vn_status status = vn_prompter_tokens(p, text, p->ids, p->mask, whole, err);
+    if (!status) status = vn_prompter_run(p, 1, p->ids, p->mask, p->states, p->whole, err);
+    out[VN_PROMPT_STATES] =
+        (vn_array){"encoder_hidden_states", VN_F32, VN_SHAPE(p->length, p->width), p->states};
+    out[VN_PROMPT_MASK] =
+        (vn_array){"encoder_attention_mask", VN_I32, VN_SHAPE(p->length), p->mask};
+    out[VN_PROMPT_POOLED] =
+        (vn_array){"pooled_projections", VN_F32, VN_SHAPE(p->pooled_width), p->whole};
     return status;
 }
 
@@ -108,8 +162,9 @@ static const char *shown(const char *text, char out[PROMPT_SHOWN]) {
 vn_status vn_prompter_keep(vn_prompter *p, vn_model *m, const char *text, vn_condition *out,
                            vn_err *err) {
     char begins[PROMPT_SHOWN];
-    vn_array arrays[2];
+    vn_array arrays[VN_PROMPT_ARRAYS], taken[VN_PROMPT_ARRAYS];
     int64_t whole = 0;
+    int count = 0;
     vn_status status = vn_prompter_encode(p, text, arrays, &whole, err);
     if (status == VN_BAD_ARGUMENT && vn_is_utf8(text))
         return vn_fail_in(err, "\"%s\"", shown(text, begins));
@@ -118,8 +173,10 @@ vn_status vn_prompter_keep(vn_prompter *p, vn_model *m, const char *text, vn_con
         vn_log(m->engine.watch, VN_LOG_WARNING,
                "prompt \"%s\": %lld tokens, of which the first %lld count", shown(text, begins),
                (long long)whole, (long long)p->length);
-    const bool masked = vn_net_input(vn_net_get_io(vn_model_net(m)), "encoder_attention_mask");
-    return vn_model_keep_as(m, text, !text[0], masked ? 2 : 1, arrays, out, err);
+    for (int i = 0; i < VN_PROMPT_ARRAYS; i++)
+        if (vn_net_input(vn_net_get_io(vn_model_net(m)), arrays[i].name))
+            taken[count++] = arrays[i];
+    return vn_model_keep_as(m, text, !text[0], count, taken, out, err);
 }
 
 vn_status vn_model_prompt(vn_model *m, const char *text, vn_condition *out, vn_err *err) {

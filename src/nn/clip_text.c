@@ -78,7 +78,7 @@ static void set_io(const clip *c, vn_net_io *io) {
     const vn_shape tokens = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, k->hidden_size),
                    text = VN_SHAPE(VN_DIM_BATCH, k->hidden_size),
                    embeds = VN_SHAPE(VN_DIM_BATCH, k->projection_dim);
-    *io = (vn_net_io){.multiple = 1};
+    *io = (vn_net_io){.multiple = 1, .max_tokens = k->max_position_embeddings};
     vn_net_add_input(io, (vn_port){.name = "input_ids",
                                    .dtype = VN_I32,
                                    .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS),

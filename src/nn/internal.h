@@ -538,8 +538,20 @@ enum {
 };
 #undef VN_ONE
 
-/* unet2d_preset.c, dit_preset.c, text_dit_preset.c */
-extern const vn_param vn_unet2d_presets[], vn_dit_presets[], vn_text_dit_presets[];
+/* NAME_preset.c */
+extern const vn_param vn_unet2d_presets[], vn_unet2d_condition_presets[], vn_dit_presets[],
+    vn_text_dit_presets[], vn_sd3_presets[];
+json_t *vn_unet2d_condition_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
+json_t *vn_sd3_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
+/* Of networks that take texts (text_preset.c): images with captions alone are allowed; *width: of a
+ * text's tokens, the preset's or a given encoder's. */
+vn_status vn_preset_text(const vn_choice *preset, const vn_net_data *data, int64_t *width,
+                         vn_err *err);
+/* Of U-Nets (unet2d_preset.c): as many levels as were asked for, or as the images' sides allow;
+ * groups of a norm of so many channels, and of all levels that grow from them. */
+vn_status vn_preset_levels(const vn_choice *preset, const vn_net_data *data, int64_t *levels,
+                           vn_err *err);
+int64_t vn_preset_groups(int64_t channels);
 json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
 json_t *vn_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
 json_t *vn_text_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);

@@ -60,6 +60,7 @@ typedef struct vn_net_io {
     int64_t multiple;      /* images: height and width must be multiples of it */
     int64_t max_side;      /* images: neither is more than it; 0: any number */
     bool fixed_size;       /* images are of height x width alone */
+    int64_t max_tokens;    /* of a text, where the network has a table of places; 0: any number */
     /* "sample" is [N,P,C packing^2]: rows of patches of packing x packing pixels of an image
      * [N,C,H,W], the numbers of each in the order C, row, column; 0: it is not */
     int64_t packing;
@@ -155,6 +156,10 @@ typedef struct vn_net_data {
     bool learns_variance; /* the variance of a step too, in as many channels again */
     bool clean;           /* it is to see samples without noise alone (classifiers) */
     bool captions;        /* each sample has a text */
+    /* numbers in a token of what a frozen text encoder makes of it; 0: an encoder is trained with
+     * the network, of the preset's own width */
+    int64_t text_width;
+    int64_t text_pooled; /* and in what stands for the text as a whole */
 } vn_net_data;
 
 /* A text encoder that is trained with a denoiser. */

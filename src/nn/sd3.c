@@ -21,7 +21,7 @@ typedef struct keys {
 } keys;
 
 static const char *const norms[] = {"layer_norm", "fp32_layer_norm", "rms_norm", NULL};
-enum { NO_NORM = VN_COUNT(norms) - 1 };
+enum { RMS_NORM = 2, NO_NORM = VN_COUNT(norms) - 1 };
 static const vn_norm_kind norm_of[] = {VN_NORM_LAYER, VN_NORM_LAYER_PLAIN, VN_NORM_RMS,
                                        VN_NORM_NONE};
 
@@ -221,14 +221,77 @@ static void build(const void *self, const vn_scope *root) {
                                          columns, c->patch_size));
 }
 
+/* ---- a preset -------------------------------------------------------------------------------- */
+
+/* The default has 3 million weights beside those of the text encoder. */
+/* clang-format off */
+const vn_param vn_sd3_presets[] = {
+    {"depth", "transformer blocks",
+     6, 1, VN_CONFIG_MAX_LAYERS, 1, NULL},
+    {"width", "numbers in a token; heads and 4 must divide it",
+     128, 4, MAX_SIZE, 1, NULL},
+    {"heads", "attention heads",
+     4, 1, 1024, 1, NULL},
+    {"patch", "pixels on a side of a token; it must divide the image",
+     4, 1, MAX_PATCH, 1, NULL},
+    {"text_depth", "blocks of the text encoder",
+     4, 1, 1024, 1, NULL},
+    {"text_length", "tokens of a text; 0: as the captions need, up to 64",
+     0, 0, 1024, 1, NULL},
+    {"text_tokens", "tokens of a vocabulary that is learned from the captions; 0: bytes",
+     1024, 0, 8192, 1, NULL},
+    {"text_width", "numbers in a token of its texts; 4 must divide it",
+     128, 4, MAX_SIZE, 1, NULL},
+    {NULL, NULL, 0, 0, 0, 0, NULL},
+};
+/* clang-format on */
+
+static vn_status check_preset(const keys *c, int64_t width, const vn_net_data *data, vn_err *err) {
+    const long long height = data->sample.dim[1], across = data->sample.dim[2];
+    if (width % c->num_attention_heads || width % 4)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "sd3: width=%lld is not divisible by heads=%lld and by 4", (long long)width,
+                       (long long)c->num_attention_heads);
+    if (height % c->patch_size || across % c->patch_size)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "sd3: images of %lld x %lld are not divisible by patch=%lld", height, across,
+                       (long long)c->patch_size);
+    if (data->dropout > 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "sd3: dropout has no effect: it has none inside");
+    return VN_OK;
+}
+
+json_t *vn_sd3_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
+    const int64_t width = (int64_t)vn_preset(preset, "width", NULL), height = data->sample.dim[1],
+                  across = data->sample.dim[2];
+    keys c = defaults;
+    if (vn_preset_text(preset, data, &c.joint_attention_dim, err) != VN_OK) return NULL;
+    c.num_attention_heads = (int64_t)vn_preset(preset, "heads", NULL);
+    c.patch_size = (int64_t)vn_preset(preset, "patch", NULL);
+    if (check_preset(&c, width, data, err) != VN_OK) return NULL;
+    c.sample_size = height > across ? height : across;
+    c.pos_embed_max_size = c.sample_size / c.patch_size;
+    c.in_channels = data->sample.dim[0];
+    c.out_channels = (data->learns_variance ? 2 : 1) * data->sample.dim[0];
+    c.num_layers = (int64_t)vn_preset(preset, "depth", NULL);
+    c.attention_head_dim = width / c.num_attention_heads;
+    c.caption_projection_dim = width;
+    c.pooled_projection_dim = data->text_pooled ? data->text_pooled : c.joint_attention_dim;
+    c.qk_norm = RMS_NORM;
+    return vn_config_write(vn_sd3_net.class_name, true, fields, VN_COUNT(fields), &c, err);
+}
+
 const vn_net_row vn_sd3_net = {
     .row = {.name = net_name,
             .summary = "Stable Diffusion 3's transformer of image and text: diffusers' "
                        "SD3Transformer2DModel",
-            .source = "arXiv 2403.03206; diffusers 0.42.1"},
+            .source = "arXiv 2403.03206; diffusers 0.42.1",
+            .params = vn_sd3_presets},
     .role = VN_ROLE_DENOISER,
     .class_name = "SD3Transformer2DModel",
     .folder = "transformer",
+    .takes_texts = true,
+    .config = vn_sd3_config,
     .open = open_sd3,
     .close = vn_free,
     .build = build,

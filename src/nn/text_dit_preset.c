@@ -27,18 +27,10 @@ const vn_param vn_text_dit_presets[] = {
 
 static vn_status check(const vn_text_dit_keys *k, int64_t width, const vn_net_data *data,
                        vn_err *err) {
-    if (!vn_shape_is_image(&data->sample))
-        return vn_fail(err, VN_BAD_ARGUMENT, "text-dit is for images; for points use mlp");
-    if (!data->captions)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "text-dit is for images with captions, and these have none");
     if (width % k->num_attention_heads || width % 4)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "text-dit: width=%lld is not divisible by heads=%lld and by 4",
                        (long long)width, (long long)k->num_attention_heads);
-    if (k->joint_attention_dim % 4)
-        return vn_fail(err, VN_BAD_ARGUMENT, "text-dit: text_width=%lld is not divisible by 4",
-                       (long long)k->joint_attention_dim);
     if (data->sample.dim[1] % k->patch_size || data->sample.dim[2] % k->patch_size)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "text-dit: images of %lld x %lld are not divisible by patch=%lld",
@@ -54,7 +46,7 @@ json_t *vn_text_dit_config(const vn_choice *preset, const vn_net_data *data, vn_
     k.attention_head_dim = width / k.num_attention_heads;
     k.num_layers = (int64_t)vn_preset(preset, "depth", NULL);
     k.patch_size = (int64_t)vn_preset(preset, "patch", NULL);
-    k.joint_attention_dim = (int64_t)vn_preset(preset, "text_width", NULL);
+    if (vn_preset_text(preset, data, &k.joint_attention_dim, err) != VN_OK) return NULL;
     if (check(&k, width, data, err) != VN_OK) return NULL;
     k.in_channels = data->sample.dim[0];
     k.out_channels = (data->learns_variance ? 2 : 1) * data->sample.dim[0];

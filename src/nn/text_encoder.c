@@ -59,7 +59,7 @@ static vn_status open_text(const json_t *config, void **self, vn_net_io *io, vn_
         vn_free(k);
         return status;
     }
-    *io = (vn_net_io){.multiple = 1};
+    *io = (vn_net_io){.multiple = 1, .max_tokens = k->max_length};
     vn_net_add_input(io, (vn_port){.name = "input_ids",
                                    .dtype = VN_I32,
                                    .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS),

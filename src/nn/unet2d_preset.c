@@ -27,15 +27,15 @@ const vn_param vn_unet2d_presets[] = {
 
 /* Largest divisor of `channels` that leaves at least four channels a group, 32 at most, as the DDPM
  * U-Net has. */
-static int64_t norm_groups(int64_t channels) {
+int64_t vn_preset_groups(int64_t channels) {
     int64_t groups = vn_unet_default_groups(channels);
     while (groups > 1 && channels % groups) groups--;
     return groups < 1 ? 1 : groups;
 }
 
 /* How many levels the data allows: an image must halve evenly from each to the next. */
-static vn_status count_levels(const vn_choice *preset, const vn_net_data *data, int64_t *levels,
-                              vn_err *err) {
+vn_status vn_preset_levels(const vn_choice *preset, const vn_net_data *data, int64_t *levels,
+                           vn_err *err) {
     bool given = false;
     *levels = (int64_t)vn_preset(preset, "levels", &given);
     int64_t possible = 1;
@@ -45,9 +45,9 @@ static vn_status count_levels(const vn_choice *preset, const vn_net_data *data, 
     if (possible < *levels && given)
         return vn_fail(
             err, VN_BAD_ARGUMENT,
-            "unet2d: levels=%lld needs sides divisible by %d; %lld x %lld images allow levels=%lld",
-            (long long)*levels, 1 << (*levels - 1), (long long)data->sample.dim[1],
-            (long long)data->sample.dim[2], (long long)possible);
+            "%s: levels=%lld needs sides divisible by %d; %lld x %lld images allow levels=%lld",
+            preset->row->name, (long long)*levels, 1 << (*levels - 1),
+            (long long)data->sample.dim[1], (long long)data->sample.dim[2], (long long)possible);
     *levels = possible;
     return VN_OK;
 }
@@ -68,7 +68,7 @@ json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_er
         return NULL;
     }
     int64_t levels = 0;
-    if (count_levels(preset, data, &levels, err) != VN_OK) return NULL;
+    if (vn_preset_levels(preset, data, &levels, err) != VN_OK) return NULL;
     int64_t channels = (int64_t)vn_preset(preset, "channels", NULL);
     int64_t growth = (int64_t)vn_preset(preset, "growth", NULL);
     int64_t layers = (int64_t)vn_preset(preset, "layers", NULL);
@@ -87,7 +87,7 @@ json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_er
     c.layers_per_block = layers;
     c.add_attention = attention > 0;
     c.attention_head_dim = head_dim;
-    c.norm_num_groups = norm_groups(channels);
+    c.norm_num_groups = vn_preset_groups(channels);
     c.resnet_time_scale_shift =
         vn_preset(preset, "shift", NULL) == 0 ? VN_UNET2D_SHIFT_DEFAULT : VN_UNET2D_SHIFT_SCALE;
     c.dropout = data->dropout < 0 ? 0 : data->dropout;

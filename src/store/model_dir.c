@@ -271,12 +271,16 @@ vn_status vn_model_dir_weights(const vn_model_dir *d, const char **path, vn_err 
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* index[name] = [library, class] */
+/* index[name] = [library, class]; transformers has the class in a list of one. */
 static vn_status list_part(json_t *index, const char *name, const json_t *part, vn_err *err) {
-    const char *class_name = json_string_value(json_object_get(part, "_class_name"));
+    const json_t *own = json_object_get(part, "_class_name"),
+                 *first = json_array_get(json_object_get(part, "architectures"), 0);
+    const char *class_name = json_string_value(own ? own : first);
     if (!class_name)
         return vn_fail(err, VN_BAD_ARGUMENT, "the %s's config has no _class_name", name);
-    const char *library = json_object_get(part, "_diffusers_version") ? "diffusers" : "vane";
+    const char *library = !own                                          ? "transformers"
+                          : json_object_get(part, "_diffusers_version") ? "diffusers"
+                                                                        : "vane";
     json_t *entry = json_pack("[ss]", library, class_name);
     return entry && json_object_set_new(index, name, entry) == 0 ? VN_OK : vn_no_memory(err);
 }

@@ -98,3 +98,25 @@ void vn_shards_close(vn_shards *s) {
     vn_free(s->file);
     *s = (vn_shards){0};
 }
+
+/* ---- copies ---------------------------------------------------------------------------------- */
+
+static vn_status copy_into(const char *file, const char *folder, vn_err *err) {
+    const char *slash = strrchr(file, '/');
+    char *to = vn_path_join(folder, slash ? slash + 1 : file);
+    const vn_status status = to ? vn_copy_file(file, to, err) : vn_no_memory(err);
+    vn_free(to);
+    return status;
+}
+
+vn_status vn_store_copy_weights(const char *file, const char *folder, vn_err *err) {
+    vn_shards shards;
+    vn_status status = vn_make_dirs(folder, err);
+    if (!status && vn_ends_with(file, ".json")) status = copy_into(file, folder, err);
+    if (!status) status = vn_shards_open(file, &shards, err);
+    if (status) return status;
+    for (size_t i = 0; i < shards.count && !status; i++)
+        status = copy_into(vn_safetensors_path(shards.file[i]), folder, err);
+    vn_shards_close(&shards);
+    return status;
+}

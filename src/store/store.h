@@ -155,6 +155,8 @@ typedef struct vn_model_parts {
 /* Makes the directory and all its JSON files, model_index.json last, so that it says the others are
  * there. */
 vn_status vn_store_save_model(const char *dir, const vn_model_parts *parts, vn_err *err);
+/* Copies a file of weights into a folder, under its name, and if it is an index the shards too. */
+vn_status vn_store_copy_weights(const char *file, const char *folder, vn_err *err);
 /* dir/folder/diffusion_pytorch_model.safetensors; new string or NULL. */
 char *vn_store_weights_path(const char *dir, const char *folder);
 

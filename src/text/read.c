@@ -306,6 +306,10 @@ static const char *const file_names[FILES] = {
     "tokenizer.json",          "vocab.json",  "merges.txt", "tokenizer_config.json",
     "special_tokens_map.json", "spiece.model"};
 
+const char *vn_text_file(size_t i) {
+    return i < SENTENCEPIECE ? file_names[i] : NULL;
+}
+
 static vn_status no_tokenizer(const char *folder, char *const *path, vn_err *err) {
     if (vn_is_file(path[SENTENCEPIECE]))
         return vn_fail(err, VN_UNSUPPORTED,

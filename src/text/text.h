@@ -46,6 +46,10 @@ enum { VN_TEXT_LEARN_LEAST = 259, VN_TEXT_LEARN_MOST = 8192 };
  * (learn.c). The same texts in the same order give the same. NULL with err set. */
 json_t *vn_text_learn(const vn_texts *texts, int32_t size, vn_err *err);
 
+/* The names of the files that a folder's tokenizer is read from, of which not all need be there;
+ * NULL past the last. */
+const char *vn_text_file(size_t i);
+
 /* The row of its model. */
 const vn_row *vn_text_row(const vn_text *t);
 /* Ids are 0 .. size - 1, perhaps with gaps. */

@@ -6,6 +6,11 @@
 
 /* What stands for a part's weights in a graph is a set of values (vn_graph_set_values): its own,
  * and their average. */
+/* What networks call the text of a sample: its tokens, which of them are there, and the whole. */
+#define VN_TEXT_STATES "encoder_hidden_states"
+#define VN_TEXT_MASK   "encoder_attention_mask"
+#define VN_TEXT_POOLED "pooled_projections"
+
 #define VN_OWN_SET(part)     (2 * (part))
 #define VN_AVERAGE_SET(part) (2 * (part) + 1)
 #define VN_SETS              (2 * VN_TRAIN_PARTS)
@@ -21,6 +26,7 @@ typedef struct vn_scorer {
     vn_net_nodes batch_nodes; /* the first network's inputs of the batch */
     vn_node *ids;             /* INPUT i32 [batch,length] of the texts; NULL: there are none */
     vn_node *words[2];        /* what the encoder makes of them, by its weights and their average */
+    vn_node *wholes[2];       /* and of the texts as wholes */
     uint32_t site[VN_TRAIN_PARTS];
     bool called[VN_TRAIN_PARTS]; /* in the graph, from site on */
     vn_loss parts;               /* what the loss is made of */
@@ -36,6 +42,9 @@ typedef struct vn_scorer {
     int32_t *labels; /* [batch] of the data, or numbers of captions; NULL with a reader */
     int32_t *given;  /* [batch] the network's labels or captions: null where dropped */
     int32_t *tokens; /* [2,batch,length] ids and masks of the texts; NULL: there are none */
+    /* of a frozen text encoder: [batch,length,width], and [batch,pooled] where the network takes
+     * that; else NULL */
+    float *states, *pooled;
     vn_level *level; /* [batch] */
 } vn_scorer;
 

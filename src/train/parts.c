@@ -89,28 +89,50 @@ static vn_status check_losses(const vn_train_setup *s, vn_err *err) {
     return VN_OK;
 }
 
+/* What the network takes of a text is what is made of one: so many numbers a token, and so many for
+ * the whole, 0: none. */
+static vn_status check_widths(const vn_net *first, int64_t width, int64_t pooled,
+                              const char *encoder, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(first);
+    const vn_port *states = vn_net_input(io, VN_TEXT_STATES),
+                  *whole = vn_net_input(io, VN_TEXT_POOLED);
+    const char *name = vn_net_get_row(first)->row.name;
+    if (states->shape.dim[2] != width)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s takes texts of %lld numbers a token, and %s gives %lld", name,
+                       (long long)states->shape.dim[2], encoder, (long long)width);
+    if (whole && whole->shape.dim[1] != pooled)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s takes %lld numbers for a text as a whole, and %s gives %lld", name,
+                       (long long)whole->shape.dim[1], encoder, (long long)pooled);
+    return VN_OK;
+}
+
 /* The encoder and the network that it works for fit together. */
 static vn_status check_text(const vn_train_setup *s, vn_err *err) {
     const vn_train_text *text = s->text;
+    const vn_net *first = s->part[0].net;
+    const vn_port *takes = vn_net_input(vn_net_get_io(first), VN_TEXT_STATES);
+    if (text->frozen && takes)
+        return check_widths(first, text->frozen->width, text->frozen->pooled, "the text encoder",
+                            err);
+    if (text->frozen)
+        return vn_fail(err, VN_UNSUPPORTED, "%s takes no texts", vn_net_get_row(first)->row.name);
     if (text->part < 1 || text->part >= s->parts)
         return vn_fail(err, VN_BAD_ARGUMENT, "the text encoder is no part beside the first");
-    const vn_net *first = s->part[0].net, *encoder = s->part[text->part].net;
-    const vn_port *takes = vn_net_input(vn_net_get_io(first), "encoder_hidden_states"),
-                  *ids = vn_net_input(vn_net_get_io(encoder), "input_ids"),
-                  *gives = vn_net_output(vn_net_get_io(encoder), "last_hidden_state");
+    const vn_net *encoder = s->part[text->part].net;
+    const vn_net_io *io = vn_net_get_io(encoder);
+    const char *name = vn_net_get_row(encoder)->row.name;
+    const vn_port *ids = vn_net_input(io, "input_ids"),
+                  *gives = vn_net_output(io, "last_hidden_state"),
+                  *whole = vn_net_output(io, "pooler_output");
     if (!takes || !ids || !gives)
         return vn_fail(err, VN_UNSUPPORTED, "%s takes no texts, or %s makes nothing of them",
-                       vn_net_get_row(first)->row.name, vn_net_get_row(encoder)->row.name);
-    if (gives->shape.dim[2] != takes->shape.dim[2])
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%s takes texts of %lld numbers a token, and %s gives %lld",
-                       vn_net_get_row(first)->row.name, (long long)takes->shape.dim[2],
-                       vn_net_get_row(encoder)->row.name, (long long)gives->shape.dim[2]);
+                       vn_net_get_row(first)->row.name, name);
     if (vn_text_size(text->tokenizer) > ids->below)
         return vn_fail(err, VN_BAD_ARGUMENT, "the tokenizer has %d tokens, and %s knows %lld",
-                       (int)vn_text_size(text->tokenizer), vn_net_get_row(encoder)->row.name,
-                       (long long)ids->below);
-    return VN_OK;
+                       (int)vn_text_size(text->tokenizer), name, (long long)ids->below);
+    return check_widths(first, gives->shape.dim[2], whole ? whole->shape.dim[1] : 0, name, err);
 }
 
 vn_status vn_parts_check(const vn_train_setup *s, vn_err *err) {

@@ -39,27 +39,30 @@ static vn_node *zeros_for(vn_graph *g, const vn_port *port, int64_t batch) {
     return node;
 }
 
-/* What the text encoder makes of the batch's texts, with its weights or their average. */
-static vn_node *words_of(vn_scorer *c, bool average) {
+/* What the text encoder makes of the batch's texts, with its weights or their average: tokens or,
+ * for `whole`, what stands for each text. */
+static vn_node *words_of(vn_scorer *c, bool average, bool whole) {
     const vn_train_text *text = c->s->text;
     const vn_train_part *p = &c->s->part[text->part];
     const vn_net_io *io = vn_net_get_io(p->net);
     vn_net_spec how = c->spec;
     vn_net_nodes nodes = {0};
     average = average && !p->frozen && !p->no_average;
-    if (c->words[average]) return c->words[average];
+    if (c->words[average]) return whole ? c->wholes[average] : c->words[average];
     how.train = c->training && !p->frozen;
     for (int i = 0; i < io->inputs; i++) {
         const char *name = io->input[i].name;
         if (!strcmp(name, "input_ids"))
             nodes.in[i] = c->ids;
         else if (!strcmp(name, "attention_mask"))
-            nodes.in[i] = vn_net_in(c->s->part[0].net, &c->batch_nodes, "encoder_attention_mask");
+            nodes.in[i] = vn_net_in(c->s->part[0].net, &c->batch_nodes, VN_TEXT_MASK);
     }
     vn_graph_set_values(c->graph, average ? VN_AVERAGE_SET(text->part) : VN_OWN_SET(text->part));
     vn_net_build_on(p->net, c->graph, &how, &nodes, NULL);
     vn_graph_set_values(c->graph, 0);
-    return c->words[average] = vn_net_out(p->net, &nodes, "last_hidden_state");
+    c->words[average] = vn_net_out(p->net, &nodes, "last_hidden_state");
+    c->wholes[average] = vn_net_out(p->net, &nodes, "pooler_output");
+    return whole ? c->wholes[average] : c->words[average];
 }
 
 /* The inputs of a call: what is given, else the batch's of the same name, and the lengths that go
@@ -73,8 +76,10 @@ static bool take_inputs(vn_scorer *c, const vn_loss_call *call, int part, vn_net
         const vn_port *same = vn_net_input(vn_net_get_io(first), port->name);
         if (same && same->below == port->below)
             nodes->in[i] = vn_net_in(first, &c->batch_nodes, port->name);
-        if (c->ids && !strcmp(port->name, "encoder_hidden_states"))
-            nodes->in[i] = words_of(c, call->average);
+        if (c->ids && !strcmp(port->name, VN_TEXT_STATES))
+            nodes->in[i] = words_of(c, call->average, false);
+        else if (c->ids && !strcmp(port->name, VN_TEXT_POOLED))
+            nodes->in[i] = words_of(c, call->average, true);
         for (int k = 0; k < call->n; k++)
             if (vn_net_input(io, call->given[k].port) == port) {
                 nodes->in[i] = call->given[k].node;
@@ -140,7 +145,8 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int loss, int64_t 
     vn_status status = vn_graph_open(&c->graph, err);
     if (!status) status = vn_net_make_inputs(first, c->graph, &c->spec, &c->batch_nodes, err);
     if (status) return status;
-    if (s->text) c->ids = vn_input(c->graph, VN_I32, VN_SHAPE(batch, s->text->length));
+    if (s->text && !s->text->frozen)
+        c->ids = vn_input(c->graph, VN_I32, VN_SHAPE(batch, s->text->length));
     c->parts = (vn_loss){.g = c->graph,
                          .x = vn_net_in(first, &c->batch_nodes, "sample"),
                          .time = vn_net_in(first, &c->batch_nodes, "timestep"),
@@ -181,6 +187,19 @@ vn_status vn_scorer_measure(const vn_train_setup *s, int loss, int64_t batch, bo
     return status;
 }
 
+/* Of the batch's texts. */
+static vn_status open_texts(vn_scorer *c, vn_err *err) {
+    const vn_train_text *text = c->s->text;
+    const size_t n = (size_t)c->batch;
+    if (!text) return VN_OK;
+    const vn_train_states *f = text->frozen;
+    const bool pooled = f && vn_net_input(vn_net_get_io(c->s->part[0].net), VN_TEXT_POOLED);
+    c->tokens = vn_alloc(2 * n * (size_t)text->length, sizeof *c->tokens);
+    if (f) c->states = vn_alloc(n * (size_t)(text->length * f->width), sizeof *c->states);
+    if (pooled) c->pooled = vn_alloc(n * (size_t)f->pooled, sizeof *c->pooled);
+    return c->tokens && (!f || c->states) && (!pooled || c->pooled) ? VN_OK : vn_no_memory(err);
+}
+
 static vn_status open_arrays(vn_scorer *c, vn_err *err) {
     const size_t n = (size_t)c->batch, size = (size_t)row_size(vn_data_get_info(c->s->data));
     const bool reads = !c->reader, measures = !c->training && c->parts.measured;
@@ -194,12 +213,10 @@ static vn_status open_arrays(vn_scorer *c, vn_err *err) {
         c->measured = vn_alloc((size_t)vn_shape_count(&c->parts.measured->shape), sizeof(float));
     c->time = vn_alloc(n, sizeof(float));
     c->given = vn_alloc(n, sizeof(int32_t));
-    if (c->ids) c->tokens = vn_alloc(2 * n * (size_t)c->s->text->length, sizeof(int32_t));
     c->level = vn_alloc(n, sizeof(vn_level));
     return (!reads || (c->x0 && c->labels && (c->noise || !pairs))) && (!blind || c->x) &&
-                   (!measures || c->measured) && c->time && c->given && c->level &&
-                   (!c->ids || c->tokens)
-               ? VN_OK
+                   (!measures || c->measured) && c->time && c->given && c->level
+               ? open_texts(c, err)
                : vn_no_memory(err);
 }
 
@@ -224,6 +241,8 @@ void vn_scorer_close(vn_scorer *c) {
     vn_free(c->labels);
     vn_free(c->given);
     vn_free(c->tokens);
+    vn_free(c->states);
+    vn_free(c->pooled);
     vn_free(c->level);
     *c = (vn_scorer){0};
 }
@@ -233,8 +252,8 @@ void vn_scorer_close(vn_scorer *c) {
 static vn_status read_batch(vn_scorer *c, const vn_scored *which, vn_err *err) {
     const vn_data_samples out = {.x = c->x0,
                                  .noise = c->noise,
-                                 .labels = c->ids ? NULL : c->labels,
-                                 .captions = c->ids ? c->labels : NULL};
+                                 .labels = c->s->text ? NULL : c->labels,
+                                 .captions = c->s->text ? c->labels : NULL};
     return vn_data_read(c->s->data, which->part, which->position, c->batch, &out, err);
 }
 
@@ -256,17 +275,39 @@ static vn_status fill_tokens(vn_scorer *c, vn_err *err) {
     return status;
 }
 
+/* What a frozen encoder makes of them. */
+static vn_status read_states(vn_scorer *c, vn_err *err) {
+    const vn_train_text *text = c->s->text;
+    const vn_train_states *f = text->frozen;
+    const int64_t length = text->length;
+    vn_status status = VN_OK;
+    for (int64_t i = 0; i < c->batch && !status; i++)
+        status = f->read(f->self, c->given[i] < 0 ? -1 : c->given[i],
+                         c->states + i * length * f->width, c->tokens + (c->batch + i) * length,
+                         c->pooled ? c->pooled + i * f->pooled : NULL, err);
+    return status;
+}
+
 /* What the network takes of a batch beside its samples. */
-static int feed_batch(vn_scorer *c, vn_feed in[3]) {
+enum { FEEDS = 5 };
+static int feed_batch(vn_scorer *c, vn_feed in[FEEDS]) {
     const vn_net_io *io = vn_net_get_io(c->s->part[0].net);
+    const vn_train_text *text = c->s->text;
+    const vn_shape rows = VN_SHAPE(c->batch);
     int n = 1;
-    in[0] = (vn_feed){.array = {"timestep", VN_F32, VN_SHAPE(c->batch), c->time}};
+    in[0] = (vn_feed){.array = {"timestep", VN_F32, rows, c->time}};
     if (vn_net_labels(io) > 0)
-        in[n++] = (vn_feed){.array = {"class_labels", VN_I32, VN_SHAPE(c->batch), c->given}};
-    if (c->ids && vn_net_input(io, "encoder_attention_mask"))
-        in[n++] = (vn_feed){.array = {"encoder_attention_mask", VN_I32,
-                                      VN_SHAPE(c->batch, c->s->text->length),
-                                      c->tokens + c->batch * c->s->text->length}};
+        in[n++] = (vn_feed){.array = {"class_labels", VN_I32, rows, c->given}};
+    if (text && vn_net_input(io, VN_TEXT_MASK))
+        in[n++] = (vn_feed){.array = {VN_TEXT_MASK, VN_I32, VN_SHAPE(c->batch, text->length),
+                                      c->tokens + c->batch * text->length}};
+    if (c->states)
+        in[n++] =
+            (vn_feed){.array = {VN_TEXT_STATES, VN_F32,
+                                VN_SHAPE(c->batch, text->length, text->frozen->width), c->states}};
+    if (c->pooled)
+        in[n++] = (vn_feed){
+            .array = {VN_TEXT_POOLED, VN_F32, VN_SHAPE(c->batch, text->frozen->pooled), c->pooled}};
     return n;
 }
 
@@ -287,7 +328,8 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *c
         .total = which->total,
         .x0 = from->x0,
         .noise = from->noise,
-        .labels = labelled || c->ids || vn_objective_classifies(s->objective) ? from->labels : NULL,
+        .labels =
+            labelled || s->text || vn_objective_classifies(s->objective) ? from->labels : NULL,
         .level = c->level,
         .x = c->x ? c->x : vn_program_map(c->program, c->parts.x),
         .time = c->time,
@@ -297,7 +339,8 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *c
         batch.input[i] = vn_program_map(c->program, c->parts.input[i].node);
     status = vn_objective_fill(s->objective, &c->parts, &batch, err);
     if (!status && c->ids) status = fill_tokens(c, err);
-    vn_feed in[3];
+    if (!status && c->states) status = read_states(c, err);
+    vn_feed in[FEEDS];
     const int fed = feed_batch(c, in);
     if (!status)
         status = vn_net_fill(first, c->program, &c->batch_nodes, fed, in, s->device->pool, err);

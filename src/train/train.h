@@ -42,13 +42,24 @@ typedef struct vn_train_part {
     bool no_average; /* none is kept; what people see of it is what is trained */
 } vn_train_part;
 
-/* Where samples have captions: a part that makes of each the "encoder_hidden_states" of the first
- * part, in the same graph, so that it learns with it. A sample whose caption is dropped, or that
- * has none, has the empty text. */
+/* What a text encoder that is not trained makes of captions, known without running it. */
+typedef struct vn_train_states {
+    int64_t width, pooled; /* numbers in a token, and in what stands for a text as a whole */
+    /* Of a caption, -1: of the empty text: states [length,width], mask [length] and pooled, which
+     * may be NULL: not wanted. One thread at a time. */
+    vn_status (*read)(void *self, int32_t caption, float *states, int32_t *mask, float *pooled,
+                      vn_err *err);
+    void *self;
+} vn_train_states;
+
+/* Where samples have captions. Either a part makes of each the "encoder_hidden_states" of the first
+ * part, in the same graph, so that it learns with it; or the encoder is frozen, and no part. A
+ * sample whose caption is dropped, or that has none, has the empty text. */
 typedef struct vn_train_text {
-    int part;           /* the text encoder; takes "input_ids", gives "last_hidden_state" */
-    vn_text *tokenizer; /* which one thread uses at a time */
-    int64_t length;     /* tokens of each text, filled up or cut */
+    const vn_train_states *frozen; /* NULL: a part is trained: */
+    int part;                      /* takes "input_ids", gives "last_hidden_state" */
+    vn_text *tokenizer;            /* which one thread uses at a time */
+    int64_t length;                /* tokens of each text, filled up or cut */
 } vn_train_text;
 
 typedef struct vn_train_setup {

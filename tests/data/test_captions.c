@@ -298,6 +298,112 @@ static void fingerprint_knows_captions(void **state) {
     vn_data_close(&data);
 }
 
+/* The captions of each picture i, one of which is drawn at each position. */
+static void expect_drawn(const char *source, const vn_data_options *o, const char *from,
+                         const char *const expected[COUNT]) {
+    float x[COUNT * SIDE * SIDE];
+    int32_t numbers[COUNT];
+    vn_err err = {0};
+    vn_data *data = must_open(source, o);
+    assert_string_equal(vn_data_captions(data)->from, from);
+    const vn_data_samples out = {.x = x, .captions = numbers};
+    assert_int_equal(vn_data_read(data, VN_DATA_ALL, 0, COUNT, &out, &err), VN_OK);
+    for (int k = 0; k < COUNT; k++) {
+        const char *text = numbers[k] < 0 ? "" : vn_data_caption(data, numbers[k]);
+        const char *all = expected[picture_at(x, k)];
+        if (!text[0] != !all[0] || !strstr(all, text)) fail_msg("%s of %s", text, all);
+    }
+    vn_data_close(&data);
+}
+
+/* As img2dataset writes it: beside other things a caption, a list, or none; a .txt counts first. */
+static void reads_json_beside_pictures(void **state) {
+    (void)state;
+    static const char *const files[COUNT] = {
+        "{\"caption\": \"a fox\", \"width\": 4}",
+        "\xEF\xBB\xBF{\"text\": \"zwei F\\u00fcchse\"}\r\n",
+        "{\"caption\": [\"one\", \" two \"], \"text\": \"three\"}",
+        "{\"caption\": null}",
+        "{\"width\": 4}",
+        "{\"text\": [\"\", \"five\"]}",
+        "{\"caption\": \"\"}",
+        "{\"caption\": \"a fox\"}",
+    };
+    static const char *const expected[COUNT] = {"a fox",
+                                                "zwei F\xC3\xBC"
+                                                "chse",
+                                                "one two",
+                                                "",
+                                                "",
+                                                "five",
+                                                "",
+                                                "a fox"};
+    char path[64];
+    for (int i = 0; i < COUNT; i++) {
+        path_of(path, i, i % 2 ? ".JSON" : ".json");
+        scratch_write_text(path, files[i]);
+    }
+    scratch_write_text("pictures/notes.json", "what is no JSON");
+    expect_drawn("pictures", &plain, "text", captions); /* and no complaint of two kinds */
+    vn_data_options o = plain;
+    o.captions = "json";
+    expect_drawn("pictures", &o, "json", expected);
+    for (int i = 0; i < COUNT; i++) {
+        path_of(path, i, ".txt");
+        assert_int_equal(unlink(path), 0);
+    }
+    expect_drawn("pictures", &plain, "json", expected);
+    path_of(path, 2, ".json");
+    scratch_write_text(path, "{\"caption\": 7}");
+    must_refuse("pictures", &plain, VN_BAD_FILE,
+                "pictures/2.json: its caption is neither a string nor a list of them");
+    scratch_write_text(path, "{\"caption\": \"x\"");
+    must_refuse("pictures", &plain, VN_BAD_FILE, "pictures/2.json: line 1");
+    /* what says nothing of captions leaves classes classes */
+    for (int i = 0; i < COUNT; i++) {
+        path_of(path, i, i % 2 ? ".JSON" : ".json");
+        scratch_write_text(path, "{\"width\": 4}");
+    }
+    must_refuse("pictures", &plain, VN_BAD_FILE, "holds both pictures");
+}
+
+/* A run that goes on knows whose captions are others, and passes over what is not read any more. */
+static void a_run_remembers_captions(void **state) {
+    (void)state;
+    char path[64];
+    vn_err err = {0};
+    vn_data *data = must_open("pictures", &plain);
+    assert_int_equal(vn_data_save_captions(data, "record", &err), VN_OK);
+    assert_int_equal(vn_data_check_captions(data, "record", "pictures", &err), VN_OK);
+    vn_data_close(&data);
+    for (int i = 0; i < 2; i++) {
+        path_of(path, i, ".txt");
+        scratch_write_text(path, "another");
+        data = must_open("pictures", &plain);
+        assert_int_equal(vn_data_check_captions(data, "record", "pictures", &err), VN_BAD_ARGUMENT);
+        assert_non_null(strstr(err.text, i ? "of 2 samples are others, first of 0.png"
+                                           : "of 1 sample are others, of 0.png"));
+        vn_data_close(&data);
+    }
+    /* the same words in other order are others; blanks around them are not */
+    path_of(path, 0, ".txt");
+    scratch_write_text(path, captions[0]);
+    path_of(path, 1, ".txt");
+    scratch_write_text(path, captions[1]);
+    path_of(path, 6, ".txt");
+    scratch_write_text(path, " one\r\ntwo\nthree\n\nfour ");
+    data = must_open("pictures", &plain);
+    assert_int_equal(vn_data_check_captions(data, "record", "pictures", &err), VN_OK);
+    size_t size;
+    char *record = scratch_read("record", &size);
+    for (size_t cut = 0; cut < size; cut++) {
+        scratch_write("record", record, cut);
+        assert_int_equal(vn_data_check_captions(data, "record", "pictures", &err), VN_BAD_FILE);
+    }
+    free(record);
+    vn_data_close(&data);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(reads_text_beside_pictures, make, scratch_leave),
@@ -309,6 +415,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(refuses_what_is_too_long, make, scratch_leave),
         cmocka_unit_test_setup_teardown(few_captions_are_doubted, make, scratch_leave),
         cmocka_unit_test_setup_teardown(fingerprint_knows_captions, make, scratch_leave),
+        cmocka_unit_test_setup_teardown(reads_json_beside_pictures, make, scratch_leave),
+        cmocka_unit_test_setup_teardown(a_run_remembers_captions, make, scratch_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,8 +79,9 @@ static void survives_damaged_idx(void **state) {
 
 static void survives_damaged_npz(void **state) {
     (void)state;
-    static const char *const valid[] = {ARRAYS("grey"), ARRAYS("colour"), ARRAYS("planar"),
-                                        ARRAYS("points64")};
+    static const char *const valid[] = {ARRAYS("grey"),     ARRAYS("colour"),
+                                        ARRAYS("planar"),   ARRAYS("points64"),
+                                        ARRAYS("captions"), ARRAYS("captions-several")};
     for (size_t i = 0; i < VN_COUNT(valid); i++)
         damage(valid[i], "damaged.npz", "damaged.npz", true);
 }
@@ -104,6 +105,40 @@ static void survives_damaged_folders(void **state) {
     damage("valid.png", "tree/bee/000.png", "tree", false);
 }
 
+/* FOLDER with pictures N.png, each with a file N.ENDING of this text beside it. */
+static void make_told(const char *folder, int count, const char *ending, const char *text) {
+    char path[64];
+    mkdir(folder, 0777);
+    for (int i = 0; i < count; i++) {
+        snprintf(path, sizeof path, "%s/%d.png", folder, i);
+        make_picture(path, i, 6, 5, 3);
+        snprintf(path, sizeof path, "%s/%d%s", folder, i, ending);
+        if (ending[0]) scratch_write_text(path, text);
+    }
+}
+
+#define JSON_CAPTION                                                                               \
+    "{\"caption\": [\"a fox \\u00e9\", \"zwei F\xC3\xBC"                                           \
+    "chse\"], \"width\": 4}"
+#define LISTED                                                                                     \
+    "{\"file_name\": \"0.png\", \"text\": \"a fox\"}\r\n{\"file_name\": \"./1.png\", \"text\": "   \
+    "[\"one\", \"zwei \\ud83d\\udc4d\"]}\n\n{\"text\": \"\", \"file_name\": \"2.png\"}"
+
+static void survives_damaged_captions(void **state) {
+    (void)state;
+    make_told("told", 3, ".txt",
+              "\xEF\xBB\xBFone\r\n zwei F\xC3\xBC"
+              "chse \n\xF0\x9F\x91\x8D\n");
+    scratch_write("valid.txt", "one\r\n\xE5\x9B\xB3 \n\xF0\x9F\x91\x8D", 13);
+    damage("valid.txt", "told/1.txt", "told", false);
+    make_told("jsons", 3, ".json", JSON_CAPTION);
+    scratch_write_text("valid.json", JSON_CAPTION);
+    damage("valid.json", "jsons/0.json", "jsons", false);
+    make_told("listed", 3, "", NULL);
+    scratch_write_text("valid.jsonl", LISTED);
+    damage("valid.jsonl", "listed/metadata.jsonl", "listed", false);
+}
+
 /* ---- allocations ----------------------------------------------------------------------------- */
 
 typedef struct source_case {
@@ -125,6 +160,8 @@ static vn_status open_and_read(const source_case *c, vn_err *err) {
     if (!status) status = vn_data_describe(data, &described, err);
     if (!status) status = vn_data_batch(data, VN_DATA_TRAIN, 0, 8, x, NULL, err);
     if (!status) status = vn_data_save_list(data, "saved", err);
+    if (!status) status = vn_data_save_captions(data, "saved-captions", err);
+    if (!status) status = vn_data_check_captions(data, "saved-captions", c->source, err);
     if (!status) assert_int_equal(vn_data_get_info(data)->skipped, c->skipped);
     json_decref(described);
     vn_data_close(&data);
@@ -177,7 +214,15 @@ static void says_when_memory_is_out(void **state) {
         {"spoilt", VN_OK, true, 0, NULL, 2},
         {"spoilt", VN_OK, true, 0, "files", 2},
         {VN_SOURCE_DIR "/tests/cases/edm_dataset", VN_OK, true, 0, NULL, 0},
+        {ARRAYS("captions-several"), VN_OK, false, 1, NULL, 0},
+        {"told", VN_OK, true, 0, NULL, 0},
+        {"jsons", VN_OK, true, 0, NULL, 0},
+        {"listed", VN_OK, true, 0, NULL, 0},
         {"nowhere", VN_IO, false, 0, NULL, 0}};
+    make_told("told", 3, ".txt", "one\ntwo");
+    make_told("jsons", 3, ".json", JSON_CAPTION);
+    make_told("listed", 3, "", NULL);
+    scratch_write_text("listed/metadata.jsonl", LISTED);
     mkdir("idx", 0777);
     mkdir("idx-gz", 0777);
     mkdir("cifar", 0777);
@@ -206,9 +251,9 @@ static void says_when_memory_is_out(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        HOSTILE_TEST(survives_damaged_idx),    HOSTILE_TEST(survives_damaged_npz),
-        HOSTILE_TEST(survives_damaged_cifar),  HOSTILE_TEST(survives_damaged_folders),
-        HOSTILE_TEST(says_when_memory_is_out),
+        HOSTILE_TEST(survives_damaged_idx),      HOSTILE_TEST(survives_damaged_npz),
+        HOSTILE_TEST(survives_damaged_cifar),    HOSTILE_TEST(survives_damaged_folders),
+        HOSTILE_TEST(survives_damaged_captions), HOSTILE_TEST(says_when_memory_is_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

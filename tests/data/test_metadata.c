@@ -40,7 +40,8 @@ static bool has(const vn_data *data, const char *text) {
 
 static void reads_lines(void **state) {
     (void)state;
-    write_list("{\"file_name\": \"b.png\", \"text\": [\"one\", \" zwei \", \"三\"], \"id\": 7}\r\n"
+    write_list("\xEF\xBB\xBF{\"file_name\": \"b.png\", \"text\": [\"one\", \" zwei \", \"三\"], "
+               "\"id\": 7}\r\n"
                "\n"
                "{\"text\": \"\\u00e9t\\u00e9\", \"file_name\": \"./more/c.png\"}\n"
                "{\"file_name\": \"a.png\", \"text\": \"first\"}\n"

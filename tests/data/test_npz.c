@@ -115,6 +115,71 @@ static void noise_comes_with_its_sample(void **state) {
     vn_data_close(&without);
 }
 
+/* The captions of sample i, in the order of the file; "" where it has no k-th. */
+static const char *caption_of(int i, int k) {
+    static const char *const texts[N] = {"a red \xC3\xA9"
+                                         "clair",
+                                         "\xE7\x8C\xAB\xE3\x81\x8C\xE5\xBA\xA7\xE3\x82\x8B",
+                                         "e\xCC\x81 \xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x91\xA7",
+                                         "",
+                                         "a dog",
+                                         "a dog",
+                                         NULL};
+    static const char *const more[N] = {"", "1 more", "", "3 more", "", "5 more", ""};
+    static char whole[301];
+    if (k == 1) return more[i];
+    memset(whole, 'x', 300);
+    return texts[i] ? texts[i] : whole;
+}
+
+static void check_captions(const char *source, bool several) {
+    vn_data *data = must_open(source, &plain);
+    const vn_caption_info *info = vn_data_captions(data);
+    bool drawn[N][2] = {{false}};
+    assert_non_null(info);
+    assert_string_equal(info->from, "array");
+    assert_true(vn_data_get_info(data)->classes == 0 && info->longest == 300);
+    assert_true(info->captions == (several ? 9 : 6) && info->distinct == (several ? 8 : 5));
+    assert_int_equal(info->without, several ? 0 : 1);
+    for (uint64_t position = 0; position < 64; position++)
+        for (int i = 0; i < N; i++) {
+            const int32_t number = vn_data_draw_caption(data, VN_DATA_TRAIN, position, i);
+            const char *text = number < 0 ? "" : vn_data_caption(data, number);
+            const int k = strcmp(text, caption_of(i, 0)) == 0 ? 0 : 1;
+            assert_string_equal(text, caption_of(i, k));
+            drawn[i][k] = true;
+        }
+    for (int i = 0; i < N; i++) /* each of them in 64 draws */
+        assert_true(drawn[i][0] == (!several || i != 3) && drawn[i][1] == (several && i % 2));
+    vn_data_close(&data);
+}
+
+/* Captions stand in the place of classes, unless they are left aside or named after those. */
+static void reads_captions(void **state) {
+    (void)state;
+    check_captions(ARRAYS("captions"), false);
+    check_captions(ARRAYS("captions-bytes"), false);
+    check_captions(ARRAYS("captions-several"), true);
+    vn_data *data = must_open(ARRAYS("captions"), &(vn_data_options){.captions = "none"});
+    assert_null(vn_data_captions(data));
+    assert_int_equal(vn_data_get_info(data)->classes, 3);
+    vn_data_close(&data);
+    data = must_open(ARRAYS("captions"), &(vn_data_options){.captions = "class"});
+    assert_string_equal(vn_data_captions(data)->from, "class");
+    vn_data_close(&data);
+    /* points are trained by class, unless their captions are named */
+    data = must_open(ARRAYS("captions-points"), &plain);
+    assert_true(!vn_data_captions(data) && vn_data_get_info(data)->classes == 3);
+    vn_data_close(&data);
+    data = must_open(ARRAYS("captions-points"), &(vn_data_options){.captions = "array"});
+    assert_int_equal(vn_data_captions(data)->captions, 6);
+    vn_data_close(&data);
+    must_refuse(ARRAYS("grey"), &(vn_data_options){.captions = "array"}, VN_BAD_FILE,
+                "grey.npz: holds no \"captions\"");
+    must_refuse(ARRAYS("captions"), &(vn_data_options){.captions = "text"}, VN_BAD_ARGUMENT,
+                "captions=text has no effect");
+}
+
 static void refuses_in_words(void **state) {
     (void)state;
     static const struct {
@@ -135,8 +200,7 @@ static void refuses_in_words(void **state) {
         {ARRAYS("no-count"), VN_BAD_FILE, "labels.npy: 6 labels for 7 samples"},
         {ARRAYS("no-negative"), VN_BAD_FILE, "labels.npy: label -1 of sample 0"},
         {ARRAYS("no-names"), VN_BAD_FILE, "class_names.npy: 2 names, but label 2 occurs"},
-        {ARRAYS("no-objects"), VN_UNSUPPORTED,
-         "class_names.npy: element type \"|O\" is not supported"},
+        {ARRAYS("no-objects"), VN_UNSUPPORTED, "class_names.npy: an array of objects is pickled"},
         {ARRAYS("no-records"), VN_UNSUPPORTED, "points.npy: arrays of records are not supported"},
         {ARRAYS("no-arrays"), VN_BAD_FILE,
          "no-arrays.npz: holds neither \"images\" nor \"points\""},
@@ -144,6 +208,16 @@ static void refuses_in_words(void **state) {
         {ARRAYS("no-both"), VN_BAD_FILE, "no-both.npz: holds both \"images\" and \"points\""},
         {ARRAYS("no-samples"), VN_BAD_FILE, "images.npy: images of no size"},
         {ARRAYS("no-real-labels"), VN_UNSUPPORTED, "labels.npy: labels must be whole numbers"},
+        {ARRAYS("no-utf8"), VN_BAD_FILE,
+         "no-utf8.npz: captions.npy: sample 1: byte 0xE9 at offset 1 is not UTF-8"},
+        {ARRAYS("no-character"), VN_BAD_FILE,
+         "captions.npy: sample 1: letter 1 is U+D800, which is no character"},
+        {ARRAYS("no-zero"), VN_BAD_FILE, "captions.npy: sample 0: the byte at offset 1 is 0"},
+        {ARRAYS("no-caption"), VN_BAD_FILE, "no-caption.npz: all captions are empty"},
+        {ARRAYS("no-caption-count"), VN_BAD_FILE,
+         "captions.npy: texts of 6 samples, and there are 7"},
+        {ARRAYS("no-caption-text"), VN_UNSUPPORTED, "captions.npy: must be texts"},
+        {ARRAYS("no-caption-axes"), VN_UNSUPPORTED, "captions.npy: must be texts"},
         {ARRAYS("missing"), VN_IO, "missing.npz: "},
         {"folder.npz", VN_IO, "folder.npz: is a folder"},
     };
@@ -184,6 +258,7 @@ int main(void) {
         cmocka_unit_test(reads_images),
         cmocka_unit_test(reads_points),
         cmocka_unit_test(noise_comes_with_its_sample),
+        cmocka_unit_test(reads_captions),
         cmocka_unit_test(refuses_in_words),
         cmocka_unit_test(whole_numbers_are_told_in_all_their_digits),
         cmocka_unit_test(refuses_options_without_effect),

@@ -156,6 +156,28 @@ static void is_as_a_folder(void **state) {
     vn_data_close(&b);
 }
 
+/* Captions in .json, in folders of the archive, whatever else lies beside them. */
+static void reads_json(void **state) {
+    (void)state;
+    char name[64], text[64];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(name, sizeof name, "a/%d/%03d.png", i % 2, i);
+        put_picture(&tar, name, i);
+        snprintf(name, sizeof name, "a/%d/%03d.json", i % 2, i);
+        snprintf(text, sizeof text, "{\"caption\": \"picture %d 図\", \"key\": \"%03d\"}", i, i);
+        put_text(&tar, name, text);
+    }
+    put_text(&tar, "a/stats.json", "no JSON");
+    finish(&tar, "json.tar");
+    vn_data *data = must_open("json.tar", &plain);
+    assert_string_equal(vn_data_captions(data)->from, "json");
+    assert_int_equal(vn_data_captions(data)->distinct, COUNT);
+    assert_int_equal(vn_data_captions(data)->without, 0);
+    assert_string_equal(vn_data_caption(data, 0), "picture 0 図");
+    assert_string_equal(vn_data_caption(data, COUNT / 2), "picture 1 図");
+    vn_data_close(&data);
+}
+
 /* Long names, of GNU's tar and of pax, the latter in UTF-8. */
 static void reads_long_names(void **state) {
     (void)state;
@@ -286,6 +308,7 @@ static void survives_damage(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(is_as_a_folder, make, clear),
+        cmocka_unit_test_setup_teardown(reads_json, make, clear),
         cmocka_unit_test_setup_teardown(reads_long_names, make, clear),
         cmocka_unit_test_setup_teardown(refuses_what_is_no_plain_file, make, clear),
         cmocka_unit_test_setup_teardown(refuses_sizes_beyond_the_file, make, clear),

@@ -40,6 +40,21 @@ def main():
     np.savez(path("pairs-bytes"), images=colour, noise=10 * floats + 1)
     np.savez_compressed(path("pairs-planar"), images=last(floats), noise=last(10 * floats + 1), labels=labels)
 
+    # captions: of letters and of bytes, one of each sample or several, of which the second may be empty
+    texts = ["a red \u00e9clair", "\u732b\u304c\u5ea7\u308b", "  e\u0301 \U0001f469\u200d\U0001f467 ", "", "a dog", "a dog", "x" * 300]
+    several = np.array([[t, f"{i} more" if i % 2 else ""] for i, t in enumerate(texts)])
+    np.savez(path("captions"), images=grey, captions=np.array(texts), labels=labels)
+    np.savez_compressed(path("captions-several"), images=grey, captions=several.astype(">U300"))
+    np.savez_compressed(path("captions-bytes"), images=grey, captions=np.array([t.encode() for t in texts]))
+    np.savez(path("captions-points"), points=points, captions=np.array(texts), labels=labels)
+    np.savez(path("no-utf8"), images=grey, captions=np.array([b"a", b"b\xe9", b"", b"", b"", b"", b""]))
+    np.savez(path("no-character"), images=grey, captions=np.array(["a", "b\ud800", "", "", "", "", ""]))
+    np.savez(path("no-zero"), images=grey, captions=np.array(["a\0b", "b", "", "", "", "", ""]))
+    np.savez(path("no-caption"), images=grey, captions=np.array([""] * N))
+    np.savez(path("no-caption-count"), images=grey, captions=np.array(["a"] * 6))
+    np.savez(path("no-caption-text"), images=grey, captions=labels)
+    np.savez(path("no-caption-axes"), images=grey, captions=np.zeros((N, 1, 1), "U3"))
+
     np.savez(path("no-fortran"), images=np.asfortranarray(grey), labels=labels)
     np.savez(path("no-half"), points=points.astype(np.float16))
     np.savez(path("no-float-images"), images=grey.astype(np.float32))
