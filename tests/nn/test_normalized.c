@@ -186,8 +186,8 @@ static texts mirrored(const fixture *f, texts t) {
     return t;
 }
 
-/* z + (0 - 1) (z - other) is `other` but for a rounding, in each layer, of which the networks have up
- * to ten; measured at most 8.1e-7. */
+/* z + (0 - 1) (z - other) is `other` but for a rounding, in each layer, of which the networks have
+ * up to ten; measured at most 8.1e-7. */
 #define LED_ERROR 4e-6
 
 static void led_all_the_way_it_is_the_other_text(void **state) {
