@@ -4,6 +4,7 @@ build_packages="gcc libc6-dev cmake ninja-build pkg-config libjansson-dev libpng
 check_packages="g++ libcmocka-dev clang clang-format clang-tidy locales abigail-tools"
 python_packages="python3 python3-venv"
 demo_packages="dataset-fashion-mnist"
+words_packages="python3"
 
 is_installed() {
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]

@@ -59,7 +59,8 @@ static vn_status check_together(const vn_guide *a, const vn_guide *b, vn_err *er
  * conditions have the numbers in which they came. */
 static vn_status check_named(const vn_choice *c, const vn_conditions *of, vn_err *err) {
     const vn_param *p = c->row->params;
-    for (size_t i = 0; p && p[i].name && of->classes == 0; i++)
+    const bool others = of->classes == 0 && vn_conditions_count(of) > 0;
+    for (size_t i = 0; p && p[i].name && others; i++)
         if (p[i].kind == VN_PARAM_CONDITION && !c->given[i] && p[i].value >= 0)
             return vn_fail(err, VN_BAD_ARGUMENT,
                            "%s: %s= has to say which, as this model has no classes", c->row->name,

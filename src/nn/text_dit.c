@@ -268,8 +268,7 @@ static bool check_size(const vn_scope *s, const text_dit *d, const vn_node *samp
 
 /* What time and text say. */
 static vn_node *condition(const vn_scope *s, const text_dit *d, vn_node *text, vn_node *seen) {
-    vn_scope at = vn_scope_in(s, "time_text_embed");
-    at.init = VN_LAYER_INIT_XAVIER; /* so that it counts from the first minutes on */
+    const vn_scope at = vn_scope_in(s, "time_text_embed");
     vn_node *time =
         vn_joint_embed_number(s, "timestep_embedder", vn_scope_input(s, "timestep"), d->width);
     vn_node *mean = vn_time_embedding(&at, "text_embedder", vn_token_mean(s, text, seen),
