@@ -233,8 +233,7 @@ vn_streams vn_joint_block(const vn_scope *s, const vn_joint *j, vn_streams x, vn
 
 vn_node *vn_joint_embed_number(const vn_scope *s, const char *name, vn_node *number,
                                int64_t width) {
-    vn_scope at = vn_scope_in(s, "time_text_embed");
-    at.init = VN_LAYER_INIT_SMALL;
+    const vn_scope at = vn_scope_in(s, "time_text_embed");
     return vn_time_embedding(&at, name, vn_time_sinusoids(s, number, FEATURES, true, 0), FEATURES,
                              width);
 }
