@@ -16,7 +16,7 @@ python3 "$tools/shapes.py" held --count "${COUNT:-240}" >held.txt
 resume=
 [ -d run ] && resume=--resume
 # shellcheck disable=SC2086
-"$vane" train data --out run --minutes "$minutes" $resume ${TRAIN:---batch 64 --lr 1e-3}
+"$vane" train data --out run --minutes "$minutes" $resume ${TRAIN:---batch 32 --lr 1.5e-3}
 "$vane" sample run --prompts held.txt -n "${COUNT:-240}" --guidance "${GUIDANCE:-1,2,3,5}" --out held.safetensors
 "$vane" sample run --prompts <(sed -n 1,12p held.txt) -n 48 --guidance 3 --out held.png
 python3 "$tools/shapes.py" judge held.safetensors | tee judged.txt

@@ -1,12 +1,12 @@
 /* text_dit_preset.c - `--model text-dit:depth=...`: a config.json for the captioned images at hand,
- * and that of the text encoder which is trained with it. The default has 4 million weights, encoder
- * included, and is for pictures of 32 to 64 pixels on a few cores. */
+ * and that of the text encoder which is trained with it. The default has two and a half million
+ * weights, encoder included, and is for pictures of 32 to 64 pixels on a few cores. */
 #include "nn/text_dit.h"
 
 /* clang-format off */
 const vn_param vn_text_dit_presets[] = {
     {"depth", "transformer blocks",
-     6, 1, 1024, 1, NULL},
+     4, 1, 1024, 1, NULL},
     {"width", "numbers in a token; heads and 4 must divide it",
      128, 4, 65536, 1, NULL},
     {"heads", "attention heads",
@@ -14,13 +14,13 @@ const vn_param vn_text_dit_presets[] = {
     {"patch", "pixels on a side of a token; it must divide the image",
      4, 1, 64, 1, NULL},
     {"text_depth", "blocks of the text encoder",
-     4, 1, 1024, 1, NULL},
+     2, 1, 1024, 1, NULL},
     {"text_length", "tokens of a text; 0: as the captions need, up to 64",
      0, 0, 1024, 1, NULL},
     {"text_tokens", "tokens of a vocabulary that is learned from the captions; 0: bytes",
      1024, 0, 8192, 1, NULL},
     {"text_width", "numbers in a token of its texts; 4 must divide it",
-     128, 4, 65536, 1, NULL},
+     64, 4, 65536, 1, NULL},
     {NULL, NULL, 0, 0, 0, 0, NULL},
 };
 /* clang-format on */
