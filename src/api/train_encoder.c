@@ -1,6 +1,6 @@
-/* train_encoder.c - see the header. A run holds its encoder and tokenizer, so that it can be sampled
- * and go on without the folder that they came from; and in state/texts what the encoder makes of
- * every caption. */
+/* train_encoder.c - see the header. A run holds its encoder and tokenizer, so that it can be
+ * sampled and go on without the folder that they came from; and in state/texts what the encoder
+ * makes of every caption. */
 #include "api/train_encoder.h"
 
 #include "api/train_words.h"

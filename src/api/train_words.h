@@ -29,9 +29,9 @@ typedef struct vn_train_words {
 } vn_train_words;
 
 /* Of a new run: the pretrained encoder, if it is open, or one whose tokens are what the network
- * takes, and a tokenizer that is learned from the captions, or one of bytes; of `model`, a choice of
- * the models table or NULL, are their sizes. Says how many captions there are, and how many are
- * cut. */
+ * takes, and a tokenizer that is learned from the captions, or one of bytes; of `model`, a
+ * choice of the models table or NULL, are their sizes. Says how many captions there are, and how
+ * many are cut. */
 vn_status vn_train_words_make(vn_train_words *w, const vn_net *net, const vn_choice *model,
                               double dropout, const char *run, const vn_data *data,
                               const vn_engine *engine, vn_err *err);

@@ -179,8 +179,8 @@ const char *vn_data_caption(const vn_data *data, int32_t number);
 int32_t vn_data_draw_caption(const vn_data *data, vn_data_part part, uint64_t position, int64_t i);
 
 /* Writes a hash of each sample's captions, for a run; and holds them against such a file:
- * VN_BAD_ARGUMENT names a sample whose captions are others now, and says how many there are. Samples
- * that are not read any more are passed over. Without captions nothing is done. */
+ * VN_BAD_ARGUMENT names a sample whose captions are others now, and says how many there are.
+ * Samples that are not read any more are passed over. Without captions nothing is done. */
 vn_status vn_data_save_captions(const vn_data *data, const char *path, vn_err *err);
 vn_status vn_data_check_captions(const vn_data *data, const char *path, const char *source,
                                  vn_err *err);

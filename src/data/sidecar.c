@@ -1,6 +1,6 @@
-/* sidecar.c - captions in files beside the pictures: a.txt has those of a.png, one a line, or a.json
- * has them under "caption" or "text", as img2dataset writes it. Such files are found by their names
- * without the ending, in any case of letters of that. */
+/* sidecar.c - captions in files beside the pictures: a.txt has those of a.png, one a line, or
+ * a.json has them under "caption" or "text", as img2dataset writes it. Such files are found by
+ * their names without the ending, in any case of letters of that. */
 #include "data/folder.h"
 
 #include <stdlib.h>

@@ -1,11 +1,12 @@
 /* tar.c - pictures and their captions in a .tar, or in a folder of them, as WebDataset has them:
- * key.png and key.txt or key.json, in any order. Opening lists the entries and where their bytes lie; these are
- * read from the archive when they are needed, so that nothing is unpacked and nothing is kept.
- * libarchive reads the headers, with the formats and their extensions for long names.
+ * key.png and key.txt or key.json, in any order. Opening lists the entries and where their bytes
+ * lie; these are read from the archive when they are needed, so that nothing is unpacked and
+ * nothing is kept. libarchive reads the headers, with the formats and their extensions for long
+ * names.
  *
  * An archive is untrusted. Names are never used as paths; those that would lead out of a folder,
- * and entries that are no plain files, are refused like pictures that cannot be read. Bytes that an
- * entry claims must lie within the file. */
+ * and entries that are no plain files, are refused like pictures that cannot be read. Bytes that
+ * an entry claims must lie within the file. */
 #include "data/folder.h"
 #include "loader/loader.h"
 
