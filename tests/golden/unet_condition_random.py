@@ -120,7 +120,7 @@ def random_config(r):
     c |= depths(r, layers if isinstance(c["layers_per_block"], list) else [layers[0]] * levels, levels)
     if r.random() < 0.1:
         key, value = r.choice(
-            [("dual_cross_attention", True), ("num_attention_heads", 2), ("attention_type", "gated-x"), ("mid_block_type", "Mid"),
+            [("dual_cross_attention", True), ("num_attention_heads", 2), ("mid_block_type", "Mid"),
              ("attention_head_dim", [1] * (levels + 1)), ("layers_per_block", [1] * (levels + 1)), ("in_channels", 0),
              ("transformer_layers_per_block", [[1, 1, 1]] * levels)]
         )  # fmt: skip
