@@ -100,7 +100,7 @@ static void range_text(const vn_param *p, char *text, size_t size) {
         }
         if (used < size) snprintf(text + used, size - used, ")");
     } else if (p->kind == VN_PARAM_CONDITION) {
-        snprintf(text, size, "  (a class by name or number, or a text)");
+        snprintf(text, size, "  (a class, by name or number; or a text)");
     } else if (isfinite(p->min) && isfinite(p->max)) {
         snprintf(text, size, "  (%s%g to %g)", whole, p->min, p->max);
     } else if (isfinite(p->min)) {

@@ -9,7 +9,7 @@
 
 enum { CLASS, WEIGHT };
 static const vn_param params[] = {
-    {"class", "the class or text to add", 0, 0, 1e6, VN_PARAM_CONDITION, NULL},
+    {"class", "the class to add", 0, 0, 1e6, VN_PARAM_CONDITION, NULL},
     {"weight", "how much of it; negative: move away from it", 1, -1000, 1000, 0, NULL},
     {0},
 };

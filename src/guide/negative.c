@@ -5,7 +5,7 @@
 
 enum { CLASS };
 static const vn_param params[] = {
-    {"class", "the class or text to move away from", 0, 0, 1e6, VN_PARAM_CONDITION, NULL},
+    {"class", "the class to move away from", 0, 0, 1e6, VN_PARAM_CONDITION, NULL},
     {0},
 };
 

@@ -11,7 +11,7 @@
 
 enum { CLASS, WEIGHT };
 static const vn_param params[] = {
-    {"class", "the class or text to take away", 0, 0, 1e6, VN_PARAM_CONDITION, NULL},
+    {"class", "the class to take away", 0, 0, 1e6, VN_PARAM_CONDITION, NULL},
     {"weight", "how much of it", 1, 0, 1000, 0, NULL},
     {0},
 };

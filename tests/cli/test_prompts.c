@@ -114,7 +114,8 @@ static void a_long_prompt_is_cut_and_said(void **state) {
     (void)state;
     const outcome *o = expect_status(0, "sample texts -n 1 --steps 1 --prompt 'a very long prompt' "
                                         "--out long.png");
-    if (!strstr(o->err, "prompt \"a very long prompt\": 21 tokens, of which the first 8 count"))
+    if (!strstr(o->err, "prompt \"a very long prompt\": ") ||
+        !strstr(o->err, " tokens, of which the first 8 count"))
         fail_msg("%s", o->err);
 }
 
