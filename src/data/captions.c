@@ -179,6 +179,13 @@ static bool is_blank(char c) {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\v' || c == '\f';
 }
 
+/* Windows' editors write UTF-16 too, with a mark at its beginning. */
+static vn_status check_encoding(const char *text, size_t size, vn_err *err) {
+    if (size >= 2 && (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0))
+        return vn_fail(err, VN_BAD_FILE, "is UTF-16, which has to be saved as UTF-8");
+    return vn_caption_check(text, size, err);
+}
+
 vn_status vn_captions_add_trimmed(vn_captions *c, int32_t *list, const char *text, size_t size,
                                   vn_err *err) {
     while (size > 0 && is_blank(text[size - 1])) size--;
@@ -190,7 +197,7 @@ vn_status vn_captions_add_lines(vn_captions *c, int32_t *list, const char *text,
                                 vn_err *err) {
     static const char mark[] = "\xEF\xBB\xBF";
     const char *at = text, *const end = text + size;
-    vn_status status = vn_caption_check(text, size, err);
+    vn_status status = check_encoding(text, size, err);
     if (!status && size >= 3 && memcmp(text, mark, 3) == 0) at += 3;
     while (!status && at < end) {
         const char *line_end = memchr(at, '\n', (size_t)(end - at));

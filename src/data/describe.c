@@ -160,6 +160,7 @@ static bool put_passed(const vn_folder *f, json_t *out) {
         ok = put(passed, "pictures that dataset.json does not name",
                  json_integer((json_int_t)f->unlisted));
     if (ok && json_object_size(passed) > 0) ok = put(out, "passed_over", json_incref(passed));
+    if (ok && f->broken) ok = put(out, "breaks_off", vn_json_string(f->broken));
     if (ok && f->listing.sidecar) ok = put(out, "not_used", vn_json_string(f->listing.sidecar));
     json_decref(passed);
     return ok;

@@ -16,6 +16,9 @@ struct vn_folder {
     char *root;
     vn_listing listing;
     vn_entries tars; /* archives below the root ("": the root itself); none: of files */
+    /* an archive that breaks off, and why, where what comes before is used; NULL: none does. In the
+     * listing's arena */
+    const char *broken;
     vn_entries files;
     vn_entries skipped; /* that cannot be read, and have no place among the files */
     bool dirty;         /* a state is not yet in the run's list */

@@ -207,6 +207,17 @@ static vn_status fail_archive(struct archive *a, vn_err *err) {
     return vn_fail(err, VN_BAD_FILE, "%s", words ? words : "cannot be read");
 }
 
+/* What comes before the place where an archive breaks off is used, and that it does is kept. */
+static vn_status keep_before(const scan *s, const char *why, vn_err *err) {
+    const char *name = s->f->tars.at[s->number].path;
+    char *text = vn_format("%s%s%s: %s", s->f->root, name[0] != '\0' ? "/" : "", name, why);
+    char *kept = text ? vn_arena_alloc(&s->f->listing.arena, strlen(text) + 1) : NULL;
+    if (kept) s->f->broken = strcpy(kept, text);
+    if (kept) vn_log(s->watch, VN_LOG_WARNING, "%s; what comes before is used", text);
+    vn_free(text);
+    return kept ? VN_OK : vn_no_memory(err);
+}
+
 /* An archive that breaks off, or goes on in another format, fails; where bad pictures are skipped
  * what came before is used. */
 static vn_status list_entries(scan *s, const tar *t, struct archive *a, bool skip_bad,
@@ -219,11 +230,8 @@ static vn_status list_entries(scan *s, const tar *t, struct archive *a, bool ski
         if (code == ARCHIVE_RETRY) continue; /* the next one may be whole */
         vn_status status =
             code == ARCHIVE_FATAL ? fail_archive(a, &why) : take_entry(s, t, a, entry, &why);
-        if (code == ARCHIVE_FATAL && skip_bad && s->met > 0 && vn_is_files_fault(status)) {
-            vn_log(s->watch, VN_LOG_WARNING, "%s/%s: %s; what comes before is used", s->f->root,
-                   s->prefix, why.text);
-            return VN_OK;
-        }
+        if (code == ARCHIVE_FATAL && skip_bad && s->met > 0 && vn_is_files_fault(status))
+            return keep_before(s, why.text, err);
         if (status) *err = why;
         if (status) return status;
     }
@@ -292,9 +300,10 @@ static vn_status find(vn_folder *f, const vn_data_options *options, vn_err *err)
     if (!status) status = vn_folder_choose_captions(f, &none, options, err);
     if (!status && f->caption_row != &vn_text_captions)
         vn_listing_pass_texts(&f->listing, &f->listing.texts);
-    if (!status && f->files.count == 0)
-        status = vn_fail(err, VN_BAD_FILE, "%s: holds no pictures; " VN_FOLDER_ENDINGS, f->root);
-    return status;
+    if (status || f->files.count > 0) return status;
+    return f->broken
+               ? vn_fail(err, VN_BAD_FILE, "%s, before there are any pictures", f->broken)
+               : vn_fail(err, VN_BAD_FILE, "%s: holds no pictures; " VN_FOLDER_ENDINGS, f->root);
 }
 
 /* ---- what is one ----------------------------------------------------------------------------- */

@@ -217,7 +217,8 @@ static void refuses_what_is_not_utf8(void **state) {
         {"caf\xE9 noir", "pictures/2.txt: byte 0xE9 at offset 3 is not UTF-8"},
         {"\xFF\xFE"
          "a",
-         "byte 0xFF at offset 0 is not UTF-8"},
+         "pictures/2.txt: is UTF-16, which has to be saved as UTF-8"},
+        {"a\xFF\xFE", "byte 0xFF at offset 1 is not UTF-8"},
         {"line\nab\xC0\xAF", "byte 0xC0 at offset 7 is not UTF-8"}, /* overlong */
         {"\xED\xA0\x80", "byte 0xED at offset 0 is not UTF-8"},     /* a surrogate */
         {"cut \xE2\x82", "byte 0xE2 at offset 4 is not UTF-8"},

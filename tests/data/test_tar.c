@@ -178,6 +178,29 @@ static void reads_json(void **state) {
     vn_data_close(&data);
 }
 
+/* What breaks off says so, where what comes before is used as well. */
+static void says_that_it_breaks_off(void **state) {
+    (void)state;
+    vn_data_options skipping = plain;
+    skipping.skip_bad = true;
+    put_text(&tar, "a.txt", "first");
+    put_picture(&tar, "a.png", 0);
+    const size_t whole = tar.size;
+    put_picture(&tar, "b.png", 1);
+    scratch_write("cut.tar", tar.bytes, whole + 300); /* within the second picture's header */
+    must_refuse("cut.tar", &plain, VN_BAD_FILE, "cut.tar: ");
+    vn_data *data = must_open("cut.tar", &skipping);
+    json_t *told = NULL;
+    assert_int_equal(vn_data_get_info(data)->count, 1);
+    assert_int_equal(vn_data_describe(data, &told, NULL), VN_OK);
+    const char *breaks = json_string_value(json_object_get(told, "breaks_off"));
+    assert_true(breaks && strncmp(breaks, "cut.tar: ", 9) == 0);
+    json_decref(told);
+    vn_data_close(&data);
+    scratch_write("cut.tar", tar.bytes, BLOCK + BLOCK + 100);
+    must_refuse("cut.tar", &skipping, VN_BAD_FILE, "before there are any pictures");
+}
+
 /* Long names, of GNU's tar and of pax, the latter in UTF-8. */
 static void reads_long_names(void **state) {
     (void)state;
@@ -309,6 +332,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(is_as_a_folder, make, clear),
         cmocka_unit_test_setup_teardown(reads_json, make, clear),
+        cmocka_unit_test_setup_teardown(says_that_it_breaks_off, make, clear),
         cmocka_unit_test_setup_teardown(reads_long_names, make, clear),
         cmocka_unit_test_setup_teardown(refuses_what_is_no_plain_file, make, clear),
         cmocka_unit_test_setup_teardown(refuses_sizes_beyond_the_file, make, clear),
