@@ -166,7 +166,8 @@ static void a_foreign_file_of_that_name_is_no_list(void **state) {
     vn_data *data = must_open("tree", &(vn_data_options){.watch = &watch});
     assert_int_equal(vn_data_get_info(data)->classes, 3);
     assert_string_equal(w.text[0], "tree: dataset.json is not used: classes are folders, and "
-                                   "captions are in .txt files or metadata.jsonl");
+                                   "captions are in .txt or .json files beside the pictures or in "
+                                   "metadata.jsonl");
     vn_data_close(&data);
 }
 

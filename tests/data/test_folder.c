@@ -233,7 +233,8 @@ static void names_what_is_passed_over(void **state) {
     scratch_write_text("tree/cat/metadata.csv", "file_name,label\n");
     check_size(WIDTH, HEIGHT, &watch);
     assert_string_equal(w.text, "tree: cat/metadata.csv is not used: classes are folders, and "
-                                "captions are in .txt files or metadata.jsonl");
+                                "captions are in .txt or .json files beside the pictures or in "
+                                "metadata.jsonl");
 }
 
 /* What a system leaves behind is neither a class nor worth a word. */
