@@ -864,6 +864,77 @@ VN_API vn_status vn_forward(vn_context *vn, const char *dir, const char *in, con
 
 /* ---- texts as numbers ------------------------------------------------------------------------ */
 
+/* An autoencoder: images to latents that are `factor` times smaller on each side, and back, as
+ * diffusers' AutoencoderKL, AutoencoderTiny and VQModel, and VaneFSQModel, vane's own. */
+typedef struct vn_autoencoder vn_autoencoder;
+
+typedef struct vn_autoencoder_info {
+    size_t struct_size;
+    const char *kind;     /* "autoencoder-kl": its row of `vane list autoencoders` */
+    int64_t parameters;   /* weights */
+    int64_t in_channels;  /* of images that are encoded */
+    int64_t out_channels; /* of those that are decoded */
+    int64_t latent_channels, factor;
+    int64_t codes; /* what a pixel of the latents can become; 0: they are not quantised */
+    int64_t tile;  /* pixels on a side of the parts of a large image; 0: it is never run in parts */
+    double scale, shift; /* the config's scaling_factor and shift_factor */
+} vn_autoencoder_info;
+
+VN_API void vn_autoencoder_info_init(vn_autoencoder_info *o, size_t size);
+static inline vn_autoencoder_info vn_autoencoder_info_default(void) {
+    vn_autoencoder_info o;
+    vn_autoencoder_info_init(&o, sizeof o);
+    return o;
+}
+
+/* How images are encoded and latents decoded. */
+typedef struct vn_autoencoder_options {
+    size_t struct_size;
+    /* Pixels on a side of the overlapping parts that an image larger than one of them is run in,
+     * with diffusers' numbers: a multiple of 4 `factor` (AutoencoderTiny: 16). 0, the default: an
+     * image is run whole where a pass takes at most half of the memory there is, else in parts of
+     * info.tile. -1: whole always. */
+    int64_t tile;
+    /* nonzero: latents are as a diffusion model sees them, (z - shift_factor - latents_mean)
+     * scaling_factor / latents_std; 0, the default: as the autoencoder has them */
+    int scaled;
+    /* nonzero: "latents" are drawn from the normal distribution that AutoencoderKL gives, that of
+     * image i by seed and first + i alone; 0, the default: its mean */
+    int draw;
+    uint64_t seed, first;
+} vn_autoencoder_options;
+
+VN_API void vn_autoencoder_options_init(vn_autoencoder_options *o, size_t size);
+static inline vn_autoencoder_options vn_autoencoder_options_default(void) {
+    vn_autoencoder_options o;
+    vn_autoencoder_options_init(&o, sizeof o);
+    return o;
+}
+
+/* Opens the folder of an autoencoder (config.json and diffusion_pytorch_model.safetensors), or that
+ * of a pipeline in its vae/ or vqvae/. The files are untrusted. *out is closed with
+ * vn_autoencoder_close, before its context. Fails as vn_model_open, and with VN_UNSUPPORTED where
+ * there is no autoencoder. */
+VN_API vn_status vn_autoencoder_open(vn_context *vn, const char *source, vn_autoencoder **out);
+VN_API void vn_autoencoder_close(vn_autoencoder **autoencoder);
+/* The strings are owned by the autoencoder. */
+VN_API vn_status vn_autoencoder_get_info(const vn_autoencoder *autoencoder,
+                                         vn_autoencoder_info *info);
+/* Encodes images [n,C,H,W] in [-1,1], floats of any type, H and W multiples of `factor`. Of out[i]
+ * the name is given and dtype, shape and data are filled in: "latents" F32 [n,c,H/f,W/f], which of
+ * a quantised autoencoder are not rounded yet; "mean" and "logvar" of AutoencoderKL; "codes" I32
+ * [n,H/f,W/f] of a quantised one. data is owned by the autoencoder until its next call has
+ * returned, which may take it. options may be NULL. VN_BAD_ARGUMENT names what does not fit, with
+ * both numbers; VN_NO_MEMORY. */
+VN_API vn_status vn_autoencoder_encode(vn_autoencoder *autoencoder,
+                                       const vn_autoencoder_options *options,
+                                       const vn_array *images, size_t n_out, vn_array *out);
+/* Decodes `in`, which is called "latents" [n,c,h,w] or, of a quantised autoencoder, "codes" (whole
+ * numbers [n,h,w]), to *out, "decoded" F32 [n,C,h f,w f], not clamped, owned as above. */
+VN_API vn_status vn_autoencoder_decode(vn_autoencoder *autoencoder,
+                                       const vn_autoencoder_options *options, const vn_array *in,
+                                       vn_array *out);
+
 /* A tokenizer: makes of a text the numbers that a text encoder takes as `input_ids`. */
 typedef struct vn_tokenizer vn_tokenizer;
 
@@ -1340,7 +1411,8 @@ enum {
     VN_OPTIONS_BENCH,          /* "bench": vn_bench_options */
     VN_OPTIONS_BENCH_SAMPLING, /* "bench-sampling": vn_bench_sampling_options */
     VN_OPTIONS_TOKEN,          /* "tokens": vn_token_options */
-    VN_OPTIONS_SWEEP           /* "sweep": vn_sweep_options */
+    VN_OPTIONS_SWEEP,          /* "sweep": vn_sweep_options */
+    VN_OPTIONS_AUTOENCODER     /* "autoencoder": vn_autoencoder_options */
 };
 
 enum {

@@ -292,6 +292,19 @@ static const vn_option sweep_rows[] = {
 };
 #undef OF
 
+#define OF vn_autoencoder_options
+static const vn_option autoencoder_rows[] = {
+    {NUMBER(tile, INT64, 0, 0, -1, 1 << 20), .unit = "pixels", .word = "S",
+     .otherwise = "by memory: whole, or parts of the autoencoder's own size",
+     .help = "pixels on a side of the parts that a large image is run in, -1: none"},
+    {FLAG(scaled), .help = "latents are as a diffusion model sees them"},
+    {FLAG(draw), .help = "latents are drawn from what the encoder gives, not its mean"},
+    {NUMBER(seed, UINT64, 0, 0, 0, MAX_SEED), .word = "S",
+     .help = "latents of image i are drawn by S and i only"},
+    {NUMBER(first, UINT64, 0, 0, 0, MAX_SEED), .word = "N", .help = "index of the first image"},
+};
+#undef OF
+
 #define ROWS(rows) rows, VN_COUNT(rows)
 const vn_option_table vn_option_tables[] = {
     [VN_OPTIONS_CONTEXT] = {"context", "vn_context_options", ROWS(context_rows)},
@@ -305,6 +318,7 @@ const vn_option_table vn_option_tables[] = {
                                    ROWS(bench_sampling_rows)},
     [VN_OPTIONS_TOKEN] = {"tokens", "vn_token_options", ROWS(token_rows)},
     [VN_OPTIONS_SWEEP] = {"sweep", "vn_sweep_options", ROWS(sweep_rows)},
+    [VN_OPTIONS_AUTOENCODER] = {"autoencoder", "vn_autoencoder_options", ROWS(autoencoder_rows)},
 };
 const size_t vn_option_table_count = VN_COUNT(vn_option_tables);
 /* clang-format on */

@@ -87,4 +87,20 @@ bool vn_hash_world(const json_t *world, uint64_t *out);
 /* Sets the model's fingerprint; without memory it has none. */
 void vn_model_keep_fingerprint(vn_model *m, uint64_t hash);
 
+/* ---- large images in parts (tiles.c) --------------------------------------------------------- */
+
+/* Parts of an array [n,channels,rows,columns], squares of `tile`, to those of another. */
+typedef struct vn_tiles {
+    int64_t n, channels, rows, columns, out_channels;
+    int64_t tile;              /* of the input */
+    int64_t reduced, enlarged; /* sides of the output: those of the input, divided and times */
+    bool ramps;
+    /* Runs a part [n,channels,rows,columns]; its output is out_channels. */
+    vn_status (*run)(void *self, int64_t rows, int64_t columns, const float *in, float *out,
+                     vn_err *err);
+    void *self;
+} vn_tiles;
+
+vn_status vn_tiles_run(const vn_tiles *t, const float *in, float *out, vn_err *err);
+
 #endif

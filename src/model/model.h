@@ -364,4 +364,35 @@ vn_status vn_classified_open(vn_classified_denoiser *d, const vn_denoiser *main,
                              const vn_model *of_classifier, vn_denoiser *out, vn_err *err);
 void vn_classified_close(vn_classified_denoiser *d); /* safe on a zeroed one */
 
+/* ---- autoencoders (autoencoder.c, tiles.c) --------------------------------------------------- */
+
+typedef struct vn_autoencoder vn_autoencoder;
+
+/* path: a folder of one, or a pipeline that has one, in vae/ or vqvae/. Closed with
+ * vn_autoencoder_free. */
+vn_status vn_autoencoder_open_source(vn_context *vn, const vn_engine *engine, const char *path,
+                                     vn_autoencoder **out, vn_err *err);
+void vn_autoencoder_free(vn_autoencoder **a);
+const vn_net *vn_autoencoder_net(const vn_autoencoder *a);
+vn_context *vn_autoencoder_context(const vn_autoencoder *a);
+
+/* How it is run. */
+typedef struct vn_coding {
+    int64_t tile; /* pixels on a side of a part; 0: parts only if memory asks for them, -1: none */
+    bool scaled;  /* latents are as a diffusion model sees them */
+    bool draw;    /* latents are drawn, sample i by (seed, first + i), not their mean */
+    uint64_t seed, first;
+} vn_coding;
+
+enum { VN_ENCODED = 4 }; /* kinds of outputs, of which no more can be asked for */
+
+/* Images [n,C,H,W] to outputs of these names: "latents", "codes" (I32), "mean", "logvar". Arrays
+ * are the autoencoder's, until its next call. */
+vn_status vn_autoencoder_encode_arrays(vn_autoencoder *a, const vn_coding *how,
+                                       const vn_array *images, size_t n_out, vn_array *out,
+                                       vn_err *err);
+/* "latents" [n,c,h,w] or "codes" [n,h,w] to images. */
+vn_status vn_autoencoder_decode_array(vn_autoencoder *a, const vn_coding *how, const vn_array *in,
+                                      vn_array *out, vn_err *err);
+
 #endif

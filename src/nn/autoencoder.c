@@ -9,7 +9,7 @@
 #define EPS        1e-6 /* of all norms */
 #define MAX_LEVELS 10
 
-const vn_autoencoder_keys vn_autoencoder_defaults = {
+const vn_coder_keys vn_coder_defaults = {
     .in_channels = 3,
     .out_channels = 3,
     .down_block_types = {1, {"DownEncoderBlock2D"}},
@@ -36,8 +36,7 @@ static vn_status find_type(const char *net, const char *key, const char *name,
     return vn_config_refuse(net, key, name, types, 2, err);
 }
 
-vn_status vn_autoencoder_check(vn_autoencoder *a, const char *net, const vn_autoencoder_keys *keys,
-                               vn_err *err) {
+vn_status vn_coder_check(vn_coder *a, const char *net, const vn_coder_keys *keys, vn_err *err) {
     static const char *const down[] = {"DownEncoderBlock2D", "AttnDownEncoderBlock2D"},
                              *const up[] = {"UpDecoderBlock2D", "AttnUpDecoderBlock2D"};
     const size_t levels = keys->block_out_channels.count;
@@ -74,25 +73,25 @@ vn_port vn_port_of_latents(const char *name, int64_t channels, int64_t factor) {
     return port;
 }
 
-void vn_autoencoder_encoder_ports(const vn_autoencoder *a, vn_net_io *io) {
+void vn_coder_encoder_ports(const vn_coder *a, vn_net_io *io) {
     io->height = a->keys->sample_size[0];
     io->width = a->keys->sample_size[1];
     io->multiple = a->factor;
     vn_net_add_sample(io, true, a->keys->in_channels);
 }
 
-void vn_autoencoder_decoder_ports(const vn_autoencoder *a, vn_net_io *io) {
+void vn_coder_decoder_ports(const vn_coder *a, vn_net_io *io) {
     vn_port decoded = vn_port_of_sample("decoded", true, a->keys->out_channels);
     decoded.enlarged = a->factor;
     vn_net_add_output(io, decoded);
 }
 
-void vn_autoencoder_set_io(const vn_autoencoder *a, vn_net_io *io) {
+void vn_coder_set_io(const vn_coder *a, vn_net_io *io) {
     *io = (vn_net_io){.latents = {.channels = a->keys->latent_channels,
                                   .factor = a->factor,
                                   .scale = a->keys->scaling_factor,
                                   .tile = a->keys->sample_size[0]}};
-    vn_autoencoder_encoder_ports(a, io);
+    vn_coder_encoder_ports(a, io);
     vn_net_add_output(io, vn_port_of_sample("decoded", true, a->keys->out_channels));
 }
 
@@ -100,7 +99,7 @@ void vn_autoencoder_set_io(const vn_autoencoder *a, vn_net_io *io) {
 
 /* What the layers of an encoder or a decoder have in common. */
 typedef struct body {
-    const vn_autoencoder *a;
+    const vn_coder *a;
     vn_node *by; /* latents that modulate the norms, or NULL */
 } body;
 
@@ -157,9 +156,8 @@ static vn_node *last_norm(const vn_scope *s, const body *b, vn_node *x, int64_t 
                                VN_FN_SILU);
 }
 
-vn_node *vn_autoencoder_encode(const vn_scope *root, const vn_autoencoder *a, vn_node *x,
-                               int64_t out) {
-    const vn_autoencoder_keys *k = a->keys;
+vn_node *vn_coder_encode(const vn_scope *root, const vn_coder *a, vn_node *x, int64_t out) {
+    const vn_coder_keys *k = a->keys;
     const vn_config_ints *channels = &k->block_out_channels;
     const vn_scope s = vn_scope_in(root, "encoder");
     const body b = {.a = a};
@@ -176,9 +174,8 @@ vn_node *vn_autoencoder_encode(const vn_scope *root, const vn_autoencoder *a, vn
     return vn_layer_conv3(&s, "conv_out", x, last, out);
 }
 
-vn_node *vn_autoencoder_decode(const vn_scope *root, const vn_autoencoder *a, vn_node *z,
-                               vn_node *by) {
-    const vn_autoencoder_keys *k = a->keys;
+vn_node *vn_coder_decode(const vn_scope *root, const vn_coder *a, vn_node *z, vn_node *by) {
+    const vn_coder_keys *k = a->keys;
     const vn_config_ints *channels = &k->block_out_channels;
     const size_t levels = channels->count;
     const vn_scope s = vn_scope_in(root, "decoder");

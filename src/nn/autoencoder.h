@@ -7,7 +7,7 @@
 #include "nn/unet.h"
 
 /* Keys that both configs have, by their names. */
-typedef struct vn_autoencoder_keys {
+typedef struct vn_coder_keys {
     int64_t in_channels, out_channels;
     vn_config_names down_block_types, up_block_types;
     vn_config_ints block_out_channels;
@@ -15,11 +15,11 @@ typedef struct vn_autoencoder_keys {
     double scaling_factor;
     bool force_upcast; /* vane computes in float32 always */
     bool mid_block_add_attention;
-} vn_autoencoder_keys;
+} vn_coder_keys;
 
 /* Rows of a table of fields for these keys, `keys` being the member of `type` that they are. */
 #define VN_AUTOENCODER_FIELD(type, kind, member)                                                   \
-#member, VN_FIELD_##kind, offsetof(type, keys) + offsetof(vn_autoencoder_keys, member)
+#member, VN_FIELD_##kind, offsetof(type, keys) + offsetof(vn_coder_keys, member)
 /* clang-format off */
 #define VN_AUTOENCODER_FIELDS(type)                                                                \
     {VN_AUTOENCODER_FIELD(type, INT, in_channels), false, 1, 65536, NULL, 0},                      \
@@ -38,32 +38,31 @@ typedef struct vn_autoencoder_keys {
 /* clang-format on */
 
 /* diffusers' defaults; latent_channels is each class' own. */
-extern const vn_autoencoder_keys vn_autoencoder_defaults;
+extern const vn_coder_keys vn_coder_defaults;
 
 /* Keys that were read and checked. */
-typedef struct vn_autoencoder {
+typedef struct vn_coder {
     const char *net; /* for messages */
-    const vn_autoencoder_keys *keys;
+    const vn_coder_keys *keys;
     bool down_attends[VN_CONFIG_MAX_LIST], up_attends[VN_CONFIG_MAX_LIST];
     int64_t factor;
     /* of the decoder's norms: the channels of the latents that modulate them; 0: none do */
     int64_t z_channels;
-} vn_autoencoder;
+} vn_coder;
 
-vn_status vn_autoencoder_check(vn_autoencoder *a, const char *net, const vn_autoencoder_keys *keys,
-                               vn_err *err);
+vn_status vn_coder_check(vn_coder *a, const char *net, const vn_coder_keys *keys, vn_err *err);
 /* The size of images, the input "sample" and the output "decoded"; and of the halves, the encoder's
  * input and the decoder's output. */
-void vn_autoencoder_set_io(const vn_autoencoder *a, vn_net_io *io);
-void vn_autoencoder_encoder_ports(const vn_autoencoder *a, vn_net_io *io);
-void vn_autoencoder_decoder_ports(const vn_autoencoder *a, vn_net_io *io);
+void vn_coder_set_io(const vn_coder *a, vn_net_io *io);
+void vn_coder_encoder_ports(const vn_coder *a, vn_net_io *io);
+void vn_coder_decoder_ports(const vn_coder *a, vn_net_io *io);
 /* An output [N,channels,H/f,W/f]. */
 vn_port vn_port_of_latents(const char *name, int64_t channels, int64_t factor);
 
 /* x [N,H,W,in_channels] to [N,H/f,W/f,out], under "encoder". */
-vn_node *vn_autoencoder_encode(const vn_scope *s, const vn_autoencoder *a, vn_node *x, int64_t out);
+vn_node *vn_coder_encode(const vn_scope *s, const vn_coder *a, vn_node *x, int64_t out);
 /* z [N,h,w,latent_channels] to [N,h f,w f,out_channels], under "decoder". by: the latents that
  * modulate its norms, [N,h,w,z_channels], or NULL. */
-vn_node *vn_autoencoder_decode(const vn_scope *s, const vn_autoencoder *a, vn_node *z, vn_node *by);
+vn_node *vn_coder_decode(const vn_scope *s, const vn_coder *a, vn_node *z, vn_node *by);
 
 #endif

@@ -1,13 +1,15 @@
 /* autoencoder_kl.c - diffusers' AutoencoderKL (0.42.1), with all its options: the autoencoder of
  * Stable Diffusion (2112.10752), 3 and Flux. The encoder gives a normal distribution of latents:
- * "mean", and "logvar" within -30 .. 20. The whole network decodes the mean. */
+ * "mean", and "logvar" within -30 .. 20. The whole network decodes the mean; the encoder by itself
+ * gives the "moments" too, both as they are before the bounds, which parts of an image are blended
+ * by. */
 #include "nn/autoencoder.h"
 
 static const char net_name[] = "autoencoder-kl";
 
 /* By the names of the config's keys. */
 typedef struct keys {
-    vn_autoencoder_keys keys;
+    vn_coder_keys keys;
     double shift_factor;
     vn_config_numbers latents_mean, latents_std;
     bool use_quant_conv, use_post_quant_conv;
@@ -28,7 +30,7 @@ static const vn_field fields[] = {
 
 typedef struct autoencoder_kl {
     keys config;
-    vn_autoencoder body;
+    vn_coder body;
 } autoencoder_kl;
 
 /* ---- config ---------------------------------------------------------------------------------- */
@@ -46,32 +48,33 @@ static vn_status check_config(const keys *c, vn_err *err) {
 static void encoder_ports(const void *self, vn_net_io *io) {
     const autoencoder_kl *n = self;
     const int64_t channels = n->config.keys.latent_channels;
-    if (!io->inputs) vn_autoencoder_encoder_ports(&n->body, io);
+    const bool half = io->inputs == 0;
+    if (half) vn_coder_encoder_ports(&n->body, io);
     vn_net_add_output(io, vn_port_of_latents("mean", channels, n->body.factor));
     vn_net_add_output(io, vn_port_of_latents("logvar", channels, n->body.factor));
+    if (half) vn_net_add_output(io, vn_port_of_latents("moments", 2 * channels, n->body.factor));
 }
 
 static void decoder_ports(const void *self, vn_net_io *io) {
     const autoencoder_kl *n = self;
     vn_net_add_sample(io, true, n->config.keys.latent_channels);
-    vn_autoencoder_decoder_ports(&n->body, io);
+    vn_coder_decoder_ports(&n->body, io);
 }
 
 static vn_status open_kl(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
     autoencoder_kl *n = vn_calloc(1, sizeof *n);
     if (!n) return vn_no_memory(err);
     keys *c = &n->config;
-    *c = (keys){
-        .keys = vn_autoencoder_defaults, .use_quant_conv = true, .use_post_quant_conv = true};
+    *c = (keys){.keys = vn_coder_defaults, .use_quant_conv = true, .use_post_quant_conv = true};
     c->keys.latent_channels = 4;
     vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
-    if (!status) status = vn_autoencoder_check(&n->body, net_name, &c->keys, err);
+    if (!status) status = vn_coder_check(&n->body, net_name, &c->keys, err);
     if (!status) status = check_config(c, err);
     if (status) {
         vn_free(n);
         return status;
     }
-    vn_autoencoder_set_io(&n->body, io);
+    vn_coder_set_io(&n->body, io);
     encoder_ports(n, io);
     io->latents.shift = c->shift_factor;
     io->latents.mean = c->latents_mean.count ? c->latents_mean.at : NULL;
@@ -95,10 +98,10 @@ static vn_node *clamped(const vn_scope *s, vn_node *x) {
 /* Returns the mean. */
 static vn_node *encode(const vn_scope *s, const autoencoder_kl *n) {
     const int64_t channels = n->config.keys.latent_channels;
-    vn_node *moments =
-        vn_autoencoder_encode(s, &n->body, vn_scope_input(s, "sample"), 2 * channels);
+    vn_node *moments = vn_coder_encode(s, &n->body, vn_scope_input(s, "sample"), 2 * channels);
     if (n->config.use_quant_conv)
         moments = vn_layer_conv1(s, "quant_conv", moments, 2 * channels, 2 * channels, true);
+    vn_scope_output(s, "moments", moments);
     vn_node *mean = vn_slice(s->g, moments, -1, 0, channels);
     vn_scope_output(s, "mean", mean);
     vn_scope_output(s, "logvar", clamped(s, vn_slice(s->g, moments, -1, channels, channels)));
@@ -109,7 +112,7 @@ static void decode(const vn_scope *s, const autoencoder_kl *n, vn_node *z) {
     const int64_t channels = n->config.keys.latent_channels;
     if (n->config.use_post_quant_conv)
         z = vn_layer_conv1(s, "post_quant_conv", z, channels, channels, true);
-    vn_scope_output(s, "decoded", vn_autoencoder_decode(s, &n->body, z, NULL));
+    vn_scope_output(s, "decoded", vn_coder_decode(s, &n->body, z, NULL));
 }
 
 static void build_encoder(const void *self, const vn_scope *s) {

@@ -147,7 +147,8 @@ static void set_io(const tiny *n, vn_net_io *io) {
                                   .factor = n->factor,
                                   .scale = c->scaling_factor,
                                   .shift = c->shift_factor,
-                                  .tile = USUAL_TILE}};
+                                  .tile = USUAL_TILE,
+                                  .ramps = true}};
     vn_net_add_sample(io, true, c->in_channels);
     vn_port decoded = vn_port_of_sample("decoded", true, c->out_channels);
     decoded.reduced = n->factor;

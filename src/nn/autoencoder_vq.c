@@ -15,7 +15,7 @@
 
 /* By the names of the configs' keys; each class has some of them. */
 typedef struct keys {
-    vn_autoencoder_keys keys;
+    vn_coder_keys keys;
     int64_t num_vq_embeddings, vq_embed_dim, norm_type;
     bool lookup_from_codebook; /* what diffusers' decode() makes of whole numbers; codes have a port
                                   of their own here */
@@ -45,7 +45,7 @@ static const vn_field fsq_fields[] = {
 typedef struct quantised {
     const vn_net_row *row;
     keys config;
-    vn_autoencoder body;
+    vn_coder body;
     int64_t width, codes; /* numbers of a latent pixel; what it can become */
 } quantised;
 
@@ -73,7 +73,7 @@ static vn_status count_codes(quantised *n, vn_err *err) {
 static vn_status check_config(quantised *n, vn_err *err) {
     const char *name = n->row->row.name;
     const keys *c = &n->config;
-    vn_status status = vn_autoencoder_check(&n->body, name, &c->keys, err);
+    vn_status status = vn_coder_check(&n->body, name, &c->keys, err);
     if (!status) status = count_codes(n, err);
     if (status || c->norm_type == GROUP) return status;
     n->body.z_channels = c->keys.latent_channels;
@@ -94,7 +94,7 @@ static void add_codes(const quantised *n, vn_net_io *io, bool optional) {
 
 static void encoder_ports(const void *self, vn_net_io *io) {
     const quantised *n = self;
-    vn_autoencoder_encoder_ports(&n->body, io);
+    vn_coder_encoder_ports(&n->body, io);
     vn_net_add_output(io, vn_port_of_latents("latents", n->width, n->body.factor));
     add_codes(n, io, false);
 }
@@ -102,7 +102,7 @@ static void encoder_ports(const void *self, vn_net_io *io) {
 static void decoder_ports(const void *self, vn_net_io *io) {
     const quantised *n = self;
     vn_net_add_sample(io, true, n->width);
-    vn_autoencoder_decoder_ports(&n->body, io);
+    vn_coder_decoder_ports(&n->body, io);
 }
 
 static void lookup_ports(const void *self, vn_net_io *io) {
@@ -111,7 +111,7 @@ static void lookup_ports(const void *self, vn_net_io *io) {
                                    .dtype = VN_I32,
                                    .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_HEIGHT, VN_DIM_WIDTH),
                                    .below = n->codes});
-    vn_autoencoder_decoder_ports(&n->body, io);
+    vn_coder_decoder_ports(&n->body, io);
 }
 
 static vn_status open_quantised(quantised *n, const json_t *config, const vn_field *fields,
@@ -122,11 +122,12 @@ static vn_status open_quantised(quantised *n, const json_t *config, const vn_fie
         vn_free(n);
         return status;
     }
-    vn_autoencoder_set_io(&n->body, io);
+    vn_coder_set_io(&n->body, io);
     vn_net_add_output(io, vn_port_of_latents("latents", n->width, n->body.factor));
     add_codes(n, io, true);
     io->latents.channels = n->width;
     io->latents.codes = n->codes;
+    io->latents.tile = 0; /* neither has diffusers' VQModel */
     *self = n;
     return VN_OK;
 }
@@ -135,7 +136,7 @@ static vn_status open_vq(const json_t *config, void **self, vn_net_io *io, vn_er
     quantised *n = vn_calloc(1, sizeof *n);
     if (!n) return vn_no_memory(err);
     n->row = &vn_autoencoder_vq_net;
-    n->config = (keys){.keys = vn_autoencoder_defaults, .num_vq_embeddings = 256};
+    n->config = (keys){.keys = vn_coder_defaults, .num_vq_embeddings = 256};
     n->config.keys.latent_channels = 3;
     return open_quantised(n, config, vq_fields, VN_COUNT(vq_fields), self, io, err);
 }
@@ -144,7 +145,7 @@ static vn_status open_fsq(const json_t *config, void **self, vn_net_io *io, vn_e
     quantised *n = vn_calloc(1, sizeof *n);
     if (!n) return vn_no_memory(err);
     n->row = &vn_autoencoder_fsq_net;
-    n->config = (keys){.keys = vn_autoencoder_defaults, .levels = {4, {8, 5, 5, 5}}};
+    n->config = (keys){.keys = vn_coder_defaults, .levels = {4, {8, 5, 5, 5}}};
     n->config.keys.latent_channels = 4;
     return open_quantised(n, config, fsq_fields, VN_COUNT(fsq_fields), self, io, err);
 }
@@ -180,11 +181,12 @@ typedef struct scalar {
 } scalar;
 
 static scalar scalar_of(int64_t levels) {
+    const int64_t below = levels / 2;
     const double half = (double)(levels - 1) * (1 + 1e-3) / 2, offset = levels % 2 ? 0 : 0.5;
     return (scalar){.half = (float)half,
                     .offset = (float)offset,
                     .shift = (float)atanh(offset / half),
-                    .below = (float)(levels / 2)};
+                    .below = (float)below};
 }
 
 /* A number of each channel as [1,1,1,width]. */
@@ -207,13 +209,13 @@ static vn_node *nearest_whole(const vn_scope *s, const quantised *n, vn_node *z)
     if (!z) return NULL;
     for (size_t i = 0; i < n->config.levels.count; i++)
         if (n->config.levels.at[i] > widest) widest = n->config.levels.at[i];
-    const int64_t count = 2 * (widest / 2) + 1;
-    for (int64_t i = 0; i < count; i++) table[i] = (float)(i - count / 2);
+    const int64_t below = widest / 2, count = 2 * below + 1;
+    for (int64_t i = 0; i < count; i++) table[i] = (float)(i - below);
     vn_node *index =
         vn_nearest_row(s->g, vn_reshape(s->g, z, VN_SHAPE(vn_shape_count(&z->shape), 1)),
                        vn_const(s->g, VN_F32, VN_SHAPE(count, 1), table));
     index = vn_cast(s->g, index, VN_F32);
-    return vn_affine(s->g, vn_reshape(s->g, index, z->shape), 1, -(double)(count / 2));
+    return vn_affine(s->g, vn_reshape(s->g, index, z->shape), 1, -(double)below);
 }
 
 static rounded to_scalars(const vn_scope *s, const quantised *n, vn_node *z) {
@@ -256,7 +258,7 @@ static vn_node *all_scalars(const vn_scope *s, const quantised *n) {
 /* Latents that are not quantised yet. */
 static vn_node *encode(const vn_scope *s, const quantised *n) {
     const int64_t channels = n->config.keys.latent_channels;
-    vn_node *z = vn_autoencoder_encode(s, &n->body, vn_scope_input(s, "sample"), channels);
+    vn_node *z = vn_coder_encode(s, &n->body, vn_scope_input(s, "sample"), channels);
     z = vn_layer_conv1(s, "quant_conv", z, channels, n->width, true);
     vn_scope_output(s, "latents", z);
     return z;
@@ -271,7 +273,7 @@ static void decode(const vn_scope *s, const quantised *n, vn_node *values) {
                                 n->config.keys.latent_channels, true);
     vn_scope_output(
         s, "decoded",
-        vn_autoencoder_decode(s, &n->body, z, n->config.norm_type == SPATIAL ? values : NULL));
+        vn_coder_decode(s, &n->body, z, n->config.norm_type == SPATIAL ? values : NULL));
 }
 
 static void build_encoder(const void *self, const vn_scope *s) {

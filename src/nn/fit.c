@@ -22,6 +22,11 @@ static vn_status planned(const vn_net *net, const vn_device *device, const vn_ex
     return status;
 }
 
+vn_status vn_net_pass_bytes(const vn_net *net, const vn_device *device, const vn_extent *extent,
+                            size_t *bytes, vn_err *err) {
+    return planned(net, device, extent, extent->batch, bytes, err);
+}
+
 /* Where the line through (fits, at_fits) and (over, at_over) meets `bytes`, strictly between. */
 static int64_t between(int64_t fits, size_t at_fits, int64_t over, size_t at_over, size_t bytes) {
     const double part = (double)(bytes - at_fits) / (double)(at_over - at_fits);

@@ -49,7 +49,8 @@ typedef struct vn_latents {
     double scale, shift;
     const double *mean, *deviation; /* [channels] each, the network's; NULL: 0 and 1 */
     int64_t codes;                  /* rows of the codebook that they are quantised by; 0: none */
-    int64_t tile;                   /* pixels on a side of a part of a large image */
+    int64_t tile; /* pixels on a side of a part of a large image; 0: it has none */
+    bool ramps;   /* how its parts meet (model/tiles.c) */
 } vn_latents;
 
 /* The ports of a network, and what else its config says of it. */
@@ -282,6 +283,10 @@ vn_shape vn_net_file_shape(const vn_node *node);
  * at most so many bytes (vn_footprint); 1 where even one row takes more. */
 vn_status vn_net_rows_within(const vn_net *net, const vn_device *device, const vn_extent *extent,
                              size_t bytes, int64_t *rows, vn_err *err);
+
+/* What a forward pass of the extent's batch is planned to take, in bytes. */
+vn_status vn_net_pass_bytes(const vn_net *net, const vn_device *device, const vn_extent *extent,
+                            size_t *bytes, vn_err *err);
 
 typedef struct vn_runner vn_runner;
 /* values: of the network's weights, shared with the caller. Close with vn_runner_close. */

@@ -18,6 +18,7 @@ typedef union any {
     vn_bench_sampling_options bench_sampling;
     vn_token_options token;
     vn_sweep_options sweep;
+    vn_autoencoder_options autoencoder;
 } any;
 
 /* With vn_NAME_init. */
@@ -35,6 +36,9 @@ static any initial(int kind) {
     case VN_OPTIONS_EVAL: vn_eval_options_init(&a.eval, sizeof a.eval); break;
     case VN_OPTIONS_BENCH: vn_bench_options_init(&a.bench, sizeof a.bench); break;
     case VN_OPTIONS_TOKEN: vn_token_options_init(&a.token, sizeof a.token); break;
+    case VN_OPTIONS_AUTOENCODER:
+        vn_autoencoder_options_init(&a.autoencoder, sizeof a.autoencoder);
+        break;
     case VN_OPTIONS_SWEEP: vn_sweep_options_init(&a.sweep, sizeof a.sweep); break;
     default: vn_bench_sampling_options_init(&a.bench_sampling, sizeof a.bench_sampling);
     }

@@ -33,6 +33,8 @@ NO_PADDING(vn_bench_result, parameters);
 NO_PADDING(vn_bench_sampling_options, classifier);
 NO_PADDING(vn_sweep_options, negative);
 NO_PADDING(vn_sweep_result, written);
+NO_PADDING(vn_autoencoder_info, shift);
+NO_PADDING(vn_autoencoder_options, first);
 
 /* What a library knows, and an older and a newer caller of it. */
 typedef struct known {

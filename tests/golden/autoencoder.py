@@ -4,8 +4,8 @@
     autoencoder.py [FOLDER]
 
 Beside what is decoded ("output") a file has what the encoder gives ("latents", or "mean" and "logvar"), "codes" where there are some,
-and of AutoencoderKL "tiled", what diffusers decodes of "large" latents in overlapping parts, and the moments that it encodes of a large
-image, "tiled_moments" of "large_sample". Needs what unet_case.py needs. tests/nn/test_golden.c and test_autoencoder.c hold vane to them.
+and where diffusers runs large images in overlapping parts of "tile" pixels: "tiled", what it decodes of "large" latents, and
+"tiled_latents", what it encodes of "large_sample" (moments, of AutoencoderKL). Needs what unet_case.py needs. tests/nn/test_golden.c and test_autoencoder.c hold vane to them.
 """
 
 import os
@@ -46,6 +46,12 @@ CASES = {
     ),  # fmt: skip
     "kl-statistics": ("kl", TWO | dict(latent_channels=2, latents_mean=[0.5, -1.5], latents_std=[2.0, 0.75], scaling_factor=0.5), 1, 4, 4),
     "tiny": ("tiny", TINY | dict(latent_channels=3, upsampling_scaling_factor=4), 1, 8, 12),
+    "tiny-four": (
+        "tiny",
+        dict(encoder_block_out_channels=[4] * 4, decoder_block_out_channels=[4] * 4, num_encoder_blocks=[1, 0, 0, 1],
+             num_decoder_blocks=[1, 0, 0, 0]),
+        1, 8, 16,
+    ),
     "vq": ("vq", TWO | dict(num_vq_embeddings=11, vq_embed_dim=2), 2, 8, 4),
     "vq-spatial": ("vq", SPATIAL | dict(num_vq_embeddings=7, latent_channels=2), 1, 4, 8),
     "fsq": ("fsq", TWO | dict(levels=[4, 3, 2, 5, 5, 8, 3]), 1, 8, 8),
@@ -60,16 +66,29 @@ def extras(model, given, seed):
         numbers = autoencoder_case.codes(model, first)
         if numbers is not None:
             out["codes"] = numbers.int()
-        if type(model).__name__ != "AutoencoderKL" or len(model.config.block_out_channels) == 1:
-            return out
-        g = torch.Generator().manual_seed(seed)
-        out["large"] = torch.randn(1, model.config.latent_channels, 9, 6, generator=g)
-        out["large_sample"] = torch.randn(1, model.config.in_channels, 18, 12, generator=g)
-        model.enable_tiling()
-        out["tiled"] = model.decode(out["large"]).sample
-        out["tiled_moments"] = model.encode(out["large_sample"]).latent_dist.parameters
-        model.disable_tiling()
+        out |= in_parts(model, seed)
     return out
+
+
+def in_parts(model, seed):
+    kind, c = type(model).__name__, model.config
+    if kind == "AutoencoderKL" and len(c.block_out_channels) > 1:
+        factor, tile, sides = 2, model.tile_sample_min_size, (9, 6)
+    elif kind == "AutoencoderTiny" and len(c.num_encoder_blocks) == 4:
+        # diffusers has four channels of latents and a factor of 8 there, whatever the config says; smaller parts than its 512 pixels
+        factor, tile, sides = 8, 128, (17, 3)
+        model.tile_sample_min_size, model.tile_latent_min_size = tile, tile // factor
+    else:
+        return {}
+    g = torch.Generator().manual_seed(seed)
+    large = torch.randn(1, c.latent_channels, *sides, generator=g)
+    sample = torch.randn(1, c.in_channels, *(factor * side for side in sides), generator=g)
+    model.enable_tiling()
+    latents = model.encode(sample)
+    latents = latents.latent_dist.parameters if kind == "AutoencoderKL" else latents.latents
+    out = {"large": large, "tiled": model.decode(large).sample, "large_sample": sample, "tiled_latents": latents}
+    model.disable_tiling()
+    return out | {"tile": torch.tensor([tile])}
 
 
 def write(path, model, given, seed):
@@ -92,7 +111,7 @@ def write(path, model, given, seed):
 def main():
     folder = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "autoencoder")
     os.makedirs(folder, exist_ok=True)
-    for seed, (name, (kind, config, batch, height, width)) in enumerate(CASES.items(), 520):
+    for seed, (name, (kind, config, batch, height, width)) in enumerate(CASES.items(), 540):
         model = unet_case.build(config, seed, autoencoder_case.KINDS[kind])
         write(os.path.join(folder, name + ".safetensors"), model, autoencoder_case.inputs(model, batch, height, width, seed), seed)
 

@@ -14,7 +14,7 @@ import random_case
 def body(r, spatial=False):
     """What encoder and decoder of KL and VQ have in common. Norms by latents have 32 groups always."""
     levels = r.choice([1, 2, 2, 3, 3, 4])
-    unit = 32 if spatial else r.choice([4, 6, 8, 12])
+    unit = 64 if spatial else r.choice([4, 6, 8, 12])
     groups = r.choice([g for g in (1, 2, 3, 4) if unit % g == 0])
     down = ["DownEncoderBlock2D", "DownEncoderBlock2D", "AttnDownEncoderBlock2D"]
     up = ["UpDecoderBlock2D", "UpDecoderBlock2D", "AttnUpDecoderBlock2D"]
@@ -23,7 +23,7 @@ def body(r, spatial=False):
         "out_channels": r.choice([1, 3, 3, 5]),
         "down_block_types": [r.choice(down) for _ in range(levels)],
         "up_block_types": [r.choice(up) for _ in range(levels)],
-        "block_out_channels": [unit * r.choice([1, 1, 2] if spatial else [1, 1, 2, 3]) for _ in range(levels)],
+        "block_out_channels": [unit * r.choice([1, 1, 1] if spatial else [1, 1, 2, 3]) for _ in range(levels)],
         "layers_per_block": r.choice([1, 1, 2]),
         "act_fn": r.choice(["silu", "silu", "mish", "gelu", "relu", "swish"]),
         "latent_channels": r.choice([1, 2, 3, 4, 8]),
@@ -45,8 +45,9 @@ def body(r, spatial=False):
 
 
 def size_of(r, config):
-    unit = 2 ** (len(config["block_out_channels"]) - 1)
-    return tuple(unit * r.choice([1, 2, 3, 4]) for _ in range(2))
+    """A norm by latents of few numbers in a group divides by next to nothing, in PyTorch too: such latents are not of one pixel."""
+    unit, least = 2 ** (len(config["block_out_channels"]) - 1), 2 if config.get("norm_type") == "spatial" else 1
+    return tuple(unit * r.choice([least, 2, 3, 4]) for _ in range(2))
 
 
 def random_kl(r):
@@ -83,7 +84,7 @@ def random_fsq(r):
     levels = [r.choice([2, 3, 4, 5, 6, 7, 8]) for _ in range(r.choice([1, 2, 3, 4, 5]))]
     c |= {"levels": levels, "norm_type": "spatial" if spatial else "group"}
     if spatial and c["latent_channels"] and r.random() < 0.8:
-        c["levels"] = (levels * 8)[: c["latent_channels"]]
+        c["levels"] = [min(k, 5) for k in levels * 8][: c["latent_channels"]]
     return c, size_of(r, c)
 
 

@@ -114,7 +114,7 @@ def one(program, family, seed, dtype=torch.float32):
         state = narrowed(model, dtype, random.Random(seed))
         given = family.inputs(model, r.choice([1, 2, 3]), *size, seed)
         expected = family.run(model, given)
-    except (ValueError, RuntimeError, TypeError, IndexError, ZeroDivisionError, NameError, AssertionError) as e:
+    except (ValueError, RuntimeError, TypeError, IndexError, ZeroDivisionError, NameError, AssertionError, AttributeError) as e:
         return refused(program, family, config, size, f"{type(e).__name__}: {str(e).partition(chr(10))[0][:80]}")
     own = torch_errors(family, model, given, expected)
     given["cotangent"] = expected.pop("cotangent")

@@ -28,8 +28,9 @@
 #define OUTPUT_TOLERANCE 4e-6
 
 static const char *const cases[] = {
-    "autoencoder/kl", "autoencoder/kl-plain",   "autoencoder/kl-statistics", "autoencoder/tiny",
-    "autoencoder/vq", "autoencoder/vq-spatial", "autoencoder/fsq",
+    "autoencoder/kl",         "autoencoder/kl-plain",  "autoencoder/kl-statistics",
+    "autoencoder/tiny",       "autoencoder/tiny-four", "autoencoder/vq",
+    "autoencoder/vq-spatial", "autoencoder/fsq",
 };
 
 /* ---- the halves ------------------------------------------------------------------------------ */

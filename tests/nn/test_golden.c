@@ -61,6 +61,7 @@ static const char *const cases[] = {
     "autoencoder/kl-plain",
     "autoencoder/kl-statistics",
     "autoencoder/tiny",
+    "autoencoder/tiny-four",
     "autoencoder/vq",
     "autoencoder/vq-spatial",
     "autoencoder/fsq",
