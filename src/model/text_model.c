@@ -61,11 +61,11 @@ static vn_status open_encoder(vn_model *m, vn_err *err) {
 
 /* Opened on first use, by each of the models that share the parts. */
 static vn_status open_prompter(vn_model *m, vn_err *err) {
+    if (m->prompter) return VN_OK;
     const json_t *text = text_of(m->vane);
     const char *name = json_string_value(json_object_get(text, "tokenizer"));
     const bool bytes = name && !strcmp(name, "bytes");
     char *folder = bytes ? NULL : vn_path_join(m->source, "tokenizer");
-    if (m->prompter) return VN_OK;
     if (!bytes && !folder) return vn_no_memory(err);
     const vn_status status =
         vn_prompter_open(&m->engine, bytes ? name : folder, m->part[1].net, m->part[1].values,

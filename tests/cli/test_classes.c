@@ -84,8 +84,7 @@ static void guides_take_classes_by_name(void **state) {
     expect_complaint(
         expect_status(2, "sample world.json --guidance 2 --guide negative:class=lefd --out x.npy"),
         "negative: class=lefd is no class of the model; did you mean 'left'?");
-    assert_non_null(
-        strstr(expect_status(0, "list guides negative")->out, "(a class by name or number"));
+    assert_non_null(strstr(expect_status(0, "list guides negative")->out, "(a class, by name or"));
 }
 
 /* As ImageNet has two cranes. A name with a comma is one name, though its parts are names too. */
