@@ -235,7 +235,7 @@ static void nearest_row(const vn_kernel_args *a, int64_t row, int64_t d) {
     const float *x = (const float *)a->in[0] + row * d, *table = a->in[1];
     const int64_t count = a->node->in[1]->shape.dim[0];
     int32_t nearest = 0;
-    double least = INFINITY;
+    double least = (double)INFINITY;
     for (int64_t v = 0; v < count; v++, table += d) {
         double sum = 0;
         for (int64_t i = 0; i < d && sum < least; i++) {

@@ -111,7 +111,7 @@ vn_node *vn_joint_join(const vn_scope *s, const vn_streams *x) {
 }
 
 vn_streams vn_joint_split(const vn_scope *s, vn_node *both, int64_t text) {
-    if (!both) return (vn_streams){NULL};
+    if (!both) return (vn_streams){0};
     const int64_t all = both->shape.dim[1];
     return (vn_streams){.image = vn_slice(s->g, both, 1, text, all - text),
                         .text = vn_slice(s->g, both, 1, 0, text)};
@@ -122,7 +122,7 @@ static vn_streams meet(const vn_scope *s, const vn_joint *j, const vn_rope *rope
                        const projections *text, const projections *image) {
     const projections both = {joined(s, text->q, image->q), joined(s, text->k, image->k),
                               joined(s, text->v, image->v)};
-    if (!both.q) return (vn_streams){NULL};
+    if (!both.q) return (vn_streams){0};
     const int64_t tokens = text->q->shape.dim[1];
     return vn_joint_split(s, attend(s, j, rope, tokens, &both), tokens);
 }
@@ -141,11 +141,11 @@ static vn_streams meet_texts(const vn_scope *s, const vn_joint *j, const project
 /* What attention adds to each stream, before the gates. text_out: the texts' are wanted. */
 static vn_streams joint_attention(const vn_scope *s, const vn_joint *j, vn_streams x,
                                   bool text_out) {
-    if (!x.image || !x.text) return (vn_streams){NULL};
+    if (!x.image || !x.text) return (vn_streams){0};
     const int64_t width = width_of(j);
     const projections image = project(s, j, &image_names, x.image),
                       text = project(s, j, &text_names, x.text);
-    projections negative = {NULL};
+    projections negative = {0};
     if (x.negative) negative = project(s, j, &text_names, x.negative);
     vn_streams y = meet_texts(s, j, &text, &negative, &image);
     y.image = vn_layer_linear(s, image_names.out, y.image, width, width);

@@ -149,7 +149,7 @@ vn_node *vn_normalized_attention(const vn_scope *s, vn_node *z, vn_node *other) 
     if (!far) return NULL;
     /* 1 - relu(1 - r) is min(1, r); the least number keeps 0/0 from being asked for */
     vn_node *r = vn_div(s->g, vn_affine(s->g, length_of(s, z), d->limit, 0),
-                        vn_affine(s->g, length_of(s, far), 1, FLT_MIN));
+                        vn_affine(s->g, length_of(s, far), 1, (double)FLT_MIN));
     vn_node *f = vn_affine(s->g, vn_unary(s->g, vn_affine(s->g, r, -1, 1), VN_FN_RELU), -1, 1);
     return vn_add(s->g, z, vn_affine(s->g, vn_sub(s->g, vn_mul(s->g, far, f), z), d->part, 0));
 }

@@ -171,7 +171,7 @@ typedef struct projections {
 static streams meet(const vn_scope *s, const shared *h, const projections *text,
                     const projections *image, vn_node *bias) {
     const text_dit *d = h->d;
-    if (!text->k || !image->q) return (streams){NULL};
+    if (!text->k || !image->q) return (streams){0};
     const int64_t tokens = text->k->shape.dim[1], patches = h->grid.rows * h->grid.columns;
     vn_node *k = join(s, text->k, image->k), *v = join(s, text->v, image->v);
     const vn_heads how = {.count = (int)d->config.num_attention_heads,
@@ -197,7 +197,7 @@ static streams meet(const vn_scope *s, const shared *h, const projections *text,
 static streams attend(const vn_scope *s, const shared *h, bool last, const streams *x) {
     const text_dit *d = h->d;
     vn_node *const texts[2] = {x->text, x->negative};
-    projections image, text[2] = {{NULL}};
+    projections image, text[2] = {{0}};
     image.q = heads(s, d, "to_q", "norm_q", x->image);
     for (int i = 0; i < 2 && !last; i++)
         if (texts[i]) text[i].q = heads(s, d, "add_q_proj", "norm_added_q", texts[i]);
@@ -238,7 +238,7 @@ static void block(const vn_scope *s, const shared *h, bool last, streams *x) {
     const vn_scope at = vn_scope_in(s, "attn");
     vn_node *e = modulations(s, "norm1", h, MODULATIONS),
             *e_text = modulations(s, "norm1_context", h, last ? 2 : MODULATIONS);
-    streams a = {NULL};
+    streams a = {0};
     if (!vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
         const streams normed = {
             .image = modulated(s, h, x->image, e, SHIFT_1),

@@ -330,15 +330,8 @@ static void reads_json_beside_pictures(void **state) {
         "{\"caption\": \"\"}",
         "{\"caption\": \"a fox\"}",
     };
-    static const char *const expected[COUNT] = {"a fox",
-                                                "zwei F\xC3\xBC"
-                                                "chse",
-                                                "one two",
-                                                "",
-                                                "",
-                                                "five",
-                                                "",
-                                                "a fox"};
+    static const char *const expected[COUNT] = {
+        "a fox", "zwei F\u00FCchse", "one two", "", "", "five", "", "a fox"};
     char path[64];
     for (int i = 0; i < COUNT; i++) {
         path_of(path, i, i % 2 ? ".JSON" : ".json");
