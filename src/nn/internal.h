@@ -543,6 +543,20 @@ extern const vn_param vn_unet2d_presets[], vn_unet2d_condition_presets[], vn_dit
     vn_text_dit_presets[], vn_sd3_presets[];
 json_t *vn_unet2d_condition_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
 json_t *vn_sd3_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
+/* Rows of the presets of networks that take texts: the text encoder that is trained with them, of
+ * `depth` blocks and `width` numbers in a token where nothing else is asked for. */
+/* clang-format off */
+#define VN_TEXT_PRESETS(depth, width)                                            \
+    {"text_depth", "blocks of the text encoder",                                 \
+     depth, 1, 1024, 1, NULL},                                                   \
+    {"text_length", "tokens of a text; 0: as the captions need, up to 64",       \
+     0, 0, 1024, 1, NULL},                                                       \
+    {"text_tokens", "tokens of a vocabulary that is learned from the captions; " \
+                    "0: bytes",                                                  \
+     1024, 0, 8192, 1, NULL},                                                    \
+    {"text_width", "numbers in a token of its texts; 4 must divide it",          \
+     width, 4, 65536, 1, NULL}
+/* clang-format on */
 /* Of networks that take texts (text_preset.c): images with captions alone are allowed; *width: of a
  * text's tokens, the preset's or a given encoder's. */
 vn_status vn_preset_text(const vn_choice *preset, const vn_net_data *data, int64_t *width,

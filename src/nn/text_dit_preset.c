@@ -13,14 +13,7 @@ const vn_param vn_text_dit_presets[] = {
      4, 1, 1024, 1, NULL},
     {"patch", "pixels on a side of a token; it must divide the image",
      4, 1, 64, 1, NULL},
-    {"text_depth", "blocks of the text encoder",
-     2, 1, 1024, 1, NULL},
-    {"text_length", "tokens of a text; 0: as the captions need, up to 64",
-     0, 0, 1024, 1, NULL},
-    {"text_tokens", "tokens of a vocabulary that is learned from the captions; 0: bytes",
-     1024, 0, 8192, 1, NULL},
-    {"text_width", "numbers in a token of its texts; 4 must divide it",
-     64, 4, 65536, 1, NULL},
+    VN_TEXT_PRESETS(2, 64),
     {NULL, NULL, 0, 0, 0, 0, NULL},
 };
 /* clang-format on */
