@@ -15,6 +15,9 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     if (role == VN_ROLE_ENCODER)
         return vn_fail(err, VN_UNSUPPORTED, "%s: a text encoder; samples are drawn from denoisers",
                        m->source);
+    if (role == VN_ROLE_SEQUENCE)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "%s: a sequence model without what makes images of its tokens", m->source);
     m->sample = vn_net_sample(io);
     const json_t *shape = json_object_get(json_object_get(dir->vane, "data"), "shape");
     if (json_array_size(shape) == (size_t)m->sample.rank)

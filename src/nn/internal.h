@@ -23,6 +23,8 @@ void vn_net_add_labels(vn_net_io *io, int64_t rows);
  * its halves as the outputs "prediction" and "variance". */
 void vn_net_add_denoised(vn_net_io *io, int64_t channels);
 
+/* What the row's `open` made. */
+const void *vn_net_self(const vn_net *net);
 /* The index of the output of this name; -1, with err set: there is none. */
 int vn_net_find_output(const vn_net *net, const char *name, vn_err *err);
 /* Sets height and width that are 0 to the config's, and lengths that no input has to 0. */
@@ -120,7 +122,7 @@ vn_status vn_config_read_transformers(const json_t *config, const char *net, con
 
 /* The activations by transformers' names, as choices of a field. */
 extern const char *const vn_activation_names[];
-enum { VN_ACTIVATION_QUICK_GELU = 6, VN_ACTIVATIONS = 14 };
+enum { VN_ACTIVATION_QUICK_GELU = 6, VN_ACTIVATION_SILU = 8, VN_ACTIVATIONS = 14 };
 /* f(x) of them. */
 vn_node *vn_activation(const struct vn_scope *s, vn_node *x, int64_t activation);
 
@@ -146,9 +148,10 @@ typedef enum vn_layer_init {
     VN_LAYER_INIT_XAVIER,
     /* normal with a deviation of sqrt(2 / fan-in), for ReLU (1502.01852) */
     VN_LAYER_INIT_HE,
-    VN_LAYER_INIT_SMALL, /* normal with a deviation of 0.02 */
+    VN_LAYER_INIT_SMALL, /* normal with this deviation: */
     VN_LAYER_INIT_ZERO
 } vn_layer_init;
+#define VN_LAYER_SMALL_DEVIATION 0.02
 
 typedef struct vn_scope {
     vn_graph *g;
@@ -359,6 +362,10 @@ typedef struct vn_rope_axes {
 } vn_rope_axes;
 
 vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *axes);
+/* Its parts: the cosines and sines of the one token at `position` [axes], each [head_dim]; and the
+ * map. */
+void vn_rope_angles(const vn_rope_axes *axes, const float *position, float *cosine, float *sine);
+vn_node *vn_rope_pair_rotation(const vn_scope *s, const vn_rope_axes *axes);
 /* The same of positions [T,axes] that are known when the network runs; those of *axes do not
  * count. */
 vn_rope vn_rope_by(const vn_scope *s, vn_node *position, const vn_rope_axes *axes);
@@ -520,6 +527,7 @@ vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_
 #define VN_CLASSIFIERS(ROW) ROW(classifier)
 #define VN_ENCODERS(ROW)    ROW(text_encoder) ROW(clip_text) ROW(clip_projected) ROW(t5_encoder)
 #define VN_EXTRACTORS(ROW)  ROW(features)
+#define VN_SEQUENCES(ROW)   ROW(gpt)
 #define VN_AUTOENCODERS(ROW)                                                                       \
     ROW(autoencoder_kl) ROW(autoencoder_tiny) ROW(autoencoder_vq) ROW(autoencoder_fsq)
 
@@ -529,12 +537,13 @@ VN_CLASSIFIERS(VN_DECLARE)
 VN_ENCODERS(VN_DECLARE)
 VN_EXTRACTORS(VN_DECLARE)
 VN_AUTOENCODERS(VN_DECLARE)
+VN_SEQUENCES(VN_DECLARE)
 #undef VN_DECLARE
 
 #define VN_ONE(name) +1
 enum {
     VN_NET_ROWS = 0 VN_DENOISERS(VN_ONE) VN_CLASSIFIERS(VN_ONE) VN_ENCODERS(VN_ONE)
-        VN_EXTRACTORS(VN_ONE) VN_AUTOENCODERS(VN_ONE)
+        VN_EXTRACTORS(VN_ONE) VN_AUTOENCODERS(VN_ONE) VN_SEQUENCES(VN_ONE)
 };
 #undef VN_ONE
 

@@ -8,8 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-#define SMALL_DEVIATION 0.02
-
 static void path_join(char out[VN_SCOPE_PATH], const vn_scope *s, const char *name) {
     int length = snprintf(out, VN_SCOPE_PATH, "%s%s%s", s->path, s->path[0] ? "." : "", name);
     if (length >= VN_SCOPE_PATH) vn_scope_fail(s, "the name \"%s\" is too long", name);
@@ -77,7 +75,7 @@ static inits init_of(const vn_scope *s, int64_t fan_in, int64_t fan_out) {
     case VN_LAYER_INIT_XAVIER:
         return (inits){{VN_INIT_UNIFORM, sqrt(6 / (double)(fan_in + fan_out))}, zeros};
     case VN_LAYER_INIT_HE: return (inits){{VN_INIT_NORMAL, sqrt(2 / (double)fan_in)}, zeros};
-    case VN_LAYER_INIT_SMALL: return (inits){{VN_INIT_NORMAL, SMALL_DEVIATION}, zeros};
+    case VN_LAYER_INIT_SMALL: return (inits){{VN_INIT_NORMAL, VN_LAYER_SMALL_DEVIATION}, zeros};
     case VN_LAYER_INIT_ZERO: break;
     }
     return (inits){zeros, zeros};

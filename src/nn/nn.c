@@ -118,6 +118,10 @@ const vn_net_io *vn_net_get_io(const vn_net *net) {
     return &net->io;
 }
 
+const void *vn_net_self(const vn_net *net) {
+    return net->self;
+}
+
 const json_t *vn_net_config(const vn_net *net) {
     return net->config;
 }

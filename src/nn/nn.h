@@ -146,6 +146,7 @@ typedef enum vn_role {
     VN_ROLE_ENCODER,     /* of texts */
     VN_ROLE_FEATURES,    /* of samples, to compare them by */
     VN_ROLE_AUTOENCODER, /* of images: into latents and back */
+    VN_ROLE_SEQUENCE,    /* of tokens: which comes next */
     VN_ROLE_COUNT
 } vn_role;
 

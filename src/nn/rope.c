@@ -29,8 +29,7 @@ static double wavelength(const vn_rope_axes *a, int axis, int64_t i) {
     return pow(a->theta, (double)(2 * pair_of(a, dim, i)) / (double)dim);
 }
 
-/* The cosines and sines of one token by its positions on all axes. */
-static void rotate_token(const vn_rope_axes *a, const float *position, float *cosine, float *sine) {
+void vn_rope_angles(const vn_rope_axes *a, const float *position, float *cosine, float *sine) {
     for (int axis = 0; axis < a->axes; axis++) {
         for (int64_t i = 0; i < a->dims[axis]; i++) {
             const double angle = (double)position[axis] / wavelength(a, axis, i);
@@ -40,8 +39,15 @@ static void rotate_token(const vn_rope_axes *a, const float *position, float *co
     }
 }
 
+static int64_t head_dim_of(const vn_rope_axes *a) {
+    int64_t head_dim = 0;
+    for (int axis = 0; axis < a->axes; axis++) head_dim += a->dims[axis];
+    return head_dim;
+}
+
 /* The weight of a linear map that takes each pair (a, b) to (-b, a). */
-static vn_node *pair_rotation(const vn_scope *s, const vn_rope_axes *a, int64_t head_dim) {
+vn_node *vn_rope_pair_rotation(const vn_scope *s, const vn_rope_axes *a) {
+    const int64_t head_dim = head_dim_of(a);
     float *weight = vn_calloc((size_t)(head_dim * head_dim), sizeof *weight);
     if (!weight) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
     int64_t first = 0;
@@ -55,12 +61,6 @@ static vn_node *pair_rotation(const vn_scope *s, const vn_rope_axes *a, int64_t 
     return node;
 }
 
-static int64_t head_dim_of(const vn_rope_axes *a) {
-    int64_t head_dim = 0;
-    for (int axis = 0; axis < a->axes; axis++) head_dim += a->dims[axis];
-    return head_dim;
-}
-
 vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *a) {
     const int64_t head_dim = head_dim_of(a);
     float *cosine = vn_alloc((size_t)(a->tokens * head_dim), sizeof *cosine);
@@ -68,11 +68,12 @@ vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *a) {
     vn_rope rope = {0};
     if (cosine && sine) {
         for (int64_t t = 0; t < a->tokens; t++)
-            rotate_token(a, a->position + t * a->axes, cosine + t * head_dim, sine + t * head_dim);
+            vn_rope_angles(a, a->position + t * a->axes, cosine + t * head_dim,
+                           sine + t * head_dim);
         vn_graph_label(s->g, "rope");
         rope.cosine = vn_const(s->g, VN_F32, VN_SHAPE(1, a->tokens, 1, head_dim), cosine);
         rope.sine = vn_const(s->g, VN_F32, VN_SHAPE(1, a->tokens, 1, head_dim), sine);
-        rope.pair_rotation = pair_rotation(s, a, head_dim);
+        rope.pair_rotation = vn_rope_pair_rotation(s, a);
     } else {
         vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
     }
@@ -120,7 +121,7 @@ vn_rope vn_rope_by(const vn_scope *s, vn_node *position, const vn_rope_axes *a) 
     vn_node *angle = vn_matmul(s->g, position, frequencies(s, a, head_dim), false, false);
     return (vn_rope){vn_reshape(s->g, vn_unary(s->g, angle, VN_FN_COS), shape),
                      vn_reshape(s->g, vn_unary(s->g, angle, VN_FN_SIN), shape),
-                     pair_rotation(s, a, head_dim)};
+                     vn_rope_pair_rotation(s, a)};
 }
 
 vn_node *vn_rope_rotate(const vn_scope *s, vn_node *x, const vn_rope *rope) {

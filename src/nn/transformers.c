@@ -90,7 +90,7 @@ vn_status vn_config_read_transformers(const json_t *config, const char *net, con
     for (size_t i = 0; i < VN_COUNT(off) && !status; i++) {
         const json_t *value = json_object_get(rest, off[i]);
         if (value && !is_off(value))
-            status = vn_fail(err, VN_UNSUPPORTED, "%s: with %s it is no encoder", net, off[i]);
+            status = vn_fail(err, VN_UNSUPPORTED, "%s: with %s it is another network", net, off[i]);
         json_object_del(rest, off[i]);
     }
     if (!status) status = vn_config_read(rest, net, fields, count, into, err);

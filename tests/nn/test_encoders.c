@@ -1,5 +1,6 @@
-/* Text encoders against transformers (golden/encoders.py), on every kernel set that runs here: all
- * outputs, and the gradient of the first by each weight; and configs that are refused. */
+/* Text encoders and a decoder against transformers (golden/encoders.py, llama_random.py), on every
+ * kernel set that runs here: all outputs, and the gradient of the first by each weight; and configs
+ * that are refused. */
 #include "nn/support_golden.h"
 
 #include <math.h>
@@ -19,9 +20,14 @@
 #define GRADIENT_TOLERANCE 5e-5
 #define FLOOR              1e-3 /* of the largest norm: a gradient may be zero but for rounding */
 
-static const char *const cases[] = {
-    "encoders/clip", "encoders/clip-largest", "encoders/clip-projection",
-    "encoders/text", "encoders/t5",           "encoders/t5-gated"};
+static const char *const cases[] = {"encoders/clip",
+                                    "encoders/clip-largest",
+                                    "encoders/clip-projection",
+                                    "encoders/text",
+                                    "encoders/t5",
+                                    "encoders/t5-gated",
+                                    "llama/grouped",
+                                    "llama/tied"};
 
 #define CHECK(call)                                                                                \
     do {                                                                                           \
@@ -214,6 +220,7 @@ static void configs_are_refused_by_name(void **state) {
 #define CLIP "{\"architectures\":[\"CLIPTextModel\"],"
 #define TEXT "{\"_class_name\":\"VaneTextEncoder\","
 #define T5   "{\"architectures\":[\"T5EncoderModel\"],"
+#define GPT  "{\"architectures\":[\"LlamaForCausalLM\"],"
     static const struct {
         const char *config, *words;
     } refused[] = {
@@ -224,7 +231,7 @@ static void configs_are_refused_by_name(void **state) {
          "clip-text: hidden_size 10 does not divide into 3 heads"},
         {CLIP "\"hidden_act\":\"gelu_10\"}", "hidden_act"},
         {CLIP "\"vocab_size\":50,\"eos_token_id\":[7]}", "clip-text: eos_token_id is not one id"},
-        {CLIP "\"is_decoder\":true}", "clip-text: with is_decoder it is no encoder"},
+        {CLIP "\"is_decoder\":true}", "clip-text: with is_decoder it is another network"},
         {"{\"architectures\":[\"CLIPTextModelWithProjection\"],\"projection_dim\":0}",
          "clip-text-projected: "},
         {TEXT "\"width\":10,\"heads\":4}", "text: width 10 does not divide into 4 heads"},
@@ -236,7 +243,17 @@ static void configs_are_refused_by_name(void **state) {
         {T5 "\"relative_attention_max_distance\":8}",
          "t5-encoder: relative_attention_max_distance 8; 32 buckets need more than 8"},
         {T5 "\"relative_attention_num_buckets\":3}", "relative_attention_num_buckets"},
-        {T5 "\"pruned_heads\":{\"0\":[1]}}", "t5-encoder: with pruned_heads it is no encoder"},
+        {GPT "\"hidden_size\":10,\"num_attention_heads\":3}",
+         "gpt: hidden_size 10 does not divide into 3 heads"},
+        {GPT "\"num_key_value_heads\":5}", "gpt: num_attention_heads 32 do not divide"},
+        {GPT "\"head_dim\":7}", "gpt: heads of 7 numbers; rotary positions need an even number"},
+        {GPT "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2}}",
+         "gpt: rope_type \"yarn\" is not supported"},
+        {GPT "\"rope_parameters\":{\"partial_rotary_factor\":0.5}}",
+         "gpt: rotary positions with \"partial_rotary_factor\" are not supported"},
+        {GPT "\"rope_parameters\":{\"rope_theta\":0}}", "gpt: rope_theta is not a number"},
+        {GPT "\"hiden_act\":\"silu\"}", "unknown key \"hiden_act\"; did you mean"},
+        {T5 "\"pruned_heads\":{\"0\":[1]}}", "t5-encoder: with pruned_heads it is another network"},
     };
     for (size_t i = 0; i < VN_COUNT(refused); i++) {
         vn_err err = {0};
