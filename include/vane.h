@@ -204,6 +204,8 @@ typedef struct vn_model_info {
      * words: "sweep: fd 7.2 of 500 samples"; NULL: nothing was measured */
     const char *guide, *sampler, *sampling_by;
     int64_t takes_prompts; /* nonzero if vn_sample_options.prompts are for it */
+    /* nonzero if it tells classes, for guidance and for measuring: samples are not drawn from it */
+    int64_t classifies;
 } vn_model_info;
 
 VN_API void vn_model_info_init(vn_model_info *o, size_t size);

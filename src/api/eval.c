@@ -176,7 +176,7 @@ static vn_status choose_texts(evaluation *e, int64_t count, vn_err *err) {
     const bool none = e->o.label == VN_LABEL_NULL;
     vn_eval_texts *t = &e->texts;
     if (none && !e->how.prompt_count) {
-        t->from = "none";
+        t->from = &vn_no_texts;
         return VN_OK;
     }
     const vn_status status =
@@ -191,12 +191,7 @@ static vn_status choose_texts(evaluation *e, int64_t count, vn_err *err) {
     if (e->o.per_class && !t->labelled)
         return no_effect("per_class", "samples are of texts, and have no classes", err);
     vn_log(&e->vn->watch, VN_LOG_INFO, "%s is asked for %s: %lld distinct", e->m->source,
-           !strcmp(t->from, "options")    ? "the prompts given, in turn"
-           : !strcmp(t->from, "captions") ? "the captions of the data"
-           : !strcmp(t->from, "classes")  ? "the names of the data's classes"
-           : !strcmp(t->from, "run")      ? "captions that its run keeps, in turn"
-                                          : "nothing",
-           (long long)t->distinct);
+           t->from->told, (long long)t->distinct);
     return VN_OK;
 }
 
@@ -316,7 +311,7 @@ static vn_status tell(evaluation *e, vn_eval_result *r, vn_err *err) {
         e->m->drawn = e->data.of_class; /* owned by the model from here on */
         e->data.of_class = NULL;
     }
-    r->prompts_from = e->texts.from;
+    r->prompts_from = e->texts.from ? e->texts.from->name : NULL;
     r->prompts = e->texts.distinct;
     r->rows = measured->count;
     r->row = measured->row;

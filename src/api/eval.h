@@ -57,14 +57,19 @@ vn_status vn_eval_set_open(vn_eval_set *s, const vn_eval_ask *ask, vn_err *err);
 /* Exact draws of the model's world: of class `label`, or of all in turn. */
 vn_status vn_eval_set_of_world(vn_eval_set *s, const vn_model *m, int32_t label, int64_t count,
                                uint64_t seed, vn_err *err);
+/* Where texts come from: vn_eval_result.prompts_from, and in words. */
+typedef struct vn_texts_origin {
+    const char *name, *told;
+} vn_texts_origin;
+extern const vn_texts_origin vn_no_texts;
 /* The texts that a model is asked for (eval_texts.c), owned by the options, the data or the model.
  * Closed with vn_eval_texts_close. */
 typedef struct vn_eval_texts {
     const char **text; /* [count], in turn; NULL: none */
     int64_t count;
-    const char *from; /* vn_eval_result.prompts_from; NULL: there are none */
-    int64_t distinct; /* texts that differ, the empty one not counted */
-    bool labelled;    /* they are the names of the data's classes */
+    const vn_texts_origin *from; /* NULL: there are none */
+    int64_t distinct;            /* texts that differ, the empty one not counted */
+    bool labelled;               /* they are the names of the data's classes */
 } vn_eval_texts;
 /* One for each sample of the set, in its order; from NULL: it has none. */
 vn_status vn_eval_texts_of_data(vn_eval_texts *t, vn_eval_set *data, vn_err *err);

@@ -5,6 +5,12 @@
 
 #include "api/eval.h"
 
+static const vn_texts_origin of_options = {"options", "the prompts given, in turn"},
+                             of_captions = {"captions", "the captions of the data"},
+                             of_classes = {"classes", "the names of the data's classes"},
+                             of_run = {"run", "captions that its run keeps, in turn"};
+const vn_texts_origin vn_no_texts = {"none", "nothing"};
+
 void vn_eval_texts_close(vn_eval_texts *t) {
     vn_free(t->text);
     *t = (vn_eval_texts){0};
@@ -54,7 +60,7 @@ static vn_status take_data(vn_eval_texts *t, vn_eval_set *data, vn_err *err) {
         if (status || !t->text[i]) return status;
     }
     t->labelled = !vn_data_captions(data->data);
-    t->from = t->labelled ? "classes" : "captions";
+    t->from = t->labelled ? &of_classes : &of_captions;
     return VN_OK;
 }
 
@@ -81,7 +87,7 @@ static vn_status spread(vn_eval_texts *t, int64_t count, uint64_t first, vn_err 
     return VN_OK;
 }
 
-static vn_status copy(vn_eval_texts *t, const char *from, int64_t count,
+static vn_status copy(vn_eval_texts *t, const vn_texts_origin *from, int64_t count,
                       const char *(*text)(const void *of, int64_t i), const void *of, vn_err *err) {
     *t = (vn_eval_texts){.from = from, .count = count};
     t->text = vn_alloc((size_t)count, sizeof *t->text);
@@ -103,12 +109,12 @@ vn_status vn_eval_texts_choose(vn_eval_texts *t, const vn_model *m, vn_eval_set 
     *t = (vn_eval_texts){0};
     vn_status status = vn_prompts_check(o, err);
     if (status) return status;
-    if (o->prompt_count) return copy(t, "options", (int64_t)o->prompt_count, given, o, err);
+    if (o->prompt_count) return copy(t, &of_options, (int64_t)o->prompt_count, given, o, err);
     status = data ? vn_eval_texts_of_data(t, data, err) : VN_OK;
     if (!status && t->from) status = spread(t, count, o->first, err);
     if (status || t->from) return status;
     const int examples = vn_model_examples(m);
-    if (examples > 0) return copy(t, "run", examples, example, m, err);
-    t->from = "none";
+    if (examples > 0) return copy(t, &of_run, examples, example, m, err);
+    t->from = &vn_no_texts;
     return VN_OK;
 }

@@ -130,6 +130,7 @@ vn_model_info vn_model_describe(const vn_model *m) {
                           .classes = m->classes,
                           .has_null = m->has_null,
                           .takes_prompts = m->row->prompt != NULL,
+                          .classifies = m->row->classifies,
                           .steps = m->steps,
                           .guidance = m->sampling.guidance,
                           .sampling_steps = m->sampling.steps,

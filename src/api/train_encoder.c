@@ -60,11 +60,11 @@ static vn_status find_folders(vn_train_encoder *e, const char *source, vn_err *e
 
 /* vane's own encoder is of bytes, and needs no files. */
 static vn_status settle_tokenizer(vn_train_encoder *e, vn_err *err) {
-    const bool own = strcmp(vn_net_get_row(e->part.net)->class_name, "VaneTextEncoder") == 0;
+    const char *own = vn_net_get_row(e->part.net)->tokenizer;
     if (e->tokenizer && holds_tokenizer(e->tokenizer)) return VN_OK;
     if (own) {
         vn_free(e->tokenizer);
-        e->tokenizer = vn_strdup(VN_TRAIN_BYTES);
+        e->tokenizer = vn_strdup(own);
         return e->tokenizer ? VN_OK : vn_no_memory(err);
     }
     return vn_fail(err, VN_BAD_FILE,
@@ -99,6 +99,7 @@ vn_status vn_train_encoder_open(vn_train_encoder *e, const vn_engine *engine, co
                   *whole = embeds ? embeds : vn_net_output(io, "pooler_output");
     e->read.width = e->states->shape.dim[2];
     e->read.pooled = whole ? whole->shape.dim[1] : e->read.width;
+    e->read.bytes = vn_weights_bytes(vn_net_weights(e->part.net));
     return VN_OK;
 }
 

@@ -66,7 +66,7 @@ static const cli_option rows[] = {
 /* A command that works with what was trained: guidance needs classes, pictures need pixels or a
  * plane. */
 static void print_next(const args *a, const vn_model_info *info) {
-    char *named = strcmp(info->kind, "classifier") == 0 ? cli_shell_word(a->out) : NULL;
+    char *named = info->classifies ? cli_shell_word(a->out) : NULL;
     if (named) { /* what it can be used for, and how well it does */
         cli_print(stdout, "next: vane info %s\n", named);
         free(named);

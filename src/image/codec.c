@@ -45,15 +45,18 @@ static bool heic_is(vn_bytes b) {
 
 /* clang-format off */
 const vn_codec vn_codecs[] = {
-    {{"PNG",     ".png ",                  true},  vn_png_is,  vn_png_decode,  vn_png_find_exif},
-    {{"JPEG",    ".jpg .jpeg .jpe .jfif ", true},  vn_jpeg_is, vn_jpeg_decode, vn_jpeg_find_exif},
-    {{"WebP",    ".webp ",                 true},  vn_webp_is, vn_webp_decode, vn_webp_find_exif},
-    {{"GIF",     ".gif ",                  false}, gif_is,     NULL,           NULL},
-    {{"BMP",     ".bmp .dib ",             false}, bmp_is,     NULL,           NULL},
-    {{"TIFF",    ".tif .tiff ",            false}, tiff_is,    NULL,           NULL},
-    {{"HEIC",    ".heic .heif ",           false}, heic_is,    NULL,           NULL},
-    {{"AVIF",    ".avif ",                 false}, avif_is,    NULL,           NULL},
-    {{"JPEG XL", ".jxl ",                  false}, jxl_is,     NULL,           NULL},
+    {{"PNG",     ".png ",                  true},  vn_png_is,  vn_png_decode,  vn_png_find_exif,
+     vn_png_describe},
+    {{"JPEG",    ".jpg .jpeg .jpe .jfif ", true},  vn_jpeg_is, vn_jpeg_decode, vn_jpeg_find_exif,
+     NULL},
+    {{"WebP",    ".webp ",                 true},  vn_webp_is, vn_webp_decode, vn_webp_find_exif,
+     NULL},
+    {{"GIF",     ".gif ",                  false}, gif_is,     NULL,           NULL, NULL},
+    {{"BMP",     ".bmp .dib ",             false}, bmp_is,     NULL,           NULL, NULL},
+    {{"TIFF",    ".tif .tiff ",            false}, tiff_is,    NULL,           NULL, NULL},
+    {{"HEIC",    ".heic .heif ",           false}, heic_is,    NULL,           NULL, NULL},
+    {{"AVIF",    ".avif ",                 false}, avif_is,    NULL,           NULL, NULL},
+    {{"JPEG XL", ".jxl ",                  false}, jxl_is,     NULL,           NULL, NULL},
 };
 /* clang-format on */
 const size_t vn_codec_count = VN_COUNT(vn_codecs);
@@ -192,36 +195,35 @@ vn_status vn_image_probe(const char *path, vn_image *image, vn_err *err) {
 
 /* ---- describing ------------------------------------------------------------------------------ */
 
-static vn_status kind_of_file(const char *path, const vn_image_kind **kind, vn_err *err) {
+static vn_status codec_of_file(const char *path, const vn_codec **codec, vn_err *err) {
     uint8_t first[32];
     vn_span file = {.size = sizeof first};
     const vn_status status = vn_file_open(path, &file.fd, err);
     if (status) return status;
-    *kind =
-        vn_span_read(&file, 0, first, sizeof first) ? vn_image_kind_of(first, sizeof first) : NULL;
+    *codec = vn_span_read(&file, 0, first, sizeof first) ? codec_of((vn_bytes){first, sizeof first})
+                                                         : NULL;
     close(file.fd);
     return VN_OK;
 }
 
 vn_status vn_image_describe(const char *path, json_t **out, vn_err *err) {
     vn_image image;
-    const vn_image_kind *kind = NULL;
-    json_t *png = NULL;
+    const vn_codec *codec = NULL;
+    json_t *own = NULL;
     *out = NULL;
     vn_status status = vn_image_read(path, &image, err);
-    if (!status) status = kind_of_file(path, &kind, err);
-    if (!status && kind && strcmp(kind->name, "PNG") == 0)
-        status = vn_png_describe(path, &png, err);
+    if (!status) status = codec_of_file(path, &codec, err);
+    if (!status && codec && codec->describe) status = codec->describe(path, &own, err);
     if (!status) {
-        *out = json_pack("{s:s, s:i, s:i, s:i}", "format", kind ? kind->name : "", "width",
+        *out = json_pack("{s:s, s:i, s:i, s:i}", "format", codec ? codec->kind.name : "", "width",
                          image.width, "height", image.height, "channels", image.channels);
-        json_t *text = json_object_get(png, "text");
+        json_t *text = json_object_get(own, "text");
         if (!*out || (text != NULL && json_object_set(*out, "text", text) != 0))
             status = vn_no_memory(err);
     }
     if (status) json_decref(*out);
     if (status) *out = NULL;
-    json_decref(png);
+    json_decref(own);
     vn_image_free(&image);
     return status;
 }

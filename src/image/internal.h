@@ -37,6 +37,8 @@ typedef struct vn_codec {
     vn_status (*decode)(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err);
     /* Where its EXIF data lies; false: it has none. */
     bool (*find_exif)(const vn_span *file, vn_part *exif);
+    /* What such a file says of itself, as vn_png_describe; NULL: nothing that is read. */
+    vn_status (*describe)(const char *path, json_t **out, vn_err *err);
 } vn_codec;
 
 extern const vn_codec vn_codecs[];

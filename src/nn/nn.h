@@ -198,6 +198,9 @@ typedef struct vn_net_row {
     const char *own_class; /* vane's _class_name for what goes beyond diffusers' class, or NULL */
     const char *folder;    /* "unet", "transformer", "model", "classifier" */
     bool takes_texts;      /* its presets are for samples with captions */
+    /* of a text encoder: a tokenizer that needs no files (text.h), which it has where none lies
+     * beside it; NULL: one has to */
+    const char *tokenizer;
     /* a new config.json; NULL: only files have this network */
     json_t *(*config)(const vn_choice *preset, const vn_net_data *data, vn_err *err);
     /* Reads and checks a config, refusing by name what is not supported. */

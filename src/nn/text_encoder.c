@@ -135,6 +135,7 @@ const vn_net_row vn_text_encoder_net = {
     .role = VN_ROLE_ENCODER,
     .class_name = "VaneTextEncoder",
     .folder = "text_encoder",
+    .tokenizer = "bytes",
     .open = open_text,
     .close = vn_free,
     .build = build,

@@ -45,17 +45,6 @@ static const struct {
 #define LEARNED_RANGE "learned_range"
 #define FLOW_SIGMAS   "use_flow_sigmas" /* puts a ddpm class on the rectified path */
 
-/* prediction_type of each prediction on each path; the first of a path is the default. NULL: the
- * class has no such key. */
-static const struct {
-    const char *path, *prediction, *type;
-} types[] = {
-    {"ddpm", "eps", "epsilon"},    {"ddpm", "x0", "sample"},
-    {"ddpm", "v", "v_prediction"}, {"rectified", "velocity", NULL},
-    {"edm", "edm", "epsilon"},     {FLOW_SIGMAS, "eps", "epsilon"},
-    {FLOW_SIGMAS, "x0", "sample"}, {FLOW_SIGMAS, "velocity", "flow_prediction"},
-};
-
 /* beta_schedule by VN_LINEAR, ..., and ours; NULL: diffusers has none such. */
 static const struct {
     const char *diffusers, *ours;
@@ -74,30 +63,55 @@ static bool same(const char *a, const char *b) {
     return strcmp(a, b) == 0;
 }
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- keys that are written ------------------------------------------------------------------- */
 
 /* Adds `value`, which it owns; false when memory runs out, here or where value was made. */
 static bool put(json_t *config, const char *key, json_t *value) {
     return json_object_set_new(config, key, value) == 0;
 }
 
-static bool put_path(json_t *config, const vn_path *p, const vn_prediction *predict) {
+static bool put_edm(json_t *config, const vn_path *p, const vn_prediction *predict) {
     const double *v = p->choice.value;
-    if (same(p->row->row.name, "edm"))
-        return put(config, "sigma_min", json_real(v[VN_SIGMA_MIN])) &&
-               put(config, "sigma_max", json_real(v[VN_SIGMA_MAX])) &&
-               put(config, "sigma_data", json_real(predict->choice.value[VN_EDM_SIGMA_DATA]));
-    if (same(p->row->row.name, "ddpm"))
-        return put(config, "num_train_timesteps", json_integer(p->steps)) &&
-               put(config, "beta_schedule",
-                   json_string(schedules[(int)v[VN_DDPM_SCHEDULE]].diffusers)) &&
-               put(config, "beta_start", json_real(v[VN_DDPM_BETA_START])) &&
-               put(config, "beta_end", json_real(v[VN_DDPM_BETA_END])) &&
-               put(config, "rescale_betas_zero_snr", json_boolean(v[VN_DDPM_ZERO_SNR] != 0)) &&
-               put(config, "timestep_spacing", json_string("trailing")) &&
-               put(config, "clip_sample", json_false());
+    return put(config, "sigma_min", json_real(v[VN_SIGMA_MIN])) &&
+           put(config, "sigma_max", json_real(v[VN_SIGMA_MAX])) &&
+           put(config, "sigma_data", json_real(predict->choice.value[VN_EDM_SIGMA_DATA]));
+}
+
+static bool put_ddpm(json_t *config, const vn_path *p, const vn_prediction *predict) {
+    const double *v = p->choice.value;
+    (void)predict;
+    return put(config, "num_train_timesteps", json_integer(p->steps)) &&
+           put(config, "beta_schedule",
+               json_string(schedules[(int)v[VN_DDPM_SCHEDULE]].diffusers)) &&
+           put(config, "beta_start", json_real(v[VN_DDPM_BETA_START])) &&
+           put(config, "beta_end", json_real(v[VN_DDPM_BETA_END])) &&
+           put(config, "rescale_betas_zero_snr", json_boolean(v[VN_DDPM_ZERO_SNR] != 0)) &&
+           put(config, "timestep_spacing", json_string("trailing")) &&
+           put(config, "clip_sample", json_false());
+}
+
+static bool put_rectified(json_t *config, const vn_path *p, const vn_prediction *predict) {
+    (void)p, (void)predict;
     return put(config, "num_train_timesteps", json_integer(1000)) &&
            put(config, "shift", json_real(1));
+}
+
+/* DDIM's, the path's own sampler, except for a learned variance or the sigmoid schedule, which
+ * diffusers' DDIMScheduler lacks; NULL for schedules that no class has. */
+static const char *class_of_ddpm(const vn_path *p, bool learns_variance) {
+    const int schedule = (int)p->choice.value[VN_DDPM_SCHEDULE];
+    if (!schedules[schedule].diffusers) return NULL;
+    return learns_variance || schedule > VN_COSINE ? "DDPMScheduler" : "DDIMScheduler";
+}
+
+static const char *class_of_rectified(const vn_path *p, bool learns_variance) {
+    (void)p, (void)learns_variance;
+    return "FlowMatchEulerDiscreteScheduler";
+}
+
+static const char *class_of_edm(const vn_path *p, bool learns_variance) {
+    (void)p, (void)learns_variance;
+    return "EDMEulerScheduler";
 }
 
 static bool put_ours(json_t *config, const vn_path *p, const vn_prediction *predict) {
@@ -110,47 +124,7 @@ static bool put_ours(json_t *config, const vn_path *p, const vn_prediction *pred
     return ok;
 }
 
-static bool known_to_diffusers(const vn_path *p) {
-    return !same(p->row->row.name, "ddpm") ||
-           schedules[(int)p->choice.value[VN_DDPM_SCHEDULE]].diffusers;
-}
-
-/* The class that is written: that of the path's own sampler, which for ddpm is DDIM's, unless the
- * path has a learned variance or the sigmoid schedule, which diffusers' DDIMScheduler lacks. */
-static const char *class_of(const vn_path *p, bool learns_variance) {
-    size_t class = 0;
-    while (!same(classes[class].path, p->row->row.name)) class ++;
-    const bool ddpm = same(p->row->row.name, "ddpm");
-    return ddpm && !learns_variance && p->choice.value[VN_DDPM_SCHEDULE] <= VN_COSINE
-               ? "DDIMScheduler"
-               : classes[class].name;
-}
-
-static bool put_all(json_t *config, const vn_path *p, const vn_prediction *predict,
-                    bool learns_variance) {
-    const char *path = p->row->row.name;
-    if (!known_to_diffusers(p)) return put_ours(config, p, predict);
-    size_t type = 0;
-    while (type < VN_COUNT(types) &&
-           !(same(types[type].path, path) && same(types[type].prediction, predict->row->row.name)))
-        type++;
-    if (type == VN_COUNT(types)) return put_ours(config, p, predict);
-    bool ok = put(config, "_class_name", json_string(class_of(p, learns_variance))) &&
-              put_path(config, p, predict);
-    return ok &&
-           (!types[type].type || put(config, "prediction_type", json_string(types[type].type)));
-}
-
-json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool learns_variance) {
-    json_t *config = json_object();
-    if (config && put_all(config, p, predict, learns_variance) &&
-        (!learns_variance || put(config, "variance_type", json_string(LEARNED_RANGE))))
-        return config;
-    json_decref(config);
-    return NULL;
-}
-
-/* ---- reading --------------------------------------------------------------------------------- */
+/* ---- keys that are read ---------------------------------------------------------------------- */
 
 static vn_status get_number(const json_t *config, const char *key, double missing, double *out,
                             vn_err *err) {
@@ -204,8 +178,10 @@ static vn_status find_schedule(const char *name, size_t *schedule, vn_err *err) 
     return vn_fail(err, VN_UNSUPPORTED, "beta_schedule %.40s is not supported", name);
 }
 
-static vn_status read_ddpm(const json_t *config, size_t class, vn_path **path, vn_err *err) {
+static vn_status read_ddpm(const json_t *config, size_t class, vn_path **path, char text[64],
+                           vn_err *err) {
     const char *name;
+    (void)text;
     size_t schedule = VN_LINEAR;
     double steps, start, end;
     const char *missing =
@@ -219,17 +195,19 @@ static vn_status read_ddpm(const json_t *config, size_t class, vn_path **path, v
         status =
             vn_fail(err, VN_BAD_FILE, "beta_start %g and beta_end %g are not above 0", start, end);
     if (status) return status;
-    char text[160];
-    int n = vn_snprintf(text, sizeof text, "ddpm:%s,T=%.17g,zero_snr=%d", schedules[schedule].ours,
-                        steps, is_on(config, "rescale_betas_zero_snr"));
+    char whole[160];
+    int n = vn_snprintf(whole, sizeof whole, "ddpm:%s,T=%.17g,zero_snr=%d",
+                        schedules[schedule].ours, steps, is_on(config, "rescale_betas_zero_snr"));
     if (schedules[schedule].has_betas)
-        vn_snprintf(text + n, sizeof text - (size_t)n, ",beta_start=%.17g,beta_end=%.17g", start,
+        vn_snprintf(whole + n, sizeof whole - (size_t)n, ",beta_start=%.17g,beta_end=%.17g", start,
                     end);
-    return vn_path_open(text, path, err);
+    return vn_path_open(whole, path, err);
 }
 
-static vn_status read_rectified(const json_t *config, vn_path **path, vn_err *err) {
+static vn_status read_rectified(const json_t *config, size_t class, vn_path **path, char text[64],
+                                vn_err *err) {
     double steps;
+    (void)class, (void)text;
     vn_status status = get_number(config, "num_train_timesteps", 1000, &steps, err);
     if (!status && steps != 1000) /* the network is given 1000 t */
         status = vn_fail(err, VN_UNSUPPORTED,
@@ -237,8 +215,10 @@ static vn_status read_rectified(const json_t *config, vn_path **path, vn_err *er
     return status ? status : vn_path_open("rectified", path, err);
 }
 
-static vn_status read_edm(const json_t *config, vn_path **path, char text[64], vn_err *err) {
+static vn_status read_edm(const json_t *config, size_t class, vn_path **path, char text[64],
+                          vn_err *err) {
     double min, max, data;
+    (void)class;
     vn_status status = get_number(config, "sigma_min", 0.002, &min, err);
     if (!status) status = get_number(config, "sigma_max", 80, &max, err);
     if (!status) status = get_number(config, "sigma_data", 0.5, &data, err);
@@ -249,25 +229,94 @@ static vn_status read_edm(const json_t *config, vn_path **path, char text[64], v
     return vn_path_open(name, path, err);
 }
 
+/* ---- paths in diffusers ---------------------------------------------------------------------- */
+
+/* How classes of diffusers have a path. */
+typedef struct form {
+    const char *path;
+    /* prediction_type of each prediction, the default first; type NULL: there is no such key */
+    struct {
+        const char *prediction, *type;
+    } types[3];
+    /* the class that is written; NULL: none has the path with these parameters */
+    const char *(*class_of)(const vn_path *p, bool learns_variance);
+    bool (*put)(json_t *config, const vn_path *p, const vn_prediction *predict);
+    vn_status (*read)(const json_t *config, size_t class, vn_path **path, char text[64],
+                      vn_err *err);
+    const struct form *with_flow_sigmas; /* what that key makes of it; NULL: it has no effect */
+} form;
+
+static const form flow_of_ddpm = {
+    .path = "rectified",
+    .types = {{"eps", "epsilon"}, {"x0", "sample"}, {"velocity", "flow_prediction"}},
+    .read = read_rectified,
+};
+
+static const form forms[] = {
+    {"ddpm",
+     {{"eps", "epsilon"}, {"x0", "sample"}, {"v", "v_prediction"}},
+     class_of_ddpm,
+     put_ddpm,
+     read_ddpm,
+     &flow_of_ddpm},
+    {"rectified", {{"velocity", NULL}}, class_of_rectified, put_rectified, read_rectified, NULL},
+    {"edm", {{"edm", "epsilon"}}, class_of_edm, put_edm, read_edm, NULL},
+};
+
+static const form *form_of(const char *path) {
+    for (size_t i = 0; i < VN_COUNT(forms); i++)
+        if (same(forms[i].path, path)) return &forms[i];
+    return NULL;
+}
+
+/* Where in its types a form has a prediction, or where both are NULL. */
+static size_t find_prediction(const form *f, const char *prediction) {
+    size_t i = 0;
+    while (i < VN_COUNT(f->types) && f->types[i].prediction &&
+           !same(f->types[i].prediction, prediction))
+        i++;
+    return i;
+}
+
+static bool put_all(json_t *config, const vn_path *p, const vn_prediction *predict,
+                    bool learns_variance) {
+    const form *f = form_of(p->row->row.name);
+    const char *class_name = f ? f->class_of(p, learns_variance) : NULL;
+    const size_t i = f ? find_prediction(f, predict->row->row.name) : 0;
+    if (!class_name || i == VN_COUNT(f->types) || !f->types[i].prediction)
+        return put_ours(config, p, predict);
+    const char *type = f->types[i].type;
+    return put(config, "_class_name", json_string(class_name)) && f->put(config, p, predict) &&
+           (!type || put(config, "prediction_type", json_string(type)));
+}
+
+json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool learns_variance) {
+    json_t *config = json_object();
+    if (config && put_all(config, p, predict, learns_variance) &&
+        (!learns_variance || put(config, "variance_type", json_string(LEARNED_RANGE))))
+        return config;
+    json_decref(config);
+    return NULL;
+}
+
 /* A class of diffusers: *text becomes the prediction's. */
 static vn_status read_class(const json_t *config, size_t class, vn_path **path, char text[64],
                             vn_err *err) {
-    const char *on = classes[class].path, *type;
-    size_t first = 0, i;
-    if (same(on, "ddpm") && is_on(config, FLOW_SIGMAS)) on = FLOW_SIGMAS;
-    while (!same(types[first].path, on)) first++;
+    const form *f = form_of(classes[class].path);
+    const char *type;
+    size_t i = 0;
+    if (f->with_flow_sigmas && is_on(config, FLOW_SIGMAS)) f = f->with_flow_sigmas;
     vn_status status = refuse_unknown(config, err);
-    if (!status) status = get_text(config, "prediction_type", types[first].type, &type, err);
+    if (!status) status = get_text(config, "prediction_type", f->types[0].type, &type, err);
     if (status) return status;
-    for (i = first; i < VN_COUNT(types) && same(types[i].path, on); i++)
-        if (!types[i].type || same(types[i].type, type)) break;
-    if (i == VN_COUNT(types) || !same(types[i].path, on))
+    while (i < VN_COUNT(f->types) && f->types[i].prediction && f->types[i].type &&
+           !same(f->types[i].type, type))
+        i++;
+    if (i == VN_COUNT(f->types) || !f->types[i].prediction)
         return vn_fail(err, VN_UNSUPPORTED, "prediction_type %.40s of %s is not supported", type,
                        classes[class].name);
-    vn_snprintf(text, 64, "%s", types[i].prediction);
-    if (same(on, "ddpm")) return read_ddpm(config, class, path, err);
-    if (same(on, "edm")) return read_edm(config, path, text, err);
-    return read_rectified(config, path, err);
+    vn_snprintf(text, 64, "%s", f->types[i].prediction);
+    return f->read(config, class, path, text, err);
 }
 
 static vn_status read_ours(const json_t *config, vn_path **path, char text[64], vn_err *err) {

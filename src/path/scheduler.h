@@ -9,8 +9,7 @@
 
 /* Classes of diffusers: the path of each, its default betas (of the ddpm path), its default
  * beta_schedule (NULL: linear), and read_NAME of sample/scheduler.c, which reads what it says of
- * sampling. The first class of a path is the one that is written, with the exceptions in
- * path/scheduler.c. */
+ * sampling. Which class is written is said in path/scheduler.c. */
 /* clang-format off */
 #define VN_SCHEDULER_CLASSES(ROW) \
     ROW(DDPMScheduler, "ddpm", 0.0001, 0.02, NULL, ddpm) \

@@ -100,6 +100,10 @@ const vn_sampler_row vn_ddpm_sampler = {
     .step = ddpm_step,
 };
 
+static bool ddim_inverts(const vn_choice *c) {
+    return c->value[ETA] == 0;
+}
+
 const vn_sampler_row vn_ddim_sampler = {
     .row = {"ddim", "along the ODE, or with part of ddpm's noise", "2010.02502", ddim_params},
     .spacing = VN_SPACING_WHOLE,
@@ -107,4 +111,6 @@ const vn_sampler_row vn_ddim_sampler = {
     .slots = 3,
     .check = ddim_check,
     .step = ddim_step,
+    .inverts = ddim_inverts,
+    .keeps_eps = true,
 };

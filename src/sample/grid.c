@@ -70,10 +70,16 @@ static vn_status fill_leading(const vn_choice *c, const vn_path *p, vn_spacing s
     return VN_OK;
 }
 
+static bool leading_begins_unit(const vn_choice *c) {
+    (void)c;
+    return true;
+}
+
 const vn_grid_row vn_leading_grid = {
     .row = {"leading", "every (T/N)th step from 1 on; ends on step 0", "2305.08891",
             leading_params},
     .discrete = true,
+    .begins_unit = leading_begins_unit,
     .fill = fill_leading,
 };
 

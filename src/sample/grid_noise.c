@@ -146,9 +146,14 @@ static vn_status fill_karras(const vn_choice *c, const vn_path *p, vn_spacing sp
     return VN_OK;
 }
 
+static bool is_over_leading(const vn_choice *c) {
+    return c->value[SPAN + OVER] == LEADING;
+}
+
 const vn_grid_row vn_karras_grid = {
     .row = {"karras", "evenly in the rho-th root of the noise level, then 0", "2206.00364",
             karras_params},
+    .begins_unit = is_over_leading,
     .fill = fill_karras,
 };
 
@@ -178,6 +183,7 @@ static vn_status fill_exponential(const vn_choice *c, const vn_path *p, vn_spaci
 const vn_grid_row vn_exponential_grid = {
     .row = {"exponential", "evenly in the logarithm of the noise level, then 0", "k-diffusion",
             exponential_params},
+    .begins_unit = is_over_leading,
     .fill = fill_exponential,
 };
 
@@ -204,9 +210,14 @@ static vn_status fill_beta(const vn_choice *c, const vn_path *p, vn_spacing spac
     return VN_OK;
 }
 
+static bool beta_is_over_leading(const vn_choice *c) {
+    return c->value[BETA_SPAN + OVER] == LEADING;
+}
+
 const vn_grid_row vn_beta_grid = {
     .row = {"beta", "at quantiles of a beta distribution over the noise level, then 0",
             "2407.12173", beta_params},
+    .begins_unit = beta_is_over_leading,
     .fill = fill_beta,
 };
 

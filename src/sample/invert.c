@@ -7,11 +7,11 @@
 #include <string.h>
 
 static vn_status check_inversion(const vn_trajectory *trajectory, vn_err *err) {
-    if (trajectory->row == &vn_ddim_sampler && trajectory->choice.value[0] == 0) return VN_OK;
+    const vn_sampler_row *row = trajectory->row;
+    if (row->inverts && row->inverts(&trajectory->choice)) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "inversion undoes the steps of ddim without noise; the sampler is %s%s",
-                   trajectory->row->row.name,
-                   trajectory->row == &vn_ddim_sampler ? " with an eta" : "");
+                   row->row.name, row->inverts ? " with an eta" : "");
 }
 
 /* Where eps is asked for at the less noisy end of a step: nothing is known of it without noise. */

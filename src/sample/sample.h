@@ -64,6 +64,10 @@ typedef struct vn_sampler_row {
     vn_status (*route)(const vn_choice *c, vn_route *r, vn_err *err);
     /* Moves s->x from s->from to s->to. */
     vn_status (*step)(vn_step *s, vn_err *err);
+    /* With these parameters its steps are undone by invert.c. NULL: never. */
+    bool (*inverts)(const vn_choice *c);
+    /* In diffusers, eps stays as it was predicted where x0 is clipped. */
+    bool keeps_eps;
 } vn_sampler_row;
 
 extern const vn_table vn_samplers; /* of vn_sampler_row */
@@ -94,6 +98,9 @@ typedef struct vn_grid_row {
     /* 1 + the index of the parameter that is the number of tokens (of which 0 is the model's own);
      * 0: the grid has no such parameter */
     int tokens;
+    /* Samplers of k-diffusion's kind begin on it with noise of variance 1, as in diffusers, and not
+     * with noise times sigma. NULL: never. */
+    bool (*begins_unit)(const vn_choice *c);
     /* Fills level[0 .. steps-1] with falling noise, and *last with the level after them, which is
      * vn_level_clean unless it is changed. */
     vn_status (*fill)(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,

@@ -79,8 +79,9 @@ static bool use_noise_grid(vn_scheduler_reader *r, bool has_lu) {
     return false;
 }
 
+/* Of the paths that classes of diffusers have, the flow alone is straight in alpha + sigma. */
 static bool is_flow(const vn_scheduler_reader *r) {
-    return same(r->path->row->row.name, "rectified");
+    return r->path->row->straight_k != 0;
 }
 
 /* ---- on whole steps: DDPM, DDIM, PNDM -------------------------------------------------------- */

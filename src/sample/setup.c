@@ -7,33 +7,32 @@
  * samplers of k-diffusion's kind begin with noise times sigma, except on `leading`. */
 #include "sample/internal.h"
 
-#include <string.h>
-
-static bool begins_with(const char *text, const char *word) {
-    return strncmp(text, word, strlen(word)) == 0;
-}
-
-static vn_first_noise choose_begin(const vn_path *path, const vn_sampler_row *row,
-                                   const vn_sampling_setup *setup) {
-    if (!path->steps || row->spacing != VN_SPACING_BETWEEN) return VN_FIRST_UNIT;
-    if (!setup->grid) return VN_FIRST_SCALED;
-    return begins_with(setup->grid, "leading") || strstr(setup->grid, "over=leading")
-               ? VN_FIRST_UNIT
-               : VN_FIRST_SCALED;
+static vn_status choose_begin(const vn_path *path, const vn_sampler_row *row,
+                              vn_sampling_setup *setup, vn_err *err) {
+    vn_choice grid;
+    setup->begin = VN_FIRST_UNIT;
+    if (!path->steps || row->spacing != VN_SPACING_BETWEEN) return VN_OK;
+    setup->begin = VN_FIRST_SCALED;
+    if (!setup->grid) return VN_OK;
+    const vn_status status = vn_choice_parse(setup->grid, &vn_grids, &grid, err);
+    if (status) return status;
+    const vn_grid_row *of = (const vn_grid_row *)grid.row;
+    if (of->begins_unit && of->begins_unit(&grid)) setup->begin = VN_FIRST_UNIT;
+    return VN_OK;
 }
 
 /* The scheduler's clipping as the text of a guide; NULL where it has none. Numbers are written as
  * those of a choice, whatever the locale. */
 static vn_status clipping(const vn_scheduler *s, const vn_sampler_row *row, char **out,
                           vn_err *err) {
-    const bool kept = strcmp(row->row.name, "ddim") == 0;
     vn_choice c;
     *out = NULL;
     if (!s->thresholds && !(s->clip_range > 0)) return VN_OK;
     vn_status status =
         vn_choice_parse(s->thresholds ? "dynamic-threshold" : "clip", &vn_guides, &c, err);
     if (status) return status;
-    const double value[] = {s->thresholds ? s->percentile : s->clip_range, kept, 1, s->sample_max};
+    const double value[] = {s->thresholds ? s->percentile : s->clip_range, row->keeps_eps, 1,
+                            s->sample_max};
     for (size_t i = 0; i < VN_COUNT(value) && c.row->params[i].name; i++) {
         c.value[i] = value[i];
         c.given[i] = value[i] != c.row->params[i].value;
@@ -66,8 +65,8 @@ vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_samp
     vn_status status = vn_choice_parse(setup->sampler, &vn_samplers, &sampler, err);
     if (status) return status;
     const vn_sampler_row *row = (const vn_sampler_row *)sampler.row;
-    setup->begin = choose_begin(path, row, setup);
-    status = clipping(s, row, &last, err);
+    status = choose_begin(path, row, setup, err);
+    if (!status) status = clipping(s, row, &last, err);
     if (!status && last && !(setup->made_guide = vn_guides_finish(setup->guide, last)))
         status = vn_no_memory(err);
     if (setup->made_guide) setup->guide = setup->made_guide;

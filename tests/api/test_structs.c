@@ -16,7 +16,7 @@
                    #type " ends in padding")
 
 NO_PADDING(vn_context_options, error_size);
-NO_PADDING(vn_model_info, takes_prompts);
+NO_PADDING(vn_model_info, classifies);
 NO_PADDING(vn_model_options, null_class);
 NO_PADDING(vn_callback_model, reserved);
 NO_PADDING(vn_callback_operator, user);
