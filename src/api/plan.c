@@ -1,5 +1,6 @@
 /* plan.c - vn_describe_plan: what steps of a network take, as their plans say, in JSON. */
 #include "api/internal.h"
+#include "api/train_words.h"
 
 #include <math.h>
 #include <string.h>
@@ -53,13 +54,19 @@ static json_t *largest(const vn_footprint *f) {
     return NULL;
 }
 
-/* arrays: how many as long as the weights a step needs. */
-static json_t *footprint_json(const vn_footprint *f, int64_t batch, size_t weights, int arrays) {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "memory_mb",
-                     mb((size_t)arrays * weights + f->bytes), "weights_mb",
-                     mb((size_t)arrays * weights), "arena_mb", mb(f->bytes), "alive_mb",
-                     mb(f->alive_bytes), "gflop_per_image", 1e-9 * f->cost.flops / (double)batch,
-                     "alive_by_op", by_op(f), "largest", largest(f));
+/* weights: bytes of all arrays as long as the weights that a step needs, among them those of a text
+ * encoder beside the network, if there is one. */
+static json_t *footprint_json(const vn_footprint *f, int64_t batch, size_t weights,
+                              size_t encoder) {
+    json_t *out = json_pack(
+        "{s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "memory_mb", mb(weights + f->bytes), "weights_mb",
+        mb(weights), "arena_mb", mb(f->bytes), "alive_mb", mb(f->alive_bytes), "gflop_per_image",
+        1e-9 * f->cost.flops / (double)batch, "alive_by_op", by_op(f), "largest", largest(f));
+    if (!out || !encoder ||
+        json_object_set_new(out, "text_encoder_mb", json_real(mb(encoder))) == 0)
+        return out;
+    json_decref(out);
+    return NULL;
 }
 
 /* The three kinds of steps. Training has the weights' average, gradients and two moments beside
@@ -75,8 +82,16 @@ static const struct {
     {"train_recompute", true, VN_RECOMPUTE_BLOCKS, 5},
 };
 
-static vn_status add_kind(const vn_context *vn, const vn_net *net, const vn_extent *extent,
-                          size_t k, json_t *out, vn_err *err) {
+/* What is planned: a network, and the bytes of a text encoder's weights as they are in its file,
+ * and of one array of floats for each where it is trained; 0: there is none, or none is trained. */
+typedef struct planned {
+    const vn_net *net;
+    size_t encoder, encoder_floats;
+} planned;
+
+static vn_status add_kind(const vn_context *vn, const planned *p, const vn_extent *extent, size_t k,
+                          json_t *out, vn_err *err) {
+    const vn_net *net = p->net;
     const vn_net_spec spec = {.extent = vn_net_usual(vn_net_get_io(net), extent),
                               .train = kinds[k].train};
     vn_net_step s;
@@ -87,10 +102,14 @@ static vn_status add_kind(const vn_context *vn, const vn_net *net, const vn_exte
     if (!status) {
         /* to run they are as in the file, to train floats */
         const vn_weights *w = vn_net_weights(net);
-        const size_t weights =
-            kinds[k].train ? vn_weights_floats(w) * sizeof(float) : vn_weights_bytes(w);
-        if (json_object_set_new(out, kinds[k].name,
-                                footprint_json(&f, extent->batch, weights, kinds[k].arrays)) != 0)
+        const size_t arrays = (size_t)kinds[k].arrays,
+                     own = kinds[k].train ? vn_weights_floats(w) * sizeof(float)
+                                          : vn_weights_bytes(w),
+                     encoder = kinds[k].train && p->encoder_floats ? arrays * p->encoder_floats
+                                                                   : p->encoder;
+        if (json_object_set_new(
+                out, kinds[k].name,
+                footprint_json(&f, extent->batch, arrays * own + encoder, encoder)) != 0)
             status = vn_no_memory(err);
     }
     vn_footprint_close(&f);
@@ -108,10 +127,32 @@ static vn_extent extent_of(const vn_model_dir *dir, int64_t batch) {
     return (vn_extent){.batch = batch, .height = known ? height : 0, .width = known ? width : 0};
 }
 
+/* The text encoder of a run that has texts. */
+static vn_status measure_encoder(const vn_context *vn, const vn_model_dir *run, planned *p,
+                                 vn_err *err) {
+    const json_t *text = json_object_get(run->vane, "text");
+    vn_model_dir dir = {0};
+    vn_net *net = NULL;
+    if (!run->index || !json_is_object(text)) return VN_OK; /* a part by itself */
+    char *folder = vn_path_join(run->path, VN_TRAIN_ENCODER);
+    vn_status status = folder ? vn_model_dir_open(folder, &dir, err) : vn_no_memory(err);
+    if (!status) status = vn_net_open(dir.config, &net, err);
+    if (!status && dir.weights)
+        status = vn_store_read_types(dir.weights, vn_net_weights(net), vn->device.row, err);
+    if (!status) p->encoder = vn_weights_bytes(vn_net_weights(net));
+    if (!status && !json_is_true(json_object_get(text, "frozen")))
+        p->encoder_floats = vn_weights_floats(vn_net_weights(net)) * sizeof(float);
+    vn_net_close(&net);
+    vn_model_dir_close(&dir);
+    vn_free(folder);
+    return status;
+}
+
 static vn_status describe(vn_context *vn, const char *path, int64_t batch, json_t **out,
                           vn_err *err) {
     vn_model_dir dir = {0};
     vn_net *net = NULL;
+    planned p = {0};
     vn_status status = vn_model_dir_open(path, &dir, err);
     if (status) return status;
     status = vn_net_open(dir.config, &net, err);
@@ -124,11 +165,13 @@ static vn_status describe(vn_context *vn, const char *path, int64_t batch, json_
                       (json_int_t)vn_weights_parameters(weights), "dtype", vn_dtypes_json(weights));
         if (!*out) status = vn_no_memory(err);
     }
+    if (!status) status = measure_encoder(vn, &dir, &p, err);
     const vn_extent extent = extent_of(&dir, batch);
+    p.net = net;
     for (size_t k = 0; k < VN_COUNT(kinds) && !status; k++) {
         for (size_t i = 0; kinds[k].train && i < vn_weights_count(weights); i++)
             vn_weights_set_dtype(weights, i, VN_F32);
-        status = add_kind(vn, net, &extent, k, *out, err);
+        status = add_kind(vn, &p, &extent, k, *out, err);
     }
     /* the batch fits: what does not is the model */
     if (status == VN_BAD_ARGUMENT) status = err->status = VN_BAD_FILE;

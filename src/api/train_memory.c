@@ -42,8 +42,9 @@ static vn_status find_parts(const vn_train_setup *s, double memory, int64_t *par
  * smaller and fits. */
 static int find_side(const vn_train_setup *s, double bytes, double memory) {
     const vn_data_info *info = vn_data_get_info(s->data);
+    const double frozen = s->text && s->text->frozen ? (double)s->text->frozen->bytes : 0;
     const double weights =
-        5.0 * sizeof(float) * (double)vn_weights_floats(vn_net_weights(s->part[0].net));
+        frozen + 5.0 * sizeof(float) * (double)vn_weights_floats(vn_net_weights(s->part[0].net));
     const double pixel =
         (bytes - weights) / ((double)info->sample.dim[1] * (double)info->sample.dim[2]);
     for (int side = GOOD_SIDE; side >= SMALL_SIDE; side /= 2)

@@ -27,7 +27,7 @@ size_t vn_part_base(const vn_train_setup *s, int i) {
 }
 
 double vn_parts_bytes(const vn_train_setup *s, int sums) {
-    double bytes = 0;
+    double bytes = s->text && s->text->frozen ? (double)s->text->frozen->bytes : 0;
     for (int i = 0; i < s->parts; i++) {
         const vn_train_part *p = &s->part[i];
         const vn_weights *w = vn_net_weights(p->net);

@@ -50,6 +50,7 @@ typedef struct vn_train_states {
     vn_status (*read)(void *self, int32_t caption, float *states, int32_t *mask, float *pooled,
                       vn_err *err);
     void *self;
+    size_t bytes; /* of the encoder's weights, which are in memory beside what is trained */
 } vn_train_states;
 
 /* Where samples have captions. Either a part makes of each the "encoder_hidden_states" of the first
