@@ -19,7 +19,13 @@ static vn_status check_sample(const vn_train_net *t, vn_err *err) {
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %s, %s holds %s", name_of(t),
                        vn_shape_is_image(&sample) ? "images" : "points", t->source,
                        vn_shape_is_image(data) ? "images" : "points");
-    if (vn_shape_is_image(data) && io->height &&
+    if (vn_shape_is_image(data) && io->packing &&
+        (data->dim[1] % io->packing || data->dim[2] % io->packing))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "model %s takes images as patches of %lldx%lld pixels, %s has %lldx%lld",
+                       name_of(t), (long long)io->packing, (long long)io->packing, t->source,
+                       (long long)data->dim[1], (long long)data->dim[2]);
+    if (vn_shape_is_image(data) && io->height && !io->packing && /* else it is only the usual */
         (io->height != data->dim[1] || io->width != data->dim[2]))
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %lldx%lld images, %s has %lldx%lld",
                        name_of(t), (long long)io->height, (long long)io->width, t->source,
@@ -62,6 +68,9 @@ static vn_status check_denoiser(const vn_train_net *t, vn_err *err) {
                        : vn_net_output(io, "variance")
                            ? "; hybrid is the one that learns a variance"
                            : "");
+    if (t->variance && !vn_net_output(io, "variance"))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "model %s gives no variance, which this objective wants", name_of(t));
     const vn_port *labels = vn_net_input(io, "class_labels");
     if (vn_net_input(io, "encoder_hidden_states") && !t->texts)
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s takes texts, and %s has no captions",

@@ -253,13 +253,78 @@ static void build(const void *self, const vn_scope *root) {
                                     c->patch_size * c->patch_size * c->out_channels));
 }
 
+/* ---- a preset -------------------------------------------------------------------------------- */
+
+/* The default has two and a half million weights beside those of the text encoder. */
+/* clang-format off */
+const vn_param vn_flux_presets[] = {
+    {"depth", "blocks in which image and text have weights of their own",
+     3, 0, VN_CONFIG_MAX_LAYERS, 1, NULL},
+    {"single", "blocks after them, that have both in one row",
+     6, 0, VN_CONFIG_MAX_LAYERS, 1, NULL},
+    {"width", "numbers in a token of 2 x 2 pixels; heads must divide it into even parts",
+     128, 6, VN_MAX_SIZE, 1, NULL},
+    {"heads", "attention heads",
+     4, 1, 1024, 1, NULL},
+    VN_TEXT_PRESETS(4, 128),
+    {NULL, NULL, 0, 0, 0, 0, NULL},
+};
+/* clang-format on */
+
+static vn_status check_preset(const keys *c, int64_t width, const vn_net_data *data, vn_err *err) {
+    const int64_t head = width / c->num_attention_heads;
+    if (width % c->num_attention_heads || head % 2 || head < 2 * AXES)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "flux: width=%lld is not heads=%lld times an even number of at least %d",
+                       (long long)width, (long long)c->num_attention_heads, 2 * AXES);
+    if (c->num_layers + c->num_single_layers < 1)
+        return vn_fail(err, VN_BAD_ARGUMENT, "flux: depth=0 and single=0 are no blocks at all");
+    if (data->sample.dim[1] % PACKING || data->sample.dim[2] % PACKING)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "flux: images of %lld x %lld are not divisible by %d, as its tokens are of "
+                       "%d x %d pixels",
+                       (long long)data->sample.dim[1], (long long)data->sample.dim[2], PACKING,
+                       PACKING, PACKING);
+    if (data->learns_variance)
+        return vn_fail(err, VN_BAD_ARGUMENT, "flux: gives no variance, which this objective wants");
+    if (data->dropout > 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "flux: dropout has no effect: it has none inside");
+    return VN_OK;
+}
+
+/* As Flux shares a head's 128 numbers out: 7/16 each to rows and columns, the rest to the first
+ * axis, on which all are at 0. */
+static vn_config_ints axes_of(int64_t head) {
+    int64_t side = head * 7 / 16 / 2 * 2;
+    if (side < 2) side = 2;
+    return (vn_config_ints){.count = AXES, .at = {head - 2 * side, side, side}};
+}
+
+json_t *vn_flux_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
+    const int64_t width = (int64_t)vn_preset(preset, "width", NULL);
+    keys c = defaults;
+    if (vn_preset_text(preset, data, &c.joint_attention_dim, err) != VN_OK) return NULL;
+    c.num_attention_heads = (int64_t)vn_preset(preset, "heads", NULL);
+    c.num_layers = (int64_t)vn_preset(preset, "depth", NULL);
+    c.num_single_layers = (int64_t)vn_preset(preset, "single", NULL);
+    if (check_preset(&c, width, data, err) != VN_OK) return NULL;
+    c.in_channels = c.out_channels = PACKING * PACKING * data->sample.dim[0];
+    c.attention_head_dim = width / c.num_attention_heads;
+    c.axes_dims_rope = axes_of(c.attention_head_dim);
+    c.pooled_projection_dim = data->text_pooled ? data->text_pooled : c.joint_attention_dim;
+    return vn_config_write(vn_flux_net.class_name, true, fields, VN_COUNT(fields), &c, err);
+}
+
 const vn_net_row vn_flux_net = {
     .row = {.name = net_name,
             .summary = "Flux's transformer of image and text: diffusers' FluxTransformer2DModel",
-            .source = "arXiv 2403.03206, 2302.05442; diffusers 0.42.1"},
+            .source = "arXiv 2403.03206, 2302.05442; diffusers 0.42.1",
+            .params = vn_flux_presets},
     .role = VN_ROLE_DENOISER,
     .class_name = "FluxTransformer2DModel",
     .folder = "transformer",
+    .takes_texts = true,
+    .config = vn_flux_config,
     .open = open_flux,
     .close = vn_free,
     .build = build,

@@ -549,9 +549,10 @@ enum {
 
 /* NAME_preset.c */
 extern const vn_param vn_unet2d_presets[], vn_unet2d_condition_presets[], vn_dit_presets[],
-    vn_text_dit_presets[], vn_sd3_presets[];
+    vn_text_dit_presets[], vn_sd3_presets[], vn_flux_presets[];
 json_t *vn_unet2d_condition_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
 json_t *vn_sd3_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
+json_t *vn_flux_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
 /* Rows of the presets of networks that take texts: the text encoder that is trained with them, of
  * `depth` blocks and `width` numbers in a token where nothing else is asked for. */
 /* clang-format off */

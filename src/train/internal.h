@@ -10,6 +10,7 @@
 #define VN_TEXT_STATES "encoder_hidden_states"
 #define VN_TEXT_MASK   "encoder_attention_mask"
 #define VN_TEXT_POOLED "pooled_projections"
+#define VN_PATCH_IDS   "img_ids" /* of networks that take images as rows of patches */
 
 #define VN_OWN_SET(part)     (2 * (part))
 #define VN_AVERAGE_SET(part) (2 * (part) + 1)
@@ -45,7 +46,9 @@ typedef struct vn_scorer {
     /* of a frozen text encoder: [batch,length,width], and [batch,pooled] where the network takes
      * that; else NULL */
     float *states, *pooled;
-    vn_level *level; /* [batch] */
+    float *image;          /* [size] one sample, while it is put in the order of patches; or NULL */
+    float *ids_of_patches; /* [P,VN_PATCH_AXES]; NULL: the network takes none */
+    vn_level *level;       /* [batch] */
 } vn_scorer;
 
 /* log.jsonl, open to append to. */

@@ -94,6 +94,13 @@ static bool take_inputs(vn_scorer *c, const vn_loss_call *call, int part, vn_net
     return vn_graph_status(c->graph, NULL) == VN_OK;
 }
 
+/* The batch's time is that of a path; some networks count it in other units. */
+static void scale_time(const vn_scorer *c, const vn_net_io *io, vn_net_nodes *nodes) {
+    for (int i = 0; i < io->inputs && io->time_unit > 0; i++)
+        if (!strcmp(io->input[i].name, "timestep"))
+            nodes->in[i] = vn_affine(c->graph, nodes->in[i], io->time_unit, 0);
+}
+
 /* A network once more, for the loss (vn_loss.network): self is the scorer. */
 static vn_node *network(void *self, const vn_loss_call *call) {
     vn_scorer *c = self;
@@ -102,6 +109,7 @@ static vn_node *network(void *self, const vn_loss_call *call) {
     vn_net_spec how = c->spec;
     if (!can_call(c, call, part) || !take_inputs(c, call, part, &nodes, &how.extent)) return NULL;
     const vn_train_part *p = &c->s->part[part];
+    scale_time(c, vn_net_get_io(p->net), &nodes);
     const char *name = call->output ? call->output : "sample";
     const uint32_t next = vn_graph_site(c->graph);
     how.train = c->training && !p->frozen;
@@ -142,6 +150,8 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int loss, int64_t 
     c->training = train;
     c->spec = (vn_net_spec){.extent = vn_extent_of(batch, &info->sample), .train = train};
     c->spec.extent.tokens = s->text ? s->text->length : 0;
+    c->spec.extent.patches =
+        vn_net_patches(vn_net_get_io(first), info->sample.dim[1], info->sample.dim[2]);
     vn_status status = vn_graph_open(&c->graph, err);
     if (!status) status = vn_net_make_inputs(first, c->graph, &c->spec, &c->batch_nodes, err);
     if (status) return status;
@@ -200,6 +210,22 @@ static vn_status open_texts(vn_scorer *c, vn_err *err) {
     return c->tokens && (!f || c->states) && (!pooled || c->pooled) ? VN_OK : vn_no_memory(err);
 }
 
+/* Of a network that takes images as rows of patches. */
+static vn_status open_patches(vn_scorer *c, vn_err *err) {
+    const vn_data_info *info = vn_data_get_info(c->s->data);
+    const vn_net_io *io = vn_net_get_io(c->s->part[0].net);
+    const int64_t patches = c->spec.extent.patches;
+    if (!patches) return VN_OK;
+    c->image = vn_alloc((size_t)row_size(info), sizeof *c->image);
+    if (vn_net_input(io, VN_PATCH_IDS)) {
+        c->ids_of_patches = vn_alloc((size_t)(VN_PATCH_AXES * patches), sizeof(float));
+        if (!c->ids_of_patches) return vn_no_memory(err);
+        vn_patch_ids(info->sample.dim[1] / io->packing, info->sample.dim[2] / io->packing,
+                     c->ids_of_patches);
+    }
+    return c->image ? VN_OK : vn_no_memory(err);
+}
+
 static vn_status open_arrays(vn_scorer *c, vn_err *err) {
     const size_t n = (size_t)c->batch, size = (size_t)row_size(vn_data_get_info(c->s->data));
     const bool reads = !c->reader, measures = !c->training && c->parts.measured;
@@ -216,7 +242,7 @@ static vn_status open_arrays(vn_scorer *c, vn_err *err) {
     c->level = vn_alloc(n, sizeof(vn_level));
     return (!reads || (c->x0 && c->labels && (c->noise || !pairs))) && (!blind || c->x) &&
                    (!measures || c->measured) && c->time && c->given && c->level
-               ? open_texts(c, err)
+               ? VN_OK
                : vn_no_memory(err);
 }
 
@@ -226,7 +252,9 @@ vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int loss, int64_
     vn_node *outputs[2];
     const vn_program_options options = options_of(c, s, outputs);
     if (!status) status = vn_program_open(c->graph, &options, &c->program, err);
-    return status ? status : open_arrays(c, err);
+    if (!status) status = open_arrays(c, err);
+    if (!status) status = open_texts(c, err);
+    return status ? status : open_patches(c, err);
 }
 
 void vn_scorer_close(vn_scorer *c) {
@@ -243,18 +271,40 @@ void vn_scorer_close(vn_scorer *c) {
     vn_free(c->tokens);
     vn_free(c->states);
     vn_free(c->pooled);
+    vn_free(c->image);
+    vn_free(c->ids_of_patches);
     vn_free(c->level);
     *c = (vn_scorer){0};
 }
 
 /* ---- a batch --------------------------------------------------------------------------------- */
 
+/* Images [H,W,C] become rows of patches [P,C p p], as src/model/packing.c has them. What a loss
+ * does with the numbers of a sample does not depend on their order. */
+static void pack(vn_scorer *c, float *x) {
+    const vn_shape *sample = &vn_data_get_info(c->s->data)->sample;
+    const int64_t channels = sample->dim[0], height = sample->dim[1], width = sample->dim[2],
+                  size = channels * height * width, p = vn_net_get_io(c->s->part[0].net)->packing;
+    for (int64_t n = 0; n < c->batch; n++, x += size) {
+        memcpy(c->image, x, (size_t)size * sizeof *x);
+        for (int64_t i = 0; i < size; i++) {
+            const int64_t channel = i % channels, column = i / channels % width,
+                          row = i / channels / width, patch = row / p * (width / p) + column / p;
+            x[((patch * channels + channel) * p + row % p) * p + column % p] = c->image[i];
+        }
+    }
+}
+
 static vn_status read_batch(vn_scorer *c, const vn_scored *which, vn_err *err) {
     const vn_data_samples out = {.x = c->x0,
                                  .noise = c->noise,
                                  .labels = c->s->text ? NULL : c->labels,
                                  .captions = c->s->text ? c->labels : NULL};
-    return vn_data_read(c->s->data, which->part, which->position, c->batch, &out, err);
+    const vn_status status =
+        vn_data_read(c->s->data, which->part, which->position, c->batch, &out, err);
+    if (!status && c->image) pack(c, c->x0);
+    if (!status && c->image && c->noise) pack(c, c->noise);
+    return status;
 }
 
 /* The tokens of the batch's texts, of which those that are dropped are empty. */
@@ -289,7 +339,7 @@ static vn_status read_states(vn_scorer *c, vn_err *err) {
 }
 
 /* What the network takes of a batch beside its samples. */
-enum { FEEDS = 5 };
+enum { FEEDS = 6 };
 static int feed_batch(vn_scorer *c, vn_feed in[FEEDS]) {
     const vn_net_io *io = vn_net_get_io(c->s->part[0].net);
     const vn_train_text *text = c->s->text;
@@ -308,6 +358,10 @@ static int feed_batch(vn_scorer *c, vn_feed in[FEEDS]) {
     if (c->pooled)
         in[n++] = (vn_feed){
             .array = {VN_TEXT_POOLED, VN_F32, VN_SHAPE(c->batch, text->frozen->pooled), c->pooled}};
+    if (c->ids_of_patches)
+        in[n++] = (vn_feed){.array = {VN_PATCH_IDS, VN_F32,
+                                      VN_SHAPE(c->spec.extent.patches, VN_PATCH_AXES),
+                                      c->ids_of_patches}};
     return n;
 }
 

@@ -17,10 +17,17 @@ import tempfile
 
 import diffusers
 import torch
-from diffusers import DiTTransformer2DModel, UNet2DConditionModel, UNet2DModel
+from diffusers import (
+    DiTTransformer2DModel,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import mmdit
 import unet_case
 import unet_condition
 
@@ -66,12 +73,33 @@ def dit_config(r):
     )  # fmt: skip
 
 
+def sd3_config(r):
+    heads, dim, patch = r.choice([1, 2]), r.choice([4, 8]), r.choice([2, 4])
+    return dict(
+        sample_size=SIDE, patch_size=patch, in_channels=3, out_channels=3, num_layers=r.choice([1, 2]), num_attention_heads=heads,
+        attention_head_dim=dim, caption_projection_dim=heads * dim, joint_attention_dim=WORDS, pooled_projection_dim=WORDS,
+        pos_embed_max_size=SIDE // patch + r.choice([0, 2]), qk_norm=r.choice([None, "rms_norm"]),
+    )  # fmt: skip
+
+
+def flux_config(r):
+    axes = r.choice([[4, 2, 2], [2, 4, 4]])
+    return dict(
+        in_channels=12, num_layers=r.choice([0, 1, 2]), num_single_layers=r.choice([1, 2]), attention_head_dim=sum(axes),
+        num_attention_heads=r.choice([1, 2]), joint_attention_dim=WORDS, pooled_projection_dim=WORDS, axes_dims_rope=axes,
+    )  # fmt: skip
+
+
 # class: its config, its inputs, whether it is trained on captions
 KINDS = {
     UNet2DConditionModel: (condition_config, unet_condition.inputs, True),
     UNet2DModel: (unet_config, unet_case.inputs, False),
     DiTTransformer2DModel: (dit_config, None, False),
-}
+    SD3Transformer2DModel: (sd3_config, lambda model, n, height, width, seed: mmdit.sd3_inputs(model, n, height, width, 5, seed), True),
+    FluxTransformer2DModel: (
+        flux_config, lambda model, n, height, width, seed: mmdit.flux_inputs(model, n, height // 2, width // 2, 5, seed), True,
+    ),
+}  # fmt: skip
 
 
 def dit_inputs(model, batch, height, width, seed):
