@@ -139,7 +139,9 @@ static json_t *describe_dir(vn_context *vn, const char *path, vn_err *err) {
         out = describe_network(&dir, path, err);
     }
     /* a model is opened by its folder, not by its config */
-    if (!status) out = describe_model(vn, dir.path, err);
+    if (!status)
+        out = vn_is_autoencoder(dir.config) ? vn_describe_autoencoder(vn, &dir, err)
+                                            : describe_model(vn, dir.path, err);
     vn_model_dir_close(&dir);
     return out;
 }

@@ -13,10 +13,11 @@
 /* bytes at the log's end that are read: more than a minute's lines, and so a held-out loss */
 enum { TAIL = 1 << 18 };
 
-/* Of a classifier, in the words of log.jsonl: how well it told held-out samples, all of them and by
- * quarter of t from data to noise. */
+/* In the words of log.jsonl: of a classifier, how well it told held-out samples, all of them and by
+ * quarter of t from data to noise; of an autoencoder, how well it reconstructed them. */
 static const char *const told[] = {"held_accuracy",       "held_nll",       "held_ece",
-                                   "accuracy_by_quarter", "nll_by_quarter", "ece_by_quarter"};
+                                   "accuracy_by_quarter", "nll_by_quarter", "ece_by_quarter",
+                                   "held_psnr",           "codes_used",     "code_perplexity"};
 
 typedef struct history {
     double loss, held_loss, seconds; /* NaN: not known */
@@ -83,16 +84,15 @@ static bool put_number(json_t *to, const char *key, double value) {
     return !isfinite(value) || put(to, key, json_real(value));
 }
 
-static json_t *trained(const vn_model *m, const json_t *vane, const history *h) {
+static json_t *trained(const vn_run_facts *r, const json_t *vane, const history *h) {
     const json_t *data = json_object_get(vane, "data");
     const double count = json_number_value(json_object_get(data, "count")) -
                          json_number_value(json_object_get(data, "held"));
     const json_int_t batch =
         json_integer_value(json_object_get(json_object_get(vane, "train"), "batch"));
     json_t *out = json_object();
-    bool ok = out && put(out, "model", json_string(m->kind)) &&
-              put(out, "parameters",
-                  json_integer((json_int_t)vn_weights_parameters(vn_net_weights(vn_model_net(m)))));
+    bool ok = out && put(out, "model", json_string(r->kind)) &&
+              put(out, "parameters", json_integer((json_int_t)r->parameters));
     static const char *const of_data[][2] = {{"source", "data"},
                                              {"name", "data"},
                                              {"kind", "kind"},
@@ -102,11 +102,11 @@ static json_t *trained(const vn_model *m, const json_t *vane, const history *h) 
         json_t *value = json_object_get(data, of_data[i][0]);
         ok = !value || json_object_set(out, of_data[i][1], value) == 0;
     }
-    ok = ok && put(out, "classes", json_integer(m->classes)) &&
-         put(out, "steps", json_integer((json_int_t)m->steps)) &&
+    ok = ok && (r->classes < 0 || put(out, "classes", json_integer(r->classes))) &&
+         put(out, "steps", json_integer((json_int_t)r->steps)) &&
          put(out, "batch", json_integer(batch)) &&
          put_number(out, "epochs",
-                    count > 0 ? (double)m->steps * (double)batch / count : (double)NAN) &&
+                    count > 0 ? (double)r->steps * (double)batch / count : (double)NAN) &&
          put_number(out, "minutes", h->seconds / 60) && put_number(out, "loss", h->loss) &&
          put_number(out, "held_loss", h->held_loss);
     for (size_t i = 0; ok && i < VN_COUNT(told); i++)
@@ -170,17 +170,28 @@ static json_t *sampling_of(const vn_model *m) {
     return NULL;
 }
 
-vn_status vn_describe_run(const vn_model *m, const json_t *vane, json_t *out, vn_err *err) {
+vn_status vn_describe_training(const vn_run_facts *r, const json_t *vane, json_t *out,
+                               vn_err *err) {
     history h = {0};
+    if (!json_is_object(json_object_get(vane, "train"))) return VN_OK;
+    vn_status status = read_history(r->source, r->steps, &h, err);
+    if (!status && !put(out, "trained", trained(r, vane, &h))) status = vn_no_memory(err);
+    for (size_t i = 0; i < VN_COUNT(told); i++) json_decref(h.told[i]);
+    return status;
+}
+
+vn_status vn_describe_run(const vn_model *m, const json_t *vane, json_t *out, vn_err *err) {
     json_t *sampling = sampling_of(m);
+    const vn_net *net = vn_model_net(m);
+    const vn_run_facts facts = {.source = m->source,
+                                .kind = m->kind,
+                                .parameters = net ? vn_weights_parameters(vn_net_weights(net)) : 0,
+                                .classes = m->classes,
+                                .steps = m->steps};
     vn_status status = sampling ? VN_OK : vn_no_memory(err);
-    if (!status && json_is_object(json_object_get(vane, "train"))) {
-        status = read_history(m->source, m->steps, &h, err);
-        if (!status && !put(out, "trained", trained(m, vane, &h))) status = vn_no_memory(err);
-    }
+    if (!status) status = vn_describe_training(&facts, vane, out, err);
     const char *key = m->row->classifies ? "use" : "sampling";
     if (!status && json_object_set(out, key, sampling) != 0) status = vn_no_memory(err);
     json_decref(sampling);
-    for (size_t i = 0; i < VN_COUNT(told); i++) json_decref(h.told[i]);
     return status;
 }

@@ -62,6 +62,18 @@ vn_status vn_model_open_random(vn_context *vn, const char *source, vn_model **ou
 char *vn_shell_word(const char *word);
 /* Adds `sampling` and, of a run, `trained`; vane is its vane.json or NULL. */
 vn_status vn_describe_run(const vn_model *m, const json_t *vane, json_t *out, vn_err *err);
+/* What is known of a run besides its files. */
+typedef struct vn_run_facts {
+    const char *source, *kind;
+    int64_t parameters, steps;
+    int32_t classes; /* -1: classes are nothing to it */
+} vn_run_facts;
+/* Adds `trained`, where vane.json says that it is a run. */
+vn_status vn_describe_training(const vn_run_facts *r, const json_t *vane, json_t *out, vn_err *err);
+/* An autoencoder by itself (describe_autoencoder.c), a folder's or a run's: whether the config is
+ * one's, and what it is; NULL: err says why not. */
+bool vn_is_autoencoder(const json_t *config);
+json_t *vn_describe_autoencoder(vn_context *vn, const vn_model_dir *dir, vn_err *err);
 /* Data that could be trained on (describe_data.c); NULL: err says why not. */
 json_t *vn_describe_data(vn_context *vn, const char *path, vn_err *err);
 /* Of tensors named as samples are: how many there are, and of which classes. */

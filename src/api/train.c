@@ -2,6 +2,7 @@
  * from the run's own files, and hands it to the loop. */
 #include "api/classifier_plot.h"
 #include "api/preview.h"
+#include "api/train_coded.h"
 #include "api/train_job.h"
 #include "api/train_options.h"
 
@@ -27,7 +28,8 @@ static vn_status start(vn_train_job *j, const vn_train_options *requested, vn_er
     if (!status) status = vn_job_open_data(j, err);
     if (!status) vn_job_find_texts(j);
     if (!status) status = vn_job_check_encoder(j, err);
-    if (!status && (j->classifies || !(vn_data_get_info(j->data)->classes || j->texts)))
+    if (!status &&
+        (j->classifies || j->reconstructs || !(vn_data_get_info(j->data)->classes || j->texts)))
         j->o.drop = 0;
     if (!status) status = vn_job_open_learning(j, err);
     if (!status) status = vn_job_check_memory(j, err);
@@ -58,6 +60,15 @@ static vn_status resume(vn_train_job *j, const vn_train_options *requested, vn_e
 /* "data: 10 classes; path rectified, predicts velocity". */
 static void say_task(const vn_train_job *j, const vn_data_info *info) {
     char classes[32];
+    const vn_latents *l = &vn_net_get_io(j->net)->latents;
+    if (j->reconstructs) {
+        const long long factor = l->factor, width = info->sample.dim[2],
+                        height = info->sample.dim[1];
+        vn_log(&j->vn->watch, VN_LOG_INFO,
+               "%s: pictures of %lldx%lld, to be encoded to %lldx%lld pixels of %lld numbers",
+               j->source, width, height, width / factor, height / factor, (long long)l->channels);
+        return;
+    }
     snprintf(classes, sizeof classes, "%s", j->texts ? "captions" : "no classes");
     if (info->classes)
         snprintf(classes, sizeof classes, "%d class%s", (int)info->classes,
@@ -86,6 +97,8 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
                           .run = j->out};
     preview.sampling.steps = vn_sampling_defaults_steps_on(&j->sampling, j->path);
     const bool draws = vn_preview_possible(vn_net_get_io(j->net));
+    vn_pairs pairs = {
+        .vn = j->vn, .net = j->net, .data = j->data, .seed = j->o.seed, .run = j->out};
     const vn_train_networks all = vn_job_networks(j);
     if (j->texts) {
         preview.encoder = j->words.encoder;
@@ -121,9 +134,12 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
         .preview_every = j->o.preview_every,
         .preview = j->o.preview_every < 0 ? NULL
                    : j->classifies        ? vn_classifier_plot
+                   : j->reconstructs      ? (draws ? vn_pairs_draw : NULL)
                    : draws                ? vn_preview_draw
                                           : NULL,
-        .user = j->classifies ? (void *)(uintptr_t)j->out : &preview};
+        .user = j->classifies     ? (void *)(uintptr_t)j->out
+                : j->reconstructs ? (void *)&pairs
+                                  : &preview};
     say_task(j, info);
     if (info->brings_noise)
         vn_log(&j->vn->watch, VN_LOG_INFO, "%s: each sample brings its noise", j->source);
@@ -135,6 +151,15 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
     if (vn_data_get_info(j->data)->named > 0 && result->step > 0)
         vn_fail_after(err, "`resume` goes on after that");
     vn_preview_close(&preview);
+    vn_pairs_close(&pairs);
+    if (j->reconstructs && (!status || status == VN_CANCELLED)) {
+        vn_err measured = {0};
+        if (vn_train_measure_coding(j->vn, j->out, j->data, &measured)) {
+            if (status) return status;
+            *err = measured;
+            return err->status;
+        }
+    }
     return status;
 }
 

@@ -21,17 +21,20 @@ static json_t *describe(const vn_train_job *j) {
     const vn_data_info *info = vn_data_get_info(j->data);
     json_t *shape = json_array(),
            *skipped = info->skipped > 0 ? json_integer((json_int_t)info->skipped) : NULL;
-    char *predict = vn_choice_text(&j->prediction.choice); /* NULL: json_pack fails */
+    const bool denoises = !j->reconstructs;
+    char *predict = denoises ? vn_choice_text(&j->prediction.choice) : NULL;
     for (int i = 0; shape && i < info->sample.rank; i++)
         if (json_array_append_new(shape, json_integer(info->sample.dim[i])) != 0) {
             json_decref(shape);
             shape = NULL;
         }
+    if (denoises && !predict) return NULL;
     json_t *out = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:o, s:o*, s:{s:o, s:s, s:o, s:I, s:o*, s:I, s:I}, s:o}", "vane",
-        vn_version(), "model", vn_net_get_row(j->net)->row.name, "path", j->path_text, "predict",
-        predict, "seed", (json_int_t)j->o.seed, "classes", text_list(j->names, info->classes),
-        "sampling", j->classifies ? NULL : vn_sampling_defaults_to_json(&j->sampling), "data",
+        "{s:s, s:s, s:s*, s:s*, s:I, s:o, s:o*, s:{s:o, s:s, s:o, s:I, s:o*, s:I, s:I}, s:o}",
+        "vane", vn_version(), "model", vn_net_get_row(j->net)->row.name, "path",
+        denoises ? j->path_text : NULL, "predict", predict, "seed", (json_int_t)j->o.seed,
+        "classes", text_list(j->names, info->classes), "sampling",
+        j->classifies || !denoises ? NULL : vn_sampling_defaults_to_json(&j->sampling), "data",
         j->rows ? "name" : "source", vn_json_string(j->source), "kind", info->source, "shape",
         shape, "count", (json_int_t)info->count, "skipped", skipped, "held", (json_int_t)info->held,
         "fingerprint", (json_int_t)info->fingerprint, "train", vn_train_options_to_json(&j->o));
@@ -71,18 +74,20 @@ vn_status vn_job_create(vn_train_job *j, vn_err *err) {
     vn_status status = vn_run_dir_make(&j->run, err);
     if (status) return status;
     const bool frozen = vn_train_words_frozen(&j->words);
-    json_t *vane = describe_all(j),
-           *scheduler = vn_path_scheduler(j->path, &j->prediction,
-                                          vn_net_output(vn_net_get_io(j->net), "variance"));
-    if (!vane || !scheduler) status = vn_no_memory(err);
+    json_t *vane = describe_all(j), *scheduler = NULL;
+    if (!j->reconstructs)
+        scheduler = vn_path_scheduler(j->path, &j->prediction,
+                                      vn_net_output(vn_net_get_io(j->net), "variance"));
+    if (!vane || (!scheduler && !j->reconstructs)) status = vn_no_memory(err);
     if (!status) {
         const vn_model_other encoder = {VN_TRAIN_ENCODER, !j->texts ? NULL
                                                           : frozen
                                                               ? j->words.pretrained.dir.config
                                                               : vn_net_config(j->words.encoder)};
-        const vn_model_parts parts = {.pipeline = j->classifies ? "VaneClassifier"
-                                                  : j->texts    ? "VaneTextPipeline"
-                                                                : "DDPMPipeline",
+        const vn_model_parts parts = {.pipeline = j->classifies     ? "VaneClassifier"
+                                                  : j->reconstructs ? "VaneAutoencoder"
+                                                  : j->texts        ? "VaneTextPipeline"
+                                                                    : "DDPMPipeline",
                                       .others = j->texts,
                                       .other = &encoder,
                                       .folder = vn_net_get_row(j->net)->folder,
@@ -152,6 +157,7 @@ vn_status vn_job_read(vn_train_job *j, const vn_train_options *requested, vn_err
     if (status) return vn_fail_in(err, "%s", j->out);
     j->o.model = NULL; /* the run's config.json says it */
     j->classifies = vn_train_is_classifier(json_string_value(json_object_get(vane, "model")));
+    j->reconstructs = vn_train_is_autoencoder(json_string_value(json_object_get(vane, "model")));
     j->texts = json_is_object(json_object_get(vane, "text"));
     keep_size(j);
     read_shape(j);

@@ -50,7 +50,8 @@ vn_status vn_job_open_path(vn_train_job *j, vn_err *err) {
     const char *predict = j->o.predict;
     vn_status status = vn_path_open(j->o.path ? j->o.path : "rectified", &j->path, err);
     if (status) return status;
-    if (!predict) predict = j->classifies ? "edm" : j->path->row->prediction;
+    if (!predict)
+        predict = j->classifies ? "edm" : j->reconstructs ? "x0" : j->path->row->prediction;
     status = vn_prediction_parse(predict, &j->prediction, err);
     /* A classifier predicts nothing of a sample; its input is scaled as EDM's. */
     if (!status && j->classifies && vn_prediction_deviation(&j->prediction) == 0)
@@ -78,7 +79,10 @@ static vn_status open_objective(vn_train_job *j, vn_err *err) {
         .drop = j->o.drop,
         /* of captions too it is -1 */
         .null_label = vn_data_get_info(j->data)->classes ? vn_data_get_info(j->data)->classes : -1,
-        .classifier = j->classifies,
+        .trains = j->classifies     ? VN_TRAINS_CLASSIFIERS
+                  : j->reconstructs ? VN_TRAINS_AUTOENCODERS
+                                    : VN_TRAINS_DENOISERS,
+        .network = j->net ? vn_net_get_row(j->net)->row.name : NULL,
         .seed = j->o.seed,
         .asked[VN_ASK_TRUTH] = world ? &j->truth : NULL};
     return vn_objective_open(&options, &j->objective, err);
@@ -152,6 +156,8 @@ vn_status vn_job_find_role(vn_train_job *j, vn_err *err) {
         return vn_fail(err, VN_UNSUPPORTED,
                        "model %s is for texts: it cannot be trained to denoise", j->o.model);
     j->classifies = row->role == VN_ROLE_CLASSIFIER;
+    j->reconstructs = row->role == VN_ROLE_AUTOENCODER;
+    if (j->reconstructs) return vn_train_autoencoder_options(&j->o, err);
     return j->classifies ? vn_train_classifier_options(&j->o, err) : VN_OK;
 }
 
@@ -210,10 +216,12 @@ static vn_status open_net(vn_train_job *j, vn_err *err) {
     return status;
 }
 
-/* The objective says what a denoiser has to answer, and a classifier at which times it learns. */
+/* The objective says what a denoiser has to answer; a classifier says at which times it learns, and
+ * an autoencoder which objective is for it. */
 vn_status vn_job_open_learning(vn_train_job *j, vn_err *err) {
-    vn_status status = j->classifies ? open_net(j, err) : open_objective(j, err);
-    if (!status) status = j->classifies ? open_objective(j, err) : open_net(j, err);
+    const bool first = j->classifies || j->reconstructs;
+    vn_status status = first ? open_net(j, err) : open_objective(j, err);
+    if (!status) status = first ? open_objective(j, err) : open_net(j, err);
     return status;
 }
 

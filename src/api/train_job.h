@@ -26,8 +26,9 @@ typedef struct vn_train_job {
     vn_prediction prediction;
     vn_denoiser truth; /* of data that is drawn from a world */
     vn_objective *objective;
-    bool classifies; /* the model is a classifier */
-    bool texts;      /* it takes the captions of its data */
+    bool classifies;   /* the model is a classifier */
+    bool reconstructs; /* or an autoencoder */
+    bool texts;        /* it takes the captions of its data */
     vn_train_words words;
     vn_choice model;    /* row NULL: a config or a run says what it is */
     const char **names; /* [classes] */

@@ -126,10 +126,58 @@ vn_status vn_train_classifier_times(vn_train_options *o, const vn_net *net, vn_e
                    o->times);
 }
 
+/* ---- autoencoders ---------------------------------------------------------------------------- */
+
+static vn_status check_autoencoder(const vn_train_net *t, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(t->net);
+    const vn_shape *data = &t->data->sample;
+    const vn_port *decoded = vn_net_output(io, "decoded");
+    const int64_t takes = vn_net_sample(io).dim[0], gives = decoded->shape.dim[1],
+                  channels = data->dim[0], reduced = decoded->reduced ? decoded->reduced : 1,
+                  enlarged = decoded->enlarged ? decoded->enlarged : 1;
+    if (takes != channels || gives != channels)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "model %s takes %lld channels and gives %lld; %s has %lld", name_of(t),
+                       (long long)takes, (long long)gives, t->source, (long long)channels);
+    if (reduced != enlarged)
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "model %s makes pictures %lld times smaller, and its latents %lld times larger",
+            name_of(t), (long long)reduced, (long long)enlarged);
+    if (data->dim[1] % io->multiple == 0 && data->dim[2] % io->multiple == 0) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "model %s needs images whose sides are multiples of %lld; %s has %lldx%lld",
+                   name_of(t), (long long)io->multiple, t->source, (long long)data->dim[2],
+                   (long long)data->dim[1]);
+}
+
+bool vn_train_is_autoencoder(const char *row) {
+    size_t index;
+    return row && vn_table_find(&vn_models[VN_ROLE_AUTOENCODER], row, &index);
+}
+
+vn_status vn_train_autoencoder_options(const vn_train_options *o, vn_err *err) {
+    const struct {
+        const char *name, *why;
+        bool given;
+    } refused[] = {
+        {"path", "it sees pictures without noise", o->path},
+        {"predict", "it answers with the picture", o->predict},
+        {"times", "it sees pictures without noise", o->times},
+        {"drop", "it is told no class, and none is hidden from it", o->drop > 0},
+    };
+    for (size_t i = 0; i < VN_COUNT(refused); i++)
+        if (refused[i].given)
+            return vn_fail(err, VN_BAD_ARGUMENT, "`%s` has no effect on an autoencoder: %s",
+                           refused[i].name, refused[i].why);
+    return VN_OK;
+}
+
 vn_status vn_train_check_net(const vn_train_net *t, vn_err *err) {
-    const bool classifies = vn_net_get_row(t->net)->role == VN_ROLE_CLASSIFIER;
-    vn_status status = classifies ? VN_OK : check_inputs(t, err);
+    const vn_role role = vn_net_get_row(t->net)->role;
+    vn_status status = role == VN_ROLE_DENOISER ? check_inputs(t, err) : VN_OK;
     if (!status) status = check_sample(t, err);
     if (status) return status;
-    return classifies ? check_classifier(t, err) : check_denoiser(t, err);
+    if (role == VN_ROLE_AUTOENCODER) return check_autoencoder(t, err);
+    return role == VN_ROLE_CLASSIFIER ? check_classifier(t, err) : check_denoiser(t, err);
 }

@@ -28,4 +28,8 @@ vn_status vn_train_classifier_options(vn_train_options *o, vn_err *err);
  * it is not given. */
 vn_status vn_train_classifier_times(vn_train_options *o, const vn_net *net, vn_err *err);
 
+/* The same of autoencoders, which take no time and no class. */
+bool vn_train_is_autoencoder(const char *row);
+vn_status vn_train_autoencoder_options(const vn_train_options *o, vn_err *err);
+
 #endif

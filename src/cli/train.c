@@ -80,9 +80,27 @@ static void print_next(const args *a, const vn_model_info *info) {
     free(run);
 }
 
+/* Of an autoencoder, which is no model to be sampled from; false: it is none. */
+static bool report_autoencoder(const cli_session *s, const args *a) {
+    char *text = NULL, took[32];
+    json_t *description = NULL;
+    vn_status status = vn_describe(s->vn, a->out, &text);
+    if (!status) status = cli_take_json(&text, &description);
+    const char *is = json_string_value(json_object_get(description, "is"));
+    const bool one = !status && is && !strcmp(is, "autoencoder");
+    json_decref(description);
+    if (!one) return false;
+    char *named = cli_shell_word(a->out);
+    cli_print(stdout, "%s is trained (%s)\nnext: vane info %s\n", a->out,
+              cli_duration(cli_seconds(s), took, sizeof took), named ? named : a->out);
+    free(named);
+    return true;
+}
+
 static vn_status report(const cli_session *s, const args *a) {
     if (!s->json) {
         char took[32];
+        if (report_autoencoder(s, a)) return VN_OK;
         vn_model *model = NULL;
         vn_status opened = vn_model_open(s->vn, a->out, &model);
         if (opened) return opened;
@@ -129,7 +147,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
 
 const cli_verb cli_train = {
     .name = "train",
-    .summary = "train a conditional generator on labelled data",
+    .summary = "train a conditional generator on labelled data, a classifier or an autoencoder",
     .example = "vane train photos --out runs/photos --minutes 30",
     .about = "Trains a network on DATA, a class a folder or label, and writes a run directory that "
              "`vane sample` and "

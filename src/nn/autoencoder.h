@@ -1,6 +1,8 @@
-/* autoencoder.h - what diffusers' AutoencoderKL and VQModel have in common: an encoder of levels
- * that make an image smaller, a decoder of levels that make it larger again, and a middle in each
- * (autoencoder.c). What stands between them is for autoencoder_kl.c and autoencoder_vq.c. */
+/* autoencoder.h - the keys of autoencoders' configs, which their files read and presets write
+ * (autoencoder_kinds.c); and what diffusers' AutoencoderKL and VQModel have in common: an encoder
+ * of levels that make an image smaller, a decoder of levels that make it larger again, and a middle
+ * in each (autoencoder.c). What stands between them is for autoencoder_kl.c and
+ * autoencoder_vq.c. */
 #ifndef VN_AUTOENCODER_H
 #define VN_AUTOENCODER_H
 
@@ -39,6 +41,43 @@ typedef struct vn_coder_keys {
 
 /* diffusers' defaults; latent_channels is each class' own. */
 extern const vn_coder_keys vn_coder_defaults;
+
+/* ---- the keys of each kind, by their names --------------------------------------------------- */
+
+typedef struct vn_kl_keys {
+    vn_coder_keys keys;
+    double shift_factor;
+    vn_config_numbers latents_mean, latents_std;
+    bool use_quant_conv, use_post_quant_conv;
+} vn_kl_keys;
+extern const vn_field vn_kl_fields[];
+extern const size_t vn_kl_field_count;
+
+typedef struct vn_tiny_keys {
+    int64_t in_channels, out_channels;
+    vn_config_ints encoder_block_out_channels, decoder_block_out_channels, block_out_channels;
+    int64_t act_fn, upsample_fn, latent_channels, upsampling_scaling_factor;
+    vn_config_ints num_encoder_blocks, num_decoder_blocks;
+    double latent_magnitude, latent_shift;
+    bool force_upcast; /* vane computes in float32 always */
+    double scaling_factor, shift_factor;
+} vn_tiny_keys;
+extern const vn_tiny_keys vn_tiny_defaults;
+extern const vn_field vn_tiny_fields[];
+extern const size_t vn_tiny_field_count;
+
+/* VQModel and VaneFSQModel have some of them each. */
+typedef struct vn_vq_keys {
+    vn_coder_keys keys;
+    int64_t num_vq_embeddings, vq_embed_dim, norm_type;
+    bool lookup_from_codebook; /* what diffusers' decode() makes of whole numbers; codes have a port
+                                  of their own here */
+    vn_config_ints levels;
+} vn_vq_keys;
+extern const vn_field vn_vq_fields[], vn_fsq_fields[];
+extern const size_t vn_vq_field_count, vn_fsq_field_count;
+
+/* ---- encoders and decoders ------------------------------------------------------------------- */
 
 /* Keys that were read and checked. */
 typedef struct vn_coder {

@@ -7,17 +7,11 @@
 
 static const char net_name[] = "autoencoder-kl";
 
-/* By the names of the config's keys. */
-typedef struct keys {
-    vn_coder_keys keys;
-    double shift_factor;
-    vn_config_numbers latents_mean, latents_std;
-    bool use_quant_conv, use_post_quant_conv;
-} keys;
+typedef vn_kl_keys keys;
 
 #define KEY(kind, member) VN_CONFIG_KEY(keys, kind, member)
 /* clang-format off */
-static const vn_field fields[] = {
+const vn_field vn_kl_fields[] = {
     VN_AUTOENCODER_FIELDS(keys),
     /* kind, key                       null   min   max  choices null is */
     {KEY(NUMBER, shift_factor),        true,  -1e6, 1e6, NULL,   0},
@@ -26,16 +20,21 @@ static const vn_field fields[] = {
     {KEY(BOOL, use_quant_conv),        true,  0,    0,   NULL,   0},
     {KEY(BOOL, use_post_quant_conv),   true,  0,    0,   NULL,   0},
 };
+const size_t vn_kl_field_count = VN_COUNT(vn_kl_fields);
 /* clang-format on */
 
 typedef struct autoencoder_kl {
-    keys config;
+    keys config; /* first: vn_config_open */
     vn_coder body;
 } autoencoder_kl;
 
 /* ---- config ---------------------------------------------------------------------------------- */
 
-static vn_status check_config(const keys *c, vn_err *err) {
+static vn_status check_config(void *self, vn_err *err) {
+    autoencoder_kl *n = self;
+    const keys *c = &n->config;
+    const vn_status status = vn_coder_check(&n->body, net_name, &c->keys, err);
+    if (status) return status;
     const size_t channels = (size_t)c->keys.latent_channels, mean = c->latents_mean.count,
                  deviation = c->latents_std.count;
     if (mean == deviation && (mean == 0 || mean == channels)) return VN_OK;
@@ -62,24 +61,25 @@ static void decoder_ports(const void *self, vn_net_io *io) {
 }
 
 static vn_status open_kl(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
-    autoencoder_kl *n = vn_calloc(1, sizeof *n);
-    if (!n) return vn_no_memory(err);
-    keys *c = &n->config;
-    *c = (keys){.keys = vn_coder_defaults, .use_quant_conv = true, .use_post_quant_conv = true};
-    c->keys.latent_channels = 4;
-    vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
-    if (!status) status = vn_coder_check(&n->body, net_name, &c->keys, err);
-    if (!status) status = check_config(c, err);
-    if (status) {
-        vn_free(n);
-        return status;
-    }
+    keys defaults = {
+        .keys = vn_coder_defaults, .use_quant_conv = true, .use_post_quant_conv = true};
+    defaults.keys.latent_channels = 4;
+    const vn_config_kind kind = {.net = net_name,
+                                 .fields = vn_kl_fields,
+                                 .count = vn_kl_field_count,
+                                 .size = sizeof(autoencoder_kl),
+                                 .defaults = &defaults,
+                                 .known = sizeof defaults,
+                                 .check = check_config};
+    const vn_status status = vn_config_open(config, &kind, self, err);
+    if (status) return status;
+    const autoencoder_kl *n = *self;
+    const keys *c = &n->config;
     vn_coder_set_io(&n->body, io);
     encoder_ports(n, io);
     io->latents.shift = c->shift_factor;
     io->latents.mean = c->latents_mean.count ? c->latents_mean.at : NULL;
     io->latents.deviation = c->latents_std.count ? c->latents_std.at : NULL;
-    *self = n;
     return VN_OK;
 }
 

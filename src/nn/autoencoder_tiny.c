@@ -3,9 +3,7 @@
  * [0,1] inside. What diffusers' forward() does between encoder and decoder, rounding the latents to
  * bytes as a picture would store them, is not done: `latent_magnitude` and `latent_shift` say only
  * how such a picture is read. */
-#include "nn/internal.h"
-
-#include "nn/unet.h"
+#include "nn/autoencoder.h"
 
 #include <string.h>
 
@@ -14,23 +12,14 @@ static const char net_name[] = "autoencoder-tiny";
 #define MAX_STAGES 10
 #define USUAL_TILE 512 /* pixels on a side of a part of a large image, as in diffusers */
 
-/* By the names of the config's keys. */
-typedef struct keys {
-    int64_t in_channels, out_channels;
-    vn_config_ints encoder_block_out_channels, decoder_block_out_channels, block_out_channels;
-    int64_t act_fn, upsample_fn, latent_channels, upsampling_scaling_factor;
-    vn_config_ints num_encoder_blocks, num_decoder_blocks;
-    double latent_magnitude, latent_shift;
-    bool force_upcast; /* vane computes in float32 always */
-    double scaling_factor, shift_factor;
-} keys;
+typedef vn_tiny_keys keys;
 
 /* Ways of enlarging by a whole factor; the first two are the same. */
 static const char *const resizes[] = {"nearest", "nearest-exact", "linear", "bilinear",
                                       "bicubic", "trilinear",     NULL};
 enum { NEAREST, NEAREST_EXACT };
 
-static const keys defaults = {
+const keys vn_tiny_defaults = {
     .in_channels = 3,
     .out_channels = 3,
     .encoder_block_out_channels = {4, {64, 64, 64, 64}},
@@ -47,7 +36,7 @@ static const keys defaults = {
 
 #define KEY(kind, member) VN_CONFIG_KEY(keys, kind, member)
 /* clang-format off */
-static const vn_field fields[] = {
+const vn_field vn_tiny_fields[] = {
     /* kind, key                             null   min   max    choices null is */
     {KEY(INT, in_channels),                  false, 1,    65536, NULL,   0},
     {KEY(INT, out_channels),                 false, 1,    65536, NULL,   0},
@@ -66,10 +55,11 @@ static const vn_field fields[] = {
     {KEY(NUMBER, scaling_factor),            false, -1e6, 1e6,   NULL,   0},
     {KEY(NUMBER, shift_factor),              true,  -1e6, 1e6,   NULL,   0},
 };
+const size_t vn_tiny_field_count = VN_COUNT(vn_tiny_fields);
 /* clang-format on */
 
 typedef struct tiny {
-    keys config;
+    keys config;              /* first: vn_config_open */
     int64_t factor, enlarged; /* of the encoder; of the decoder, which is another in some configs */
 } tiny;
 
@@ -93,7 +83,7 @@ static vn_status check_stages(const char *side, const vn_config_ints *channels,
     return VN_OK;
 }
 
-static vn_status check_config(const keys *c, vn_err *err) {
+static vn_status check_keys(const keys *c, vn_err *err) {
     vn_status status =
         check_stages("encoder", &c->encoder_block_out_channels, &c->num_encoder_blocks, err);
     if (!status)
@@ -120,6 +110,20 @@ static int64_t enlargement(const keys *c) {
     for (size_t i = 1; i < c->decoder_block_out_channels.count && all && all <= 65536; i++)
         all *= c->upsampling_scaling_factor;
     return all <= 65536 ? all : 0;
+}
+
+static vn_status check_config(void *self, vn_err *err) {
+    tiny *n = self;
+    const keys *c = &n->config;
+    const vn_status status = check_keys(c, err);
+    if (status) return status;
+    n->factor = (int64_t)1 << (c->encoder_block_out_channels.count - 1);
+    n->enlarged = enlargement(c);
+    if (n->enlarged) return VN_OK;
+    return vn_fail(err, VN_BAD_FILE,
+                   "%s: upsampling_scaling_factor %lld in %zu stages enlarges past any image",
+                   net_name, (long long)c->upsampling_scaling_factor,
+                   c->decoder_block_out_channels.count);
 }
 
 /* ---- ports ----------------------------------------------------------------------------------- */
@@ -158,26 +162,16 @@ static void set_io(const tiny *n, vn_net_io *io) {
 }
 
 static vn_status open_tiny(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
-    tiny *n = vn_calloc(1, sizeof *n);
-    if (!n) return vn_no_memory(err);
-    keys *c = &n->config;
-    *c = defaults;
-    vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
-    if (!status) status = check_config(c, err);
-    n->enlarged = !status ? enlargement(c) : 1;
-    if (!n->enlarged)
-        status = vn_fail(err, VN_BAD_FILE,
-                         "%s: upsampling_scaling_factor %lld in %zu stages enlarges past any image",
-                         net_name, (long long)c->upsampling_scaling_factor,
-                         c->decoder_block_out_channels.count);
-    if (status) {
-        vn_free(n);
-        return status;
-    }
-    n->factor = (int64_t)1 << (c->encoder_block_out_channels.count - 1);
-    set_io(n, io);
-    *self = n;
-    return VN_OK;
+    const vn_config_kind kind = {.net = net_name,
+                                 .fields = vn_tiny_fields,
+                                 .count = vn_tiny_field_count,
+                                 .size = sizeof(tiny),
+                                 .defaults = &vn_tiny_defaults,
+                                 .known = sizeof vn_tiny_defaults,
+                                 .check = check_config};
+    const vn_status status = vn_config_open(config, &kind, self, err);
+    if (!status) set_io(*self, io);
+    return status;
 }
 
 /* ---- graph ----------------------------------------------------------------------------------- */

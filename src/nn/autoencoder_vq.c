@@ -13,21 +13,14 @@
 #define MAX_ROWS  1e6
 #define MAX_CODES (1 << 20)
 
-/* By the names of the configs' keys; each class has some of them. */
-typedef struct keys {
-    vn_coder_keys keys;
-    int64_t num_vq_embeddings, vq_embed_dim, norm_type;
-    bool lookup_from_codebook; /* what diffusers' decode() makes of whole numbers; codes have a port
-                                  of their own here */
-    vn_config_ints levels;
-} keys;
+typedef vn_vq_keys keys;
 
 static const char *const norms[] = {"group", "spatial", NULL};
 enum { GROUP, SPATIAL };
 
 #define KEY(kind, member) VN_CONFIG_KEY(keys, kind, member)
 /* clang-format off */
-static const vn_field vq_fields[] = {
+const vn_field vn_vq_fields[] = {
     VN_AUTOENCODER_FIELDS(keys),
     /* kind, key                        null   min max       choices null is */
     {KEY(INT, num_vq_embeddings),       false, 1,  MAX_ROWS, NULL,   0},
@@ -35,22 +28,27 @@ static const vn_field vq_fields[] = {
     {KEY(CHOICE, norm_type),            false, 0,  0,        norms,  0},
     {KEY(BOOL, lookup_from_codebook),   true,  0,  0,        NULL,   0},
 };
-static const vn_field fsq_fields[] = {
+const vn_field vn_fsq_fields[] = {
     VN_AUTOENCODER_FIELDS(keys),
     {KEY(CHOICE, norm_type),            false, 0,  0,        norms,  0},
     {KEY(INTS, levels),                 false, 2,  4096,     NULL,   0},
 };
+const size_t vn_vq_field_count = VN_COUNT(vn_vq_fields);
+const size_t vn_fsq_field_count = VN_COUNT(vn_fsq_fields);
 /* clang-format on */
 
 typedef struct quantised {
-    const vn_net_row *row;
-    keys config;
+    keys config; /* first: vn_config_open */
     vn_coder body;
     int64_t width, codes; /* numbers of a latent pixel; what it can become */
 } quantised;
 
 static bool is_scalar(const quantised *n) {
     return n->config.levels.count > 0;
+}
+
+static const char *name_of(const quantised *n) {
+    return is_scalar(n) ? vn_autoencoder_fsq_net.row.name : vn_autoencoder_vq_net.row.name;
 }
 
 /* ---- config ---------------------------------------------------------------------------------- */
@@ -66,12 +64,13 @@ static vn_status count_codes(quantised *n, vn_err *err) {
     for (size_t i = 0; i < c->levels.count && n->codes <= MAX_CODES; i++)
         n->codes *= c->levels.at[i];
     if (n->codes <= MAX_CODES) return VN_OK;
-    return vn_fail(err, VN_UNSUPPORTED, "%s: levels make more than %d codes", n->row->row.name,
+    return vn_fail(err, VN_UNSUPPORTED, "%s: levels make more than %d codes", name_of(n),
                    MAX_CODES);
 }
 
-static vn_status check_config(quantised *n, vn_err *err) {
-    const char *name = n->row->row.name;
+static vn_status check_config(void *self, vn_err *err) {
+    quantised *n = self;
+    const char *name = name_of(n);
     const keys *c = &n->config;
     vn_status status = vn_coder_check(&n->body, name, &c->keys, err);
     if (!status) status = count_codes(n, err);
@@ -97,6 +96,10 @@ static void encoder_ports(const void *self, vn_net_io *io) {
     vn_coder_encoder_ports(&n->body, io);
     vn_net_add_output(io, vn_port_of_latents("latents", n->width, n->body.factor));
     add_codes(n, io, false);
+    if (is_scalar(n)) return;
+    vn_port rows = vn_port_of_latents("quantised", n->width, n->body.factor);
+    rows.optional = true;
+    vn_net_add_output(io, rows);
 }
 
 static void decoder_ports(const void *self, vn_net_io *io) {
@@ -114,40 +117,40 @@ static void lookup_ports(const void *self, vn_net_io *io) {
     vn_coder_decoder_ports(&n->body, io);
 }
 
-static vn_status open_quantised(quantised *n, const json_t *config, const vn_field *fields,
-                                size_t count, void **self, vn_net_io *io, vn_err *err) {
-    vn_status status = vn_config_read(config, n->row->row.name, fields, count, &n->config, err);
-    if (!status) status = check_config(n, err);
-    if (status) {
-        vn_free(n);
-        return status;
-    }
+static vn_status open_quantised(const char *net, const keys *defaults, const vn_field *fields,
+                                size_t count, const json_t *config, void **self, vn_net_io *io,
+                                vn_err *err) {
+    const vn_config_kind kind = {.net = net,
+                                 .fields = fields,
+                                 .count = count,
+                                 .size = sizeof(quantised),
+                                 .defaults = defaults,
+                                 .known = sizeof *defaults,
+                                 .check = check_config};
+    const vn_status status = vn_config_open(config, &kind, self, err);
+    if (status) return status;
+    const quantised *n = *self;
     vn_coder_set_io(&n->body, io);
     vn_net_add_output(io, vn_port_of_latents("latents", n->width, n->body.factor));
     add_codes(n, io, true);
     io->latents.channels = n->width;
     io->latents.codes = n->codes;
     io->latents.tile = 0; /* neither has diffusers' VQModel */
-    *self = n;
     return VN_OK;
 }
 
 static vn_status open_vq(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
-    quantised *n = vn_calloc(1, sizeof *n);
-    if (!n) return vn_no_memory(err);
-    n->row = &vn_autoencoder_vq_net;
-    n->config = (keys){.keys = vn_coder_defaults, .num_vq_embeddings = 256};
-    n->config.keys.latent_channels = 3;
-    return open_quantised(n, config, vq_fields, VN_COUNT(vq_fields), self, io, err);
+    keys defaults = {.keys = vn_coder_defaults, .num_vq_embeddings = 256};
+    defaults.keys.latent_channels = 3;
+    return open_quantised(vn_autoencoder_vq_net.row.name, &defaults, vn_vq_fields,
+                          vn_vq_field_count, config, self, io, err);
 }
 
 static vn_status open_fsq(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
-    quantised *n = vn_calloc(1, sizeof *n);
-    if (!n) return vn_no_memory(err);
-    n->row = &vn_autoencoder_fsq_net;
-    n->config = (keys){.keys = vn_coder_defaults, .levels = {4, {8, 5, 5, 5}}};
-    n->config.keys.latent_channels = 4;
-    return open_quantised(n, config, fsq_fields, VN_COUNT(fsq_fields), self, io, err);
+    keys defaults = {.keys = vn_coder_defaults, .levels = {4, {8, 5, 5, 5}}};
+    defaults.keys.latent_channels = 4;
+    return open_quantised(vn_autoencoder_fsq_net.row.name, &defaults, vn_fsq_fields,
+                          vn_fsq_field_count, config, self, io, err);
 }
 
 /* ---- quantisers ------------------------------------------------------------------------------ */
@@ -156,6 +159,7 @@ static vn_status open_fsq(const json_t *config, void **self, vn_net_io *io, vn_e
 typedef struct rounded {
     vn_node *codes;  /* i32, or f32 of whole numbers; [N,h,w] */
     vn_node *values; /* [N,h,w,width], with a gradient to what was rounded */
+    vn_node *rows;   /* the same with a gradient to the codebook alone; NULL: there is none */
 } rounded;
 
 /* z + (to - z) in value, z to derivatives. */
@@ -171,7 +175,8 @@ static vn_node *codebook(const vn_scope *s, const quantised *n) {
 
 static rounded to_codebook(const vn_scope *s, const quantised *n, vn_node *z) {
     vn_node *table = codebook(s, n), *codes = vn_nearest_row(s->g, z, table);
-    return (rounded){codes, straight_through(s, z, vn_embedding(s->g, table, codes))};
+    vn_node *rows = vn_embedding(s->g, table, codes);
+    return (rounded){codes, straight_through(s, z, rows), rows};
 }
 
 /* Of a channel with L levels: rounded, h tanh(z + shift) - offset is one of the L whole numbers
@@ -228,7 +233,7 @@ static rounded to_scalars(const vn_scope *s, const quantised *n, vn_node *z) {
     vn_node *digits = vn_mul(g, vn_add(g, whole, EACH(below)), EACH(place));
     vn_node *codes = vn_reshape(g, vn_sum_to(g, digits, VN_SHAPE(d[0], d[1], d[2], 1)),
                                 VN_SHAPE(d[0], d[1], d[2]));
-    return (rounded){codes, vn_div(g, straight_through(s, z, whole), EACH(below))};
+    return (rounded){codes, vn_div(g, straight_through(s, z, whole), EACH(below)), NULL};
 }
 
 static rounded quantise(const vn_scope *s, const quantised *n, vn_node *z) {
@@ -277,7 +282,9 @@ static void decode(const vn_scope *s, const quantised *n, vn_node *values) {
 }
 
 static void build_encoder(const void *self, const vn_scope *s) {
-    give_codes(s, quantise(s, self, encode(s, self)).codes);
+    const rounded to = quantise(s, self, encode(s, self));
+    give_codes(s, to.codes);
+    if (to.rows) vn_scope_output(s, "quantised", to.rows);
 }
 
 static void build_decoder(const void *self, const vn_scope *s) {

@@ -215,6 +215,20 @@ vn_status vn_config_read(const json_t *config, const char *net, const vn_field *
     return VN_OK;
 }
 
+vn_status vn_config_open(const json_t *config, const vn_config_kind *kind, void **self,
+                         vn_err *err) {
+    void *made = *self = vn_calloc(1, kind->size);
+    if (!made) return vn_no_memory(err);
+    memcpy(made, kind->defaults, kind->known);
+    vn_status status = vn_config_read(config, kind->net, kind->fields, kind->count, made, err);
+    if (!status && kind->check) status = kind->check(made, err);
+    if (status) {
+        vn_free(made);
+        *self = NULL;
+    }
+    return status;
+}
+
 double vn_preset(const vn_choice *preset, const char *name, bool *given) {
     for (size_t i = 0; preset->row->params && preset->row->params[i].name; i++)
         if (!strcmp(preset->row->params[i].name, name)) {

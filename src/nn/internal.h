@@ -109,6 +109,22 @@ int64_t vn_config_level(const vn_config_levels *levels, size_t level);
 /* n lengths, each `growth` times the one before. */
 vn_config_ints vn_config_growing(int64_t n, int64_t first, int64_t growth);
 
+/* What a network's config is read into: a struct that begins with the members that the fields
+ * name. */
+typedef struct vn_config_kind {
+    const char *net;
+    const vn_field *fields;
+    size_t count, size; /* of the fields; of the struct */
+    const void *defaults;
+    size_t known; /* bytes of the defaults, with which the struct begins */
+    /* what the members say together; NULL: nothing to check */
+    vn_status (*check)(void *self, vn_err *err);
+} vn_config_kind;
+
+/* A new struct of a config, freed with vn_free; *self is NULL after a failure. */
+vn_status vn_config_open(const json_t *config, const vn_config_kind *kind, void **self,
+                         vn_err *err);
+
 /* Rewrites a config of an earlier version of diffusers as today's, in place (legacy.c). */
 vn_status vn_config_update(json_t *config, vn_err *err);
 
@@ -539,6 +555,10 @@ VN_EXTRACTORS(VN_DECLARE)
 VN_AUTOENCODERS(VN_DECLARE)
 VN_SEQUENCES(VN_DECLARE)
 #undef VN_DECLARE
+
+/* The presets of all autoencoders, whose kind says which network they are of: a name of models that
+ * can be trained, and no network by itself. */
+extern const vn_net_row vn_any_autoencoder_net;
 
 #define VN_ONE(name) +1
 enum {

@@ -19,8 +19,8 @@ const vn_table vn_models[] = {
 };
 _Static_assert(VN_COUNT(vn_models) == VN_ROLE_COUNT, "a table for each role");
 
-static const vn_net_row *const trained[] = {VN_DENOISERS(ROW) VN_CLASSIFIERS(ROW)
-                                                VN_SEQUENCES(ROW)};
+static const vn_net_row *const trained[] = {VN_DENOISERS(ROW) VN_CLASSIFIERS(ROW) VN_SEQUENCES(ROW)
+                                                ROW(any_autoencoder)};
 const vn_table vn_trained_models = {"model", trained, 0, VN_COUNT(trained), NULL, NULL};
 
 const vn_net_row *vn_net_row_at(size_t i) {

@@ -108,7 +108,7 @@ const vn_objective_row vn_cross_entropy_objective = {
     {"cross-entropy", "of classifiers: minus log p(class|x_t), accuracy measured by quarter of t",
      "2105.05233", params},
     .predictions = "edm",
-    .classifies = true,
+    .trains = VN_TRAINS_CLASSIFIERS,
     .loss = loss,
     .measure = &measures,
 };

@@ -11,7 +11,8 @@
 #define VN_OBJECTIVES(ROW) \
     ROW(dsm) ROW(cfm) ROW(esm) \
     ROW(ism) ROW(ssm) \
-    ROW(hybrid) ROW(cross_entropy)
+    ROW(hybrid) ROW(cross_entropy) \
+    ROW(reconstruction) ROW(vae) ROW(vq_vae)
 /* clang-format on */
 
 #define VN_DECLARE_OBJECTIVE(name) extern const vn_objective_row vn_##name##_objective;
@@ -56,6 +57,11 @@ vn_shape vn_sample_shape(const vn_shape *x);
 vn_node *vn_per_sample(vn_graph *g, vn_node *numbers, const vn_node *x);
 /* The same of number i of each in [N,K]. */
 vn_node *vn_number_of(vn_graph *g, vn_node *numbers, int i, const vn_node *x);
+
+/* vq-vae's parameter of the steps between revivals, where it is, and its default; and what moves
+ * codes that are not used (codebook.c). */
+enum { VN_REVIVE = 3, VN_REVIVE_STEPS = 100 };
+extern const vn_tending vn_codebook_tending;
 
 /* z with P(N(0,1) < z) = u, for u in (0,1). */
 double vn_normal_quantile(double u);

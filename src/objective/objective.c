@@ -18,7 +18,7 @@ struct vn_objective {
     bool stratified;
     double drop;
     int32_t null_label;
-    bool classifier;
+    vn_trains trains;
     uint64_t seed;
 };
 
@@ -37,18 +37,51 @@ static const char *const lacking[VN_ASK_COUNT] = {
     [VN_ASK_TEACHER] = "a teacher",
 };
 
-static vn_status choose_objective(vn_objective *o, const vn_table *table, const char *text,
+static const char *const kinds[] = {
+    [VN_TRAINS_DENOISERS] = "denoiser",
+    [VN_TRAINS_CLASSIFIERS] = "classifier",
+    [VN_TRAINS_AUTOENCODERS] = "autoencoder",
+};
+
+/* What trains such a network where nothing else is asked for. */
+static const char *own_objective(const vn_objective_options *o) {
+    const vn_table *table = o->table ? o->table : &vn_objectives;
+    if (o->trains == VN_TRAINS_DENOISERS) return o->prediction->row->objective;
+    for (size_t i = 0; i < table->count; i++) {
+        const vn_objective_row *row = (const vn_objective_row *)vn_table_row(table, i);
+        if (row->trains == o->trains &&
+            (!row->networks || (o->network && among(o->network, row->networks))))
+            return row->row.name;
+    }
+    return o->prediction->row->objective;
+}
+
+/* Whether it is for the kind of network, and for this one. */
+static vn_status check_network(const vn_objective *o, const vn_objective_options *options,
+                               vn_err *err) {
+    const char *name = o->row->row.name, *own = own_objective(options);
+    if (o->trains != o->row->trains && o->row->trains != VN_TRAINS_DENOISERS)
+        return vn_fail(err, VN_BAD_ARGUMENT, "the objective %s trains %ss: name one as the model",
+                       name, kinds[o->row->trains]);
+    if (o->trains != o->row->trains)
+        return vn_fail(err, VN_BAD_ARGUMENT, "the objective %s trains denoisers; %s is for %ss",
+                       name, own, kinds[o->trains]);
+    if (!o->row->networks || !options->network || among(options->network, o->row->networks))
+        return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "the objective %s trains %s; %s is for %s", name,
+                   o->row->networks, own, options->network);
+}
+
+static vn_status choose_objective(vn_objective *o, const vn_objective_options *options,
                                   vn_err *err) {
-    vn_status status = vn_choice_parse(text, table ? table : &vn_objectives, &o->choice, err);
+    const vn_table *table = options->table ? options->table : &vn_objectives;
+    const char *text = options->objective ? options->objective : own_objective(options);
+    vn_status status = vn_choice_parse(text, table, &o->choice, err);
     if (status) return status;
     o->row = (const vn_objective_row *)o->choice.row;
     const char *prediction = o->prediction.row->row.name;
-    if (o->classifier != o->row->classifies)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       o->classifier ? "the objective %s trains denoisers; cross-entropy is for "
-                                       "classifiers"
-                                     : "the objective %s trains classifiers: name one as the model",
-                       o->row->row.name);
+    status = check_network(o, options, err);
+    if (status) return status;
     if (!among(prediction, o->row->predictions))
         return vn_fail(err, VN_BAD_ARGUMENT, "the objective %s trains %s, not %s", o->row->row.name,
                        o->row->predictions, prediction);
@@ -72,8 +105,12 @@ static vn_status choose_times(vn_objective *o, const char *text, vn_err *err) {
     if (status) return status;
     o->times = &vn_times_rows[o->times_choice.index];
     o->stratified = o->times->stratified;
-    if (!o->times->quantile && !o->classifier)
-        return vn_fail(err, VN_BAD_ARGUMENT, "times %s: only classifiers learn of clean samples",
+    if (!o->times->quantile && o->trains == VN_TRAINS_DENOISERS)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "times %s: only classifiers and autoencoders learn of clean samples",
+                       o->times->row.name);
+    if (o->times->quantile && o->trains == VN_TRAINS_AUTOENCODERS)
+        return vn_fail(err, VN_BAD_ARGUMENT, "times %s: an autoencoder learns of clean samples",
                        o->times->row.name);
     const vn_param *params = o->times->row.params;
     for (int i = 0; params && params[i].name; i++)
@@ -101,13 +138,10 @@ vn_status vn_objective_open(const vn_objective_options *options, vn_objective **
     o->null_label = options->null_label;
     o->seed = options->seed;
     memcpy(o->asked, options->asked, sizeof o->asked);
-    o->classifier = options->classifier;
-    const char *objective = options->objective    ? options->objective
-                            : options->classifier ? vn_cross_entropy_objective.row.name
-                                                  : o->prediction.row->objective;
-    vn_status status = choose_objective(o, options->table, objective, err);
-    if (!status)
-        status = choose_times(o, options->times ? options->times : o->path->row->times, err);
+    o->trains = options->trains;
+    const char *times = options->trains == VN_TRAINS_AUTOENCODERS ? "clean" : o->path->row->times;
+    vn_status status = choose_objective(o, options, err);
+    if (!status) status = choose_times(o, options->times ? options->times : times, err);
     if (status) vn_objective_close(&o);
     *out = o;
     return status;
@@ -123,7 +157,20 @@ bool vn_objective_learns_variance(const vn_objective *o) {
 }
 
 bool vn_objective_classifies(const vn_objective *o) {
-    return o->row->classifies;
+    return o->row->trains == VN_TRAINS_CLASSIFIERS;
+}
+
+const vn_tending *vn_objective_tending(const vn_objective *o) {
+    return o->row->tending;
+}
+
+bool vn_objective_tends(const vn_objective *o, int64_t steps) {
+    const int64_t every = o->row->tending ? o->row->tending->every(&o->choice) : 0;
+    return every > 0 && steps % every == 0;
+}
+
+void vn_objective_tend(const vn_objective *o, const vn_tended *w) {
+    o->row->tending->tend(&o->choice, w);
 }
 
 const vn_held_measure *vn_objective_measure(const vn_objective *o) {

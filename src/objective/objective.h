@@ -82,12 +82,18 @@ typedef struct vn_given {
     vn_node *node;
 } vn_given;
 
+/* Halves of an autoencoder, which losses may call by themselves. */
+#define VN_LOSS_ENCODER "encoder"
+#define VN_LOSS_DECODER "decoder"
+
 /* Which network is called, and how. No gradient goes to the weights of a frozen part, to averages,
  * or to a part that another of the objective's losses trains; it does go through their inputs, so
- * that a target wants vn_stop_gradient. */
+ * that a target wants vn_stop_gradient. A half that is called again for another output, with all
+ * else as in the call before, is not computed again. */
 typedef struct vn_loss_call {
     /* a part of the training by name ("teacher"); NULL: the network that is trained on the batch */
     const char *part;
+    const char *half;   /* of an autoencoder, one of the above; NULL: the whole network */
     bool average;       /* with the running average of its weights; at step 0 it is the weights */
     const char *output; /* NULL: "sample" */
     /* inputs that are given; the others are the batch's of that name */
@@ -144,12 +150,37 @@ typedef struct vn_held_measure {
     void (*write)(const void *state, FILE *to);
 } vn_held_measure;
 
+/* A weight of the first part after some step, for what gradients do not do. */
+typedef struct vn_tended {
+    int64_t rows, width;
+    /* [rows,width] each, of the host, to be changed in place: the weight, its average (NULL: none
+     * is kept), and Adam's m and v of it */
+    float *live, *average, *moment1, *moment2;
+    uint64_t seed, step; /* what draws are keyed by; the steps that were made */
+} vn_tended;
+
+typedef struct vn_tending {
+    const char *weight; /* of two axes */
+    /* after each step that it divides; 0: never */
+    int64_t (*every)(const vn_choice *c);
+    void (*tend)(const vn_choice *c, const vn_tended *w);
+} vn_tending;
+
+/* What kind of network an objective trains. */
+typedef enum vn_trains {
+    VN_TRAINS_DENOISERS,
+    VN_TRAINS_CLASSIFIERS,
+    VN_TRAINS_AUTOENCODERS
+} vn_trains;
+
 typedef struct vn_objective_row {
     vn_row row;
     const char *predictions; /* what it can train: "x0|eps|v" */
     unsigned asks;           /* sum of 1 << vn_asked */
     bool learns_variance;    /* it trains networks that learn the variance of a step */
-    bool classifies;         /* it trains classifiers, and nothing else does */
+    vn_trains trains;
+    const char
+        *networks; /* the rows of the networks that it trains: "a|b"; NULL: any of the kind */
     /* Refuses what cannot be, and sets what follows from the prediction; NULL: nothing to do. */
     vn_status (*check)(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
                        vn_err *err);
@@ -158,6 +189,7 @@ typedef struct vn_objective_row {
     /* Parts that have losses of their own; the loss above trains all others. NULL: none has. */
     const vn_part_loss *more;
     const vn_held_measure *measure; /* NULL: the loss says all */
+    const vn_tending *tending;      /* NULL: gradients do all */
 } vn_objective_row;
 
 extern const vn_table vn_objectives; /* of vn_objective_row */
@@ -170,7 +202,8 @@ typedef struct vn_objective_options {
     const char *times;               /* NULL: the path's own */
     double drop;                     /* probability of the null label, in [0,1] */
     int32_t null_label;              /* K; < 0: no labels */
-    bool classifier;                 /* the network is one; objective NULL is then cross-entropy */
+    vn_trains trains;                /* what the network is */
+    const char *network;             /* its row's name, by which an autoencoder's is chosen */
     uint64_t seed;
     /* with the same path and prediction; must outlive the objective. NULL: there is none */
     const vn_denoiser *asked[VN_ASK_COUNT];
@@ -185,6 +218,11 @@ void vn_objective_close(vn_objective **o);
 bool vn_objective_learns_variance(const vn_objective *o);
 /* Whether it trains classifiers: then batches have labels though the network takes none. */
 bool vn_objective_classifies(const vn_objective *o);
+/* NULL: there is no weight to tend, ever. */
+const vn_tending *vn_objective_tending(const vn_objective *o);
+/* Whether it is due once so many steps are made; and does it. */
+bool vn_objective_tends(const vn_objective *o, int64_t steps);
+void vn_objective_tend(const vn_objective *o, const vn_tended *w);
 /* NULL: nothing is measured. */
 const vn_held_measure *vn_objective_measure(const vn_objective *o);
 /* Whether the text names times at which all samples are clean. */
@@ -249,5 +287,18 @@ void vn_class_quality_join(vn_class_quality *q, const vn_class_quality *more);
 double vn_class_accuracy(const vn_class_quality *q);
 double vn_class_nll(const vn_class_quality *q);
 double vn_class_ece(const vn_class_quality *q);
+
+/* ---- how well pictures are reconstructed (reconstruction.c) ---------------------------------- */
+
+/* The signal-to-noise ratio in dB of a picture whose numbers are from -1 to 1. */
+double vn_picture_psnr(double mean_square_error);
+
+/* How many codes are in use, and the number of equally frequent ones that would have the same
+ * entropy; 0 where none was counted. */
+typedef struct vn_code_usage {
+    int64_t used;
+    double perplexity;
+} vn_code_usage;
+vn_code_usage vn_count_codes(const uint32_t *used, int64_t codes);
 
 #endif

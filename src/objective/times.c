@@ -72,8 +72,9 @@ const vn_times_row vn_times_rows[] = {
     {{"logit-normal", "log(t / (1 - t)) normal", "2403.03206", logit_normal_params}, false,
      logit_normal},
     {{"edm", "log(sigma / alpha) normal", "2206.00364", edm_params}, false, log_normal},
-    {{"clean", "t = 0, no noise: for a classifier that measures samples", "vane", NULL}, false,
-     NULL},
+    {{"clean", "t = 0, no noise: for autoencoders, and classifiers that measure samples", "vane",
+      NULL},
+     false, NULL},
 };
 /* clang-format on */
 const size_t vn_times_row_count = VN_COUNT(vn_times_rows);

@@ -44,6 +44,11 @@ static vn_status choose_folder(vn_model_dir *d, vn_err *err) {
         if (row->role != VN_ROLE_ENCODER && row->role != VN_ROLE_AUTOENCODER &&
             json_is_array(json_object_get(d->index, row->folder)))
             folder = row->folder;
+    /* A run of an autoencoder has nothing else. */
+    for (size_t i = 0; (row = vn_net_row_at(i)) && !folder; i++)
+        if (row->role == VN_ROLE_AUTOENCODER &&
+            json_is_array(json_object_get(d->index, row->folder)))
+            folder = row->folder;
     if (!folder) {
         const char *pipeline = json_string_value(json_object_get(d->index, "_class_name"));
         return vn_fail(err, VN_UNSUPPORTED,

@@ -28,6 +28,13 @@ typedef struct vn_scorer {
     vn_node *ids;             /* INPUT i32 [batch,length] of the texts; NULL: there are none */
     vn_node *words[2];        /* what the encoder makes of them, by its weights and their average */
     vn_node *wholes[2];       /* and of the texts as wholes */
+    vn_net *half[VN_TRAIN_PARTS][VN_HALF_COUNT]; /* of autoencoders, opened when they are called */
+    /* the latest call of one; net NULL: there is none */
+    struct {
+        const vn_net *net;
+        bool average;
+        vn_net_nodes nodes;
+    } latest;
     uint32_t site[VN_TRAIN_PARTS];
     bool called[VN_TRAIN_PARTS]; /* in the graph, from site on */
     vn_loss parts;               /* what the loss is made of */
@@ -70,6 +77,12 @@ typedef struct vn_part_state {
     vn_checkpoint_part *saved_as; /* what the host sees of the arrays; NULL: frozen */
 } vn_part_state;
 
+/* The weight that the objective tends, of the first part. */
+typedef struct vn_tender {
+    const vn_weight *weight; /* NULL: there is none */
+    float *copy;             /* [4,rows,width] of a device's arrays; NULL: the host has them */
+} vn_tender;
+
 typedef struct vn_trainer {
     const vn_train_setup *s;
     vn_part_state part[VN_TRAIN_PARTS];
@@ -98,6 +111,7 @@ typedef struct vn_trainer {
     int64_t saved_step;               /* of the checkpoint on disk */
     bool save_failed;                 /* the latest save */
     char warned[256];                 /* why the latest preview failed; "": it did not */
+    vn_tender tender;
     vn_train_log log;
 } vn_trainer;
 
@@ -161,6 +175,11 @@ vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err);
 /* What all ranks come to before a step: its status, or that another has failed, and whether any
  * wants to stop. */
 vn_status vn_trainer_agree(const vn_trainer *t, vn_status status, bool *stop, vn_err *err);
+
+/* tend.c: between two steps, what the objective does to a weight that gradients do not do. */
+vn_status vn_tender_open(vn_tender *w, const vn_train_setup *s, vn_err *err);
+void vn_tender_close(vn_tender *w);
+void vn_trainer_tend(vn_trainer *t);
 
 /* schedule.c */
 double vn_train_rate(const vn_train_setup *s, int64_t step, double progress);

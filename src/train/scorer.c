@@ -13,8 +13,27 @@ static int64_t row_size(const vn_data_info *info) {
 
 /* ---- calls of networks ----------------------------------------------------------------------- */
 
+/* The network that is called, a part's or a half of it; NULL: the graph has failed. */
+static const vn_net *net_of(vn_scorer *c, const vn_loss_call *call, int part) {
+    static const char *const halves[] = {
+        [VN_HALF_ENCODER] = VN_LOSS_ENCODER, [VN_HALF_DECODER] = VN_LOSS_DECODER};
+    const vn_net *whole = c->s->part[part].net;
+    vn_err err = {0};
+    size_t i = 0;
+    if (!call->half) return whole;
+    while (i < VN_COUNT(halves) && strcmp(halves[i], call->half) != 0) i++;
+    if (i == VN_COUNT(halves)) {
+        vn_graph_fail(c->graph, VN_BAD_ARGUMENT, "the loss calls a half \"%s\"", call->half);
+        return NULL;
+    }
+    vn_net **half = &c->half[part][i];
+    if (!*half && vn_net_open_half(whole, (vn_half)i, half, &err))
+        vn_graph_fail(c->graph, err.status, "%s", err.text);
+    return *half;
+}
+
 /* Whether a part can be called so; fails the graph otherwise. */
-static bool can_call(const vn_scorer *c, const vn_loss_call *call, int part) {
+static bool can_call(const vn_scorer *c, const vn_loss_call *call, int part, const vn_net *net) {
     const vn_train_part *p = part >= 0 ? &c->s->part[part] : NULL;
     if (!p)
         vn_graph_fail(c->graph, VN_BAD_ARGUMENT, "the loss calls a part \"%s\", and there is none",
@@ -22,8 +41,8 @@ static bool can_call(const vn_scorer *c, const vn_loss_call *call, int part) {
     else if (call->average && (p->frozen || p->no_average))
         vn_graph_fail(c->graph, VN_BAD_ARGUMENT, "%s: no average of its weights is kept",
                       vn_part_folder(p, part));
-    for (int i = 0; p && i < call->n; i++)
-        if (!vn_net_input(vn_net_get_io(p->net), call->given[i].port))
+    for (int i = 0; p && net && i < call->n; i++)
+        if (!vn_net_input(vn_net_get_io(net), call->given[i].port))
             vn_graph_fail(c->graph, VN_UNSUPPORTED, "a network without an input \"%s\"",
                           call->given[i].port);
     return vn_graph_status(c->graph, NULL) == VN_OK;
@@ -67,9 +86,9 @@ static vn_node *words_of(vn_scorer *c, bool average, bool whole) {
 
 /* The inputs of a call: what is given, else the batch's of the same name, and the lengths that go
  * with them. False: the graph has failed. */
-static bool take_inputs(vn_scorer *c, const vn_loss_call *call, int part, vn_net_nodes *nodes,
-                        vn_extent *extent) {
-    const vn_net *net = c->s->part[part].net, *first = c->s->part[0].net;
+static bool take_inputs(vn_scorer *c, const vn_loss_call *call, int part, const vn_net *net,
+                        vn_net_nodes *nodes, vn_extent *extent) {
+    const vn_net *first = c->s->part[0].net;
     const vn_net_io *io = vn_net_get_io(net);
     for (int i = 0; i < io->inputs; i++) {
         const vn_port *port = &io->input[i];
@@ -101,26 +120,43 @@ static void scale_time(const vn_scorer *c, const vn_net_io *io, vn_net_nodes *no
             nodes->in[i] = vn_affine(c->graph, nodes->in[i], io->time_unit, 0);
 }
 
-/* A network once more, for the loss (vn_loss.network): self is the scorer. */
-static vn_node *network(void *self, const vn_loss_call *call) {
-    vn_scorer *c = self;
-    const int part = vn_part_find(c->s, call->part);
-    vn_net_nodes nodes = {0};
-    vn_net_spec how = c->spec;
-    if (!can_call(c, call, part) || !take_inputs(c, call, part, &nodes, &how.extent)) return NULL;
-    const vn_train_part *p = &c->s->part[part];
-    scale_time(c, vn_net_get_io(p->net), &nodes);
-    const char *name = call->output ? call->output : "sample";
+/* The network on its inputs, unless it is a half that was just called on them. */
+static void build_call(vn_scorer *c, const vn_loss_call *call, int part, const vn_net *net,
+                       const vn_net_spec *how, vn_net_nodes *nodes) {
+    if (call->half && c->latest.net == net && c->latest.average == call->average &&
+        !memcmp(c->latest.nodes.in, nodes->in, sizeof nodes->in)) {
+        *nodes = c->latest.nodes;
+        return;
+    }
     const uint32_t next = vn_graph_site(c->graph);
-    how.train = c->training && !p->frozen;
     if (!c->called[part]) c->site[part] = next;
     c->called[part] = true;
     if (call->same_dropout) vn_graph_set_site(c->graph, c->site[part]);
     vn_graph_set_values(c->graph, call->average ? VN_AVERAGE_SET(part) : VN_OWN_SET(part));
-    vn_net_build_on(p->net, c->graph, &how, &nodes, NULL);
+    vn_net_build_on(net, c->graph, how, nodes, NULL);
     vn_graph_set_values(c->graph, 0);
     if (vn_graph_site(c->graph) < next) vn_graph_set_site(c->graph, next);
-    vn_node *out = vn_net_out(p->net, &nodes, name);
+    if (!call->half) return;
+    c->latest.net = net;
+    c->latest.average = call->average;
+    c->latest.nodes = *nodes;
+}
+
+/* A network once more, for the loss (vn_loss.network): self is the scorer. */
+static vn_node *network(void *self, const vn_loss_call *call) {
+    vn_scorer *c = self;
+    const int part = vn_part_find(c->s, call->part);
+    const vn_net *net = part >= 0 ? net_of(c, call, part) : NULL;
+    vn_net_nodes nodes = {0};
+    vn_net_spec how = c->spec;
+    if (!can_call(c, call, part, net) || !take_inputs(c, call, part, net, &nodes, &how.extent))
+        return NULL;
+    const vn_train_part *p = &c->s->part[part];
+    const char *name = call->output ? call->output : "sample";
+    how.train = c->training && !p->frozen;
+    scale_time(c, vn_net_get_io(net), &nodes);
+    build_call(c, call, part, net, &how, &nodes);
+    vn_node *out = vn_net_out(net, &nodes, name);
     if (out || vn_graph_status(c->graph, NULL) != VN_OK) return out;
     return vn_graph_fail(c->graph, VN_UNSUPPORTED, "%s: has no output \"%s\"",
                          vn_part_folder(p, part), name);
@@ -261,6 +297,8 @@ void vn_scorer_close(vn_scorer *c) {
     vn_program_close(&c->program);
     vn_gradients_close(&c->by);
     vn_graph_close(&c->graph);
+    for (int i = 0; i < VN_TRAIN_PARTS; i++)
+        for (int k = 0; k < VN_HALF_COUNT; k++) vn_net_close(&c->half[i][k]);
     vn_free(c->x0);
     vn_free(c->noise);
     vn_free(c->x);

@@ -194,6 +194,7 @@ vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err) {
         update(t, p, rate, clip / (double)vn_microbatches(s));
     }
     t->at.step++;
+    vn_trainer_tend(t);
     t->smooth = isnan(t->smooth) ? t->loss : 0.98 * t->smooth + 0.02 * t->loss;
     return agree_on_time(t, err);
 }

@@ -314,6 +314,7 @@ vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
     place_parts(t);
     status = open_arrays(t, err);
     if (!status) status = open_scorers(t, err);
+    if (!status) status = vn_tender_open(&t->tender, s, err);
     if (!status) status = load(t, err);
     if (!status && vn_trainer_leads(t)) status = vn_train_log_open(t, err);
     t->first = t->saved_step = t->at.step;
@@ -330,6 +331,7 @@ void vn_trainer_close_scorers(vn_trainer *t) {
 void vn_trainer_close(vn_trainer *t) {
     vn_trainer_close_scorers(t);
     vn_free(t->held_state);
+    vn_tender_close(&t->tender);
     close_arrays(t);
     vn_train_log_close(t);
     *t = (vn_trainer){0};

@@ -411,7 +411,8 @@ static void trainings_that_make_no_sense_are_refused(void **state) {
     expect_no_training("classifier", with_eps, "`predict` eps: a classifier answers with classes");
     expect_no_training("classifier", with_dsm, "the objective dsm trains denoisers");
     expect_no_training("mlp", with_cross_entropy, "the objective cross-entropy trains classifiers");
-    expect_no_training("mlp", with_clean, "only classifiers learn of clean samples");
+    expect_no_training("mlp", with_clean,
+                       "only classifiers and autoencoders learn of clean samples");
     expect_no_training("classifier:time=yes", with_clean, "`times` clean: this classifier takes");
     expect_no_training("classifier:time=no", with_uniform, "takes no noise level");
     expect_no_training("classifer", NULL, "classifier");

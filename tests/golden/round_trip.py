@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What vane trains is what diffusers opens: networks of random configs are trained for two steps on pictures with captions, opened with
-from_pretrained, and answer as `vane forward` does.
+from_pretrained, and answer as `vane forward` does; autoencoders of `--model autoencoder:kind=...` too, whose scaling_factor and
+shift_factor are those of their latents.
 
     round_trip.py --vane build/vane [--count 4] [--seed 0]
 
@@ -18,11 +19,14 @@ import tempfile
 import diffusers
 import torch
 from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
     DiTTransformer2DModel,
     FluxTransformer2DModel,
     SD3Transformer2DModel,
     UNet2DConditionModel,
     UNet2DModel,
+    VQModel,
 )
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -134,6 +138,56 @@ def one(vane, kind, seed):
     return "" if error < 1e-4 else f"{kind.__name__} {config}: {error:.1e}"
 
 
+# class: its presets, with numbers to choose from
+CODERS = {
+    AutoencoderKL: "kind=kl,channels={width},factor={factor},layers={layers}",
+    AutoencoderTiny: "kind=tiny,channels={width},factor={factor},layers={layers}",
+    VQModel: "kind=vq,channels={width},factor={factor},layers={layers},codes={codes}",
+}
+
+
+def latents_of(model, x):
+    if isinstance(model, AutoencoderKL):
+        return model.encode(x).latent_dist.sample()
+    return model.encode(x).latents
+
+
+def one_coder(vane, kind, seed):
+    r = random.Random(seed)
+    preset = CODERS[kind].format(width=8 * r.choice([1, 2]), factor=r.choice([2, 4]), layers=r.choice([1, 2]), codes=r.choice([8, 32]))
+    with tempfile.TemporaryDirectory() as folder:
+        at = lambda name: os.path.join(folder, name)
+        pictures(at("pictures"), False)
+        run = lambda *words: subprocess.run([vane, *words], capture_output=True, text=True)
+        options = ["--steps", "2", "--batch", "4", "--size", str(SIDE), "--validate", "0"]
+        done = run("train", at("pictures"), "--model", "autoencoder:" + preset, "--out", at("run"), *options)
+        if done.returncode:
+            return f"{preset}: {done.stderr.strip().splitlines()[-1]}"
+        part = "vqvae" if kind is VQModel else "vae"
+        model, info = kind.from_pretrained(at("run"), subfolder=part, output_loading_info=True, low_cpu_mem_usage=False)
+        odd = [k for k in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[k]]
+        x = torch.stack([torch.full((3, SIDE, SIDE), -1.0) for _ in range(3)])
+        for i in range(3):
+            x[i, i] = 1  # the pictures: squares of one colour
+        save_file({"sample": x}, at("in.safetensors"))
+        done = run("forward", at("run"), "--in", at("in.safetensors"), "--out", at("out.safetensors"))
+        if odd or done.returncode:
+            return f"{preset}: {[info[k] for k in odd]} {done.stderr.strip()}"
+        model = model.eval()
+        with torch.no_grad():
+            z = latents_of(model, x)
+            if isinstance(model, AutoencoderKL):
+                expected = model.decode(model.encode(x).latent_dist.mode()).sample
+            else:
+                expected = model.decode(z).sample
+            # half of the pictures are seen with other shares of the colours
+            deviation = z.double().std(unbiased=False).item() * model.config.scaling_factor
+        error = unet_case.relative(load_file(at("out.safetensors"))["decoded"], expected)
+    if error < 1e-4 and abs(deviation - 1) < 0.1:
+        return ""
+    return f"{preset}: {error:.1e}, deviation {deviation:.3f}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vane", required=True)
@@ -148,7 +202,11 @@ def main():
             said = one(a.vane, kind, seed)
             bad += bool(said)
             print(f"{seed:4} {kind.__name__:24} {said or 'ok'}", flush=True)
-    print(f"{bad} of {a.count * len(KINDS)} wrong")
+        for kind in CODERS:
+            said = one_coder(a.vane, kind, seed)
+            bad += bool(said)
+            print(f"{seed:4} {kind.__name__:24} {said or 'ok'}", flush=True)
+    print(f"{bad} of {a.count * (len(KINDS) + len(CODERS))} wrong")
     sys.exit(bad > 0)
 
 

@@ -35,7 +35,8 @@ static vn_status try_open(setting *s, const char *objective, const char *times, 
                                     .prediction = &s->prediction,
                                     .objective = objective,
                                     .times = times,
-                                    .classifier = classifier,
+                                    .trains =
+                                        classifier ? VN_TRAINS_CLASSIFIERS : VN_TRAINS_DENOISERS,
                                     .null_label = -1,
                                     .seed = 3};
     return !status ? vn_objective_open(&o, &s->objective, err) : status;
@@ -152,7 +153,8 @@ static void what_does_not_go_together_is_refused(void **state) {
     } cases[] = {
         {"cross-entropy", NULL, false, "trains classifiers: name one as the model"},
         {"dsm", NULL, true, "the objective dsm trains denoisers; cross-entropy is for classifiers"},
-        {"dsm", "clean", false, "times clean: only classifiers learn of clean samples"},
+        {"dsm", "clean", false,
+         "times clean: only classifiers and autoencoders learn of clean samples"},
     };
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         setting s;

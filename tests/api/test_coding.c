@@ -1,0 +1,240 @@
+/* Autoencoders that are trained: every kind learns more than the mean picture, a run that stopped
+ * goes on to the same bits, its latents are scaled by what was measured, programs and `vane info`
+ * open it, and what has no effect is refused. */
+#include "api/support_context.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "support/kernels.h"
+#include "support/scratch.h"
+
+enum { PICTURES = 60, SIDE = 8, PIXELS = SIDE * SIDE };
+
+static int enter(void **state) {
+    context_enter(state);
+    make_data("data", PICTURES);
+    return 0;
+}
+
+static vn_train_options coding_options(const char *model, int64_t steps) {
+    vn_train_options o = tiny_options(steps);
+    o.model = model;
+    o.batch = 8;
+    o.lr = 5e-3;
+    o.warmup = 5;
+    o.ema = 0.9;
+    o.microbatches = 2;
+    return o;
+}
+
+static json_t *described(const char *path) {
+    char *text = NULL;
+    expect_ok(vn, vn_describe(vn, path, &text));
+    json_t *out = json_loads(text, 0, NULL);
+    vn_text_free(&text);
+    assert_non_null(out);
+    return out;
+}
+
+static double number_at(const json_t *object, const char *of, const char *key) {
+    const json_t *value = json_object_get(json_object_get(object, of), key);
+    if (!json_is_number(value)) fail_msg("%s.%s is no number", of, key);
+    return json_number_value(value);
+}
+
+/* The pictures as they are read, [PICTURES,1,8,8]. */
+static float *pictures(void) {
+    static float x[PICTURES * PIXELS];
+    size_t size;
+    char *bytes = scratch_read("data/train-images-idx3-ubyte", &size);
+    for (int i = 0; i < PICTURES * PIXELS; i++)
+        x[i] = (float)(unsigned char)bytes[16 + i] / 127.5F - 1;
+    free(bytes);
+    return x;
+}
+
+/* The signal-to-noise ratio in dB of the mean picture of all. */
+static double mean_psnr(void) {
+    const float *x = pictures();
+    double mean[PIXELS] = {0}, sum = 0;
+    for (int i = 0; i < PICTURES * PIXELS; i++) mean[i % PIXELS] += (double)x[i] / PICTURES;
+    for (int i = 0; i < PICTURES; i++) {
+        double error = 0;
+        for (int k = 0; k < PIXELS; k++) error += pow((double)x[i * PIXELS + k] - mean[k], 2);
+        sum += 10 * log10(4 * PIXELS / error);
+    }
+    return sum / PICTURES;
+}
+
+static const struct {
+    const char *model, *folder, *run;
+    bool has_shift, has_codes;
+} kinds[] = {
+    {"autoencoder:kind=kl,channels=8,factor=2", "vae", "kl", true, false},
+    {"autoencoder:kind=tiny,channels=8,factor=2,latents=3", "vae", "tiny", true, false},
+    {"autoencoder:kind=vq,channels=8,factor=2,codes=16,latents=2", "vqvae", "vq", false, true},
+    {"autoencoder:kind=fsq,channels=8,factor=2,codes=256", "vqvae", "fsq", false, true},
+};
+enum { KINDS = (int)(sizeof kinds / sizeof kinds[0]) };
+
+static void every_kind_learns_more_than_the_mean(void **state) {
+    (void)state;
+    const double mean = mean_psnr();
+    for (int k = 0; k < KINDS; k++) {
+        const vn_train_options o = coding_options(kinds[k].model, 120);
+        expect_ok(vn, vn_train(vn, "data", kinds[k].run, &o, NULL));
+        json_t *d = described(kinds[k].run);
+        const double psnr = number_at(d, "measured", "psnr");
+        print_message("%s: %.1f dB, the mean picture %.1f dB\n", kinds[k].model, psnr, mean);
+        assert_true(psnr > mean + 3);
+        assert_string_equal(json_string_value(json_object_get(d, "is")), "autoencoder");
+        assert_int_equal(json_integer_value(json_object_get(d, "factor")), 2);
+        assert_int_equal(number_at(d, "trained", "steps"), 120);
+        assert_true(number_at(d, "trained", "held_psnr") > mean);
+        if (kinds[k].has_codes) assert_true(number_at(d, "measured", "codes_used") >= 2);
+        json_decref(d);
+    }
+}
+
+/* What is in config.json is by the run's own latents: encoded again, all of them have about mean 0
+ * and deviation 1. They are the 48 that were measured and 12 others of the same kinds. */
+static void latents_are_scaled_by_what_was_measured(void **state) {
+    (void)state;
+    for (int k = 0; k < KINDS; k++) {
+        vn_autoencoder *a = NULL;
+        expect_ok(vn, vn_autoencoder_open(vn, kinds[k].run, &a));
+        vn_autoencoder_options o = vn_autoencoder_options_default();
+        o.scaled = 1;
+        o.draw = k == 0; /* as those that were measured: of kl, with the deviation of each */
+        const vn_array in = {"sample", VN_F32, {4, {PICTURES, 1, SIDE, SIDE}}, (void *)pictures()};
+        vn_array z = {.name = "latents"};
+        expect_ok(vn, vn_autoencoder_encode(a, &o, &in, 1, &z));
+        const int64_t *d = z.shape.dim, count = d[0] * d[1] * d[2] * d[3];
+        double sum = 0, square = 0;
+        for (int64_t i = 0; i < count; i++) {
+            const double v = (double)((const float *)z.data)[i];
+            sum += v;
+            square += v * v;
+        }
+        const double mean = sum / (double)count,
+                     deviation = sqrt(square / (double)count - mean * mean);
+        print_message("%s: mean %.3f, deviation %.3f\n", kinds[k].run, mean, deviation);
+        assert_true(fabs(deviation - 1) < 0.05);
+        if (kinds[k].has_shift) assert_true(fabs(mean) < 0.05);
+        vn_autoencoder_close(&a);
+    }
+}
+
+static void expect_same_weights(const char *a, const char *b, const char *folder) {
+    char one[128], other[128];
+    snprintf(one, sizeof one, "%s/%s/diffusion_pytorch_model.safetensors", a, folder);
+    snprintf(other, sizeof other, "%s/%s/diffusion_pytorch_model.safetensors", b, folder);
+    expect_same_file(one, other);
+}
+
+/* With codes that are revived every 3 steps, between which it stops. */
+static void a_resumed_run_ends_in_the_same_bits(void **state) {
+    (void)state;
+    for (int k = 0; k < KINDS; k++) {
+        vn_train_options o = coding_options(kinds[k].model, 10);
+        char stopped[32], whole[32];
+        if (kinds[k].has_codes && !strcmp(kinds[k].run, "vq")) o.objective = "vq-vae:revive=3";
+        snprintf(whole, sizeof whole, "%s-whole", kinds[k].run);
+        snprintf(stopped, sizeof stopped, "%s-stopped", kinds[k].run);
+        expect_ok(vn, vn_train(vn, "data", whole, &o, NULL));
+        o.steps = 4;
+        expect_ok(vn, vn_train(vn, "data", stopped, &o, NULL));
+        vn_train_options on = vn_train_options_default();
+        on.resume = 1;
+        on.steps = 10;
+        expect_ok(vn, vn_train(vn, "data", stopped, &on, NULL));
+        expect_same_weights(whole, stopped, kinds[k].folder);
+        expect_same_file("kl-whole/vae/config.json", "kl-stopped/vae/config.json");
+        json_t *a = described(whole), *b = described(stopped);
+        assert_true(json_equal(json_object_get(a, "measured"), json_object_get(b, "measured")));
+        json_decref(a);
+        json_decref(b);
+    }
+}
+
+/* A preview is a picture, and what it says of itself names the step. */
+static void previews_show_pairs(void **state) {
+    (void)state;
+    vn_train_options o = coding_options("autoencoder:kind=tiny,channels=8,factor=2", 2);
+    o.preview_every = 2;
+    expect_ok(vn, vn_train(vn, "data", "shown", &o, NULL));
+    json_t *d = described("shown/previews/000002.png");
+    const char *shows = json_string_value(json_object_get(json_object_get(d, "text"), "shows"));
+    assert_true(shows && strstr(shows, "training step 2; a picture, then its reconstruction"));
+    json_decref(d);
+}
+
+/* A config.json of diffusers may be trained as well. */
+static void a_config_is_trained(void **state) {
+    (void)state;
+    scratch_write_text("net.json",
+                       "{\"_class_name\": \"AutoencoderKL\", \"in_channels\": 1, \"out_channels\": "
+                       "1, \"block_out_channels\": [4, 4], \"down_block_types\": "
+                       "[\"DownEncoderBlock2D\", \"DownEncoderBlock2D\"], \"up_block_types\": "
+                       "[\"UpDecoderBlock2D\", \"UpDecoderBlock2D\"], \"norm_num_groups\": 2, "
+                       "\"latent_channels\": 2, \"sample_size\": 8}");
+    const vn_train_options o = coding_options("net.json", 2);
+    expect_ok(vn, vn_train(vn, "data", "of-config", &o, NULL));
+}
+
+static void what_has_no_effect_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *path, *predict, *times, *objective;
+        double drop;
+        const char *word;
+    } cases[] = {
+        {"autoencoder:factor=3", 0, 0, 0, 0, -1, "factor=3 is no power of 2"},
+        {"autoencoder:factor=16", 0, 0, 0, 0, -1, "factor=16 does not divide images of 8x8"},
+        {"autoencoder:codes=16", 0, 0, 0, 0, -1, "codes has no effect with kind=kl"},
+        {"autoencoder:kind=tiny,attention=no", 0, 0, 0, 0, -1, "attention has no effect"},
+        {"autoencoder:kind=fsq,codes=100", 0, 0, 0, 0, -1, "codes=256, 1024"},
+        {"autoencoder:kind=fsq,latents=3", 0, 0, 0, 0, -1, "latents has no effect with kind=fsq"},
+        {"autoencoder", "vp", 0, 0, 0, -1, "`path` has no effect on an autoencoder"},
+        {"autoencoder", 0, "eps", 0, 0, -1, "`predict` has no effect on an autoencoder"},
+        {"autoencoder", 0, 0, "uniform", 0, -1, "`times` has no effect on an autoencoder"},
+        {"autoencoder", 0, 0, 0, 0, 0.1, "`drop` has no effect on an autoencoder"},
+        {"autoencoder", 0, 0, 0, "vq-vae", -1, "vae is for autoencoder-kl"},
+        {"autoencoder", 0, 0, 0, "dsm", -1, "vae is for autoencoders"},
+        {"unet2d:channels=8,levels=2", 0, 0, 0, "vae", -1, "name one as the model"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        vn_train_options o = coding_options(cases[i].model, 2);
+        o.path = cases[i].path;
+        o.predict = cases[i].predict;
+        o.times = cases[i].times;
+        o.objective = cases[i].objective;
+        o.drop = cases[i].drop;
+        expect_refused(vn_train(vn, "data", "refused", &o, NULL), VN_BAD_ARGUMENT, cases[i].word);
+        struct stat info;
+        assert_int_not_equal(stat("refused", &info), 0);
+    }
+    vn_train_options o = coding_options("autoencoder", 2);
+    expect_refused(vn_train(vn, "points:moons", "refused", &o, NULL), VN_BAD_ARGUMENT,
+                   "autoencoder: is for images");
+    vn_model *m = NULL;
+    expect_refused(vn_model_open(vn, "kl", &m), VN_UNSUPPORTED,
+                   "an autoencoder; samples are drawn from denoisers");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kind_learns_more_than_the_mean),
+        cmocka_unit_test(latents_are_scaled_by_what_was_measured),
+        cmocka_unit_test(a_resumed_run_ends_in_the_same_bits),
+        cmocka_unit_test(previews_show_pairs),
+        cmocka_unit_test(a_config_is_trained),
+        cmocka_unit_test(what_has_no_effect_is_refused),
+    };
+    return run_under_each_kernel_set(tests, enter, context_leave);
+}
