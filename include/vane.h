@@ -679,7 +679,7 @@ typedef struct vn_train_options {
     int64_t batch;       /* 64: samples in a step */
     double lr;           /* 1e-3: peak learning rate */
     int64_t warmup;      /* 50: steps of linear warm-up, but no more than 5% of a run by minutes */
-    double weight_decay; /* 0: AdamW */
+    double weight_decay; /* 0: decoupled, as AdamW's */
     double clip;         /* 1: bound on the gradient's global norm; 0: none */
     /* EDM2's power function, which averages over a fixed share of the run so far (2312.02696); else
      * the decay of the weights' moving average, in [0, 1) */
@@ -723,6 +723,9 @@ typedef struct vn_train_options {
      * a pipeline's folder, or a run of vane's. The run has a copy of it, and keeps what it makes of
      * every caption. NULL: an encoder is trained with the model */
     const char *text_encoder;
+    /* how gradients change weights: a row of the kind "optimizers" with parameters
+     * ("muon:momentum=0.9"); NULL: "adamw". A resumed run goes on with its own */
+    const char *optimizer;
 } vn_train_options;
 
 VN_API void vn_train_options_init(vn_train_options *o, size_t size);

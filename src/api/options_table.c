@@ -119,6 +119,8 @@ static const vn_option train_rows[] = {
      .help = "probability of training without the class or caption, which guidance needs"},
     {NUMBER(batch, INT64, -1, 64, 1, 65536), .unit = "samples", .word = "N",
      .help = "samples in a step"},
+    {TEXT(optimizer), .table = "optimizers", .word = "NAME", .otherwise = "adamw",
+     .help = "how gradients change weights"},
     {NUMBER(lr, DOUBLE, -1, 1e-3, 0, 1e6), .word = "X", .help = "highest learning rate"},
     {TEXT(schedule), .choices = "cosine|constant", .word = "NAME",
      .otherwise = "cosine with --minutes; constant with --steps, so that more of them may follow",

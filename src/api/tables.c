@@ -7,6 +7,7 @@
 #include "restore/restore.h"
 #include "sample/sample.h"
 #include "text/text.h"
+#include "train/train.h"
 
 #include <string.h>
 
@@ -31,6 +32,11 @@ static vn_status is_sampler(const char *text, vn_err *err) {
 static vn_status is_grid(const char *text, vn_err *err) {
     vn_choice c;
     return vn_choice_parse(text, &vn_grids, &c, err);
+}
+
+static vn_status is_optimizer(const char *text, vn_err *err) {
+    vn_choice c;
+    return vn_choice_parse(text, &vn_optimizers, &c, err);
 }
 
 static vn_status is_restorer(const char *text, vn_err *err) {
@@ -61,6 +67,7 @@ static const struct {
     ROWS("predictions", vn_prediction_rows, vn_prediction_row_count, is_prediction),
     {.name = "objectives", .table = &vn_objectives},
     ROWS("times", vn_times_rows, vn_times_row_count, NULL),
+    {.name = "optimizers", .table = &vn_optimizers, .check = is_optimizer},
     {.name = "grids", .table = &vn_grids, .check = is_grid},
     {.name = "samplers", .table = &vn_samplers, .check = is_sampler},
     {.name = "guides", .table = &vn_guides, .check = vn_guides_check},

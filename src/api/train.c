@@ -14,6 +14,7 @@
 /* What is wrong with a name shows before the data is read, which may take minutes. */
 static vn_status check_names(vn_train_job *j, vn_err *err) {
     vn_status status = vn_job_open_path(j, err);
+    if (!status) status = vn_choice_parse(j->o.optimizer, &vn_optimizers, &j->optimizer, err);
     return !status ? vn_objective_check(j->o.objective, j->o.times, err) : status;
 }
 
@@ -47,6 +48,7 @@ static vn_status resume(vn_train_job *j, const vn_train_options *requested, vn_e
     if (!status) status = vn_run_dir_open(&j->run, j->out, err);
     if (!status) status = vn_model_dir_open(j->out, &j->dir, err);
     if (!status) status = vn_job_read(j, requested, err);
+    if (!status) status = vn_choice_parse(j->o.optimizer, &vn_optimizers, &j->optimizer, err);
     if (!status) status = vn_job_open_data(j, err);
     if (!status) status = vn_job_check_data(j, err);
     if (!status) status = vn_job_open_path(j, err);

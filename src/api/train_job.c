@@ -229,7 +229,8 @@ vn_train_networks vn_job_networks(const vn_train_job *j) {
     const bool frozen = vn_train_words_frozen(&j->words);
     return (vn_train_networks){
         .count = j->texts && !frozen ? 2 : 1,
-        .part = {{.net = j->net}, {.name = VN_TRAIN_ENCODER, .net = j->words.encoder}},
+        .part = {{.net = j->net, .optimizer = &j->optimizer},
+                 {.name = VN_TRAIN_ENCODER, .net = j->words.encoder, .optimizer = &j->optimizer}},
         .text = {.frozen = frozen ? &j->words.pretrained.read : NULL,
                  .part = 1,
                  .tokenizer = j->words.tokenizer,

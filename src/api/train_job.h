@@ -30,7 +30,8 @@ typedef struct vn_train_job {
     bool reconstructs; /* or an autoencoder */
     bool texts;        /* it takes the captions of its data */
     vn_train_words words;
-    vn_choice model;    /* row NULL: a config or a run says what it is */
+    vn_choice model; /* row NULL: a config or a run says what it is */
+    vn_choice optimizer;
     const char **names; /* [classes] */
     const char **known; /* [known_count] classes of the run that is resumed, in dir; else NULL */
     int32_t known_count;

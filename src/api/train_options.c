@@ -7,6 +7,8 @@
 
 enum { KIND = VN_OPTIONS_TRAIN };
 
+#define OPTIMIZER "adamw" /* unless another is named; older runs had no other */
+
 static bool among(const char *name, const char *const *names, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (!strcmp(names[i], name)) return true;
@@ -58,6 +60,7 @@ vn_status vn_train_options_settle(vn_train_options *o, vn_err *err) {
     /* A rate that falls to 0 needs an end; a run by steps may be given more of them and go on as if
      * that had been so from the beginning. */
     if (!o->schedule) o->schedule = o->minutes > 0 ? "cosine" : "constant";
+    if (!o->optimizer) o->optimizer = OPTIMIZER;
     return status;
 }
 
@@ -133,6 +136,7 @@ vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *
         if (!take(o, row, json_object_get(stored, row->name)))
             return vn_fail(err, VN_BAD_FILE, "vane.json: train.%s is missing or of the wrong kind",
                            row->name);
+    if (!o->optimizer) o->optimizer = OPTIMIZER;
     /* A wish for one way to end replaces the other. */
     if (requested->steps) o->minutes = 0;
     if (requested->minutes > 0) o->steps = 0;

@@ -289,10 +289,10 @@ static const foreign table[] = {
      "gradient-accumulation-steps grad-accumulation accumulate accumulation accum-iter "
      "grad-accum gradient-accumulate-every microbatch",
      "the whole of --batch is one step, in so many parts"},
-    {"train", NULL,
-     "optimizer optimiser optim adam adamw use-8bit-adam beta1 beta2 adam-beta1 adam-beta2 "
-     "adam-epsilon momentum",
-     "the optimiser is AdamW (0.9, 0.999)"},
+    {"train", "optimizer",
+     "optimiser optim opt optimizer-type adam adamw muon use-muon use-8bit-adam beta1 beta2 "
+     "adam-beta1 adam-beta2 adam-epsilon momentum",
+     "adamw:beta1=0.9,beta2=0.95 or muon:momentum=0.95; vane list optimizers"},
 
     /* ---- what is written while it runs ---- */
     {"train", "log-every",

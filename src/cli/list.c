@@ -32,6 +32,7 @@ static const struct {
     {"predictions", "vane train DATA --out RUN --predict"},
     {"objectives", "vane train DATA --out RUN --objective"},
     {"times", "vane train DATA --out RUN --times"},
+    {"optimizers", "vane train DATA --out RUN --optimizer"},
     {"grids", "vane sample RUN --out OUT --grid"},
     {"samplers", "vane sample RUN --out OUT --sampler"},
     {"guides", "vane sample RUN --out OUT --guide"},

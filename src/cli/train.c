@@ -44,9 +44,10 @@ static const cli_option rows[] = {
     CLI_OPTION_ROW(TRAIN, o, "captions"),
     CLI_OPTION_ROW(TRAIN, o, "validate"),
 
-    CLI_SECTION("Optimisation (AdamW)"),
+    CLI_SECTION("Optimisation"),
     CLI_OPTION_ROW(TRAIN, o, "batch"),
     CLI_OPTION_ROW(TRAIN, o, "microbatches"),
+    CLI_OPTION_ROW(TRAIN, o, "optimizer"),
     CLI_OPTION_ROW(TRAIN, o, "lr"),
     CLI_OPTION_ROW(TRAIN, o, "schedule"),
     CLI_OPTION_ROW(TRAIN, o, "warmup"),

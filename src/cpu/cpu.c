@@ -59,6 +59,8 @@ _Static_assert(0 VN_KERNELS(VN_COUNT_KERNEL, any) VN_KERNELLESS(VN_COUNT_KERNELL
         .kernel = {VN_KERNELS(VN_ROW_KERNEL, isa)},                                                \
         .workspace = {VN_KERNELS(VN_ROW_WORKSPACE, isa)},                                          \
         .adamw = vn_k_adamw_##isa,                                                                 \
+        .momentum = vn_k_momentum_##isa,                                                           \
+        .descend = vn_k_descend_##isa,                                                             \
         .sum_squares = vn_k_sum_squares_##isa,                                                     \
         .accumulate = vn_k_accumulate_##isa,                                                       \
     };

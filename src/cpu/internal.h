@@ -82,6 +82,10 @@
 #define VN_DECLARE_OPTIMISER(isa)                                                                  \
     void vn_k_adamw_##isa(const vn_device *d, const vn_adamw *o, size_t n, float *value,           \
                           const float *grad, float *m, float *v, float *ema);                      \
+    void vn_k_momentum_##isa(const vn_device *d, const vn_momentum *o, size_t n, float *grad,      \
+                             float *m);                                                            \
+    void vn_k_descend_##isa(const vn_device *d, const vn_descent *o, size_t n, float *value,       \
+                            const float *direction, float *ema);                                   \
     double vn_k_sum_squares_##isa(const vn_device *d, size_t n, const float *x);                   \
     void vn_k_accumulate_##isa(const vn_device *d, size_t n, float *x, const float *y);
 #define VN_DECLARE_ISA(isa) VN_KERNELS(VN_DECLARE, isa) VN_DECLARE_OPTIMISER(isa)

@@ -1,6 +1,7 @@
-/* kernel_optim.c - the optimiser's pass over all weights at once: AdamW (Loshchilov and Hutter,
- * arXiv 1711.05101, as PyTorch defines it) with the gradient's scale and the moving average of
- * weights in the same pass, the gradient's squared norm, and the sum of two gradients. */
+/* kernel_optim.c - what optimisers do to all weights at once: AdamW (Loshchilov and Hutter, arXiv
+ * 1711.05101, as PyTorch defines it) with the gradient's scale and the moving average of weights in
+ * the same pass; a running mean of gradients with Nesterov's look ahead, and a step along what is
+ * made of it; the gradient's squared norm, and the sum of two gradients. */
 #include "cpu/kernel_math.h"
 #include "cpu/kernel_sums.h"
 
@@ -67,6 +68,70 @@ void VN_K(adamw)(const vn_device *d, const vn_adamw *o, size_t n, float *value, 
                  float *m, float *v, float *ema) {
     weights w = {coefficients_of(o), value, grad, m, v, ema, (int64_t)n};
     vn_thread_pool_run(vn_share(d->pool, (double)n * 9), vn_block_count(w.n), adamw_block, &w);
+}
+
+/* ---- momentum, and a step along a direction -------------------------------------------------- */
+
+typedef struct means {
+    float grad_scale, mean, mix;
+    float *grad, *m;
+    int64_t n;
+} means;
+
+/* n <= VN_LANES gradients. */
+VN_INLINE void momentum_vector(const means *k, int64_t i, int64_t n) {
+    const vn_vec g = vn_load_n(k->grad + i, n) * k->grad_scale, m0 = vn_load_n(k->m + i, n);
+    const vn_vec m1 = vn_fma(g - m0, vn_set(k->mix), m0);
+    vn_store_n(k->m + i, m1, n);
+    vn_store_n(k->grad + i, vn_fma(m1 - g, vn_set(k->mean), g), n);
+}
+
+static void momentum_block(void *context, int64_t block, int thread) {
+    const means *k = context;
+    const int64_t end = vn_min_i64(k->n, (block + 1) * VN_BLOCK);
+    int64_t i = block * VN_BLOCK;
+    (void)thread;
+    for (; i + VN_LANES <= end; i += VN_LANES) momentum_vector(k, i, VN_LANES);
+    if (i < end) momentum_vector(k, i, end - i);
+}
+
+void VN_K(momentum)(const vn_device *d, const vn_momentum *o, size_t n, float *grad, float *m) {
+    means k = {(float)o->grad_scale, (float)o->mean, (float)(1 - o->mean), grad, m, (int64_t)n};
+    vn_thread_pool_run(vn_share(d->pool, (double)n * 4), vn_block_count(k.n), momentum_block, &k);
+}
+
+typedef struct descent {
+    float rate, keep, ema_mix;
+    float *value;
+    const float *direction;
+    float *ema;
+    int64_t n;
+} descent;
+
+/* n <= VN_LANES weights. */
+VN_INLINE void descend_vector(const descent *k, int64_t i, int64_t n) {
+    const vn_vec w =
+        vn_load_n(k->value + i, n) * k->keep - k->rate * vn_load_n(k->direction + i, n);
+    vn_store_n(k->value + i, w, n);
+    if (!k->ema) return;
+    const vn_vec e = vn_load_n(k->ema + i, n);
+    vn_store_n(k->ema + i, vn_fma(w - e, vn_set(k->ema_mix), e), n);
+}
+
+static void descend_block(void *context, int64_t block, int thread) {
+    const descent *k = context;
+    const int64_t end = vn_min_i64(k->n, (block + 1) * VN_BLOCK);
+    int64_t i = block * VN_BLOCK;
+    (void)thread;
+    for (; i + VN_LANES <= end; i += VN_LANES) descend_vector(k, i, VN_LANES);
+    if (i < end) descend_vector(k, i, end - i);
+}
+
+void VN_K(descend)(const vn_device *d, const vn_descent *o, size_t n, float *value,
+                   const float *direction, float *ema) {
+    descent k = {(float)o->rate, (float)(1 - o->decay), (float)(1 - o->ema), value, direction, ema,
+                 (int64_t)n};
+    vn_thread_pool_run(vn_share(d->pool, (double)n * 5), vn_block_count(k.n), descend_block, &k);
 }
 
 /* ---- the gradient's norm --------------------------------------------------------------------- */

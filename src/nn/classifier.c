@@ -90,7 +90,7 @@ static vn_status open_classifier(const json_t *config, void **self, vn_net_io *i
     vn_net_add_output(io, of_label);
     vn_port features = vn_port_of_sample("features", false,
                                          c->block_out_channels.at[c->block_out_channels.count - 1]);
-    features.optional = true;
+    features.optional = features.features = true;
     vn_net_add_output(io, features);
     *self = c;
     return VN_OK;

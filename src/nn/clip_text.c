@@ -84,9 +84,11 @@ static void set_io(const clip *c, vn_net_io *io) {
                                    .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS),
                                    .below = k->vocab_size});
     if (c->projection) vn_net_add_output(io, (vn_port){.name = "text_embeds", .shape = embeds});
-    vn_net_add_output(io, (vn_port){.name = "last_hidden_state", .shape = tokens});
-    if (!c->projection) vn_net_add_output(io, (vn_port){.name = "pooler_output", .shape = text});
-    vn_net_add_output(io, (vn_port){.name = "penultimate", .shape = tokens});
+    vn_net_add_output(io,
+                      (vn_port){.name = "last_hidden_state", .shape = tokens, .features = true});
+    if (!c->projection)
+        vn_net_add_output(io, (vn_port){.name = "pooler_output", .shape = text, .features = true});
+    vn_net_add_output(io, (vn_port){.name = "penultimate", .shape = tokens, .features = true});
 }
 
 static vn_status open_any(const json_t *config, bool projection, void **self, vn_net_io *io,

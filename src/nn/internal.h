@@ -25,6 +25,11 @@ void vn_net_add_denoised(vn_net_io *io, int64_t channels);
 
 /* What the row's `open` made. */
 const void *vn_net_self(const vn_net *net);
+/* hidden.c: tells the weights of a network with these ports, of which g is a build with these
+ * nodes, which of them are hidden matrices. */
+vn_status vn_net_find_hidden(vn_weights *w, const vn_net_io *io, const vn_graph *g,
+                             const vn_net_nodes *nodes, vn_err *err);
+
 /* The index of the output of this name; -1, with err set: there is none. */
 int vn_net_find_output(const vn_net *net, const char *name, vn_err *err);
 /* Sets height and width that are 0 to the config's, and lengths that no input has to 0. */

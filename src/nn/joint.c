@@ -253,7 +253,9 @@ vn_node *vn_joint_output(const vn_scope *s, vn_node *x, vn_node *c, int64_t widt
 
 void vn_joint_add_text(vn_net_io *io, int64_t width, int64_t pooled) {
     vn_net_add_input(io, (vn_port){.name = "encoder_hidden_states",
-                                   .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, width)});
-    vn_net_add_input(
-        io, (vn_port){.name = "pooled_projections", .shape = VN_SHAPE(VN_DIM_BATCH, pooled)});
+                                   .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, width),
+                                   .features = true});
+    vn_net_add_input(io, (vn_port){.name = "pooled_projections",
+                                   .shape = VN_SHAPE(VN_DIM_BATCH, pooled),
+                                   .features = true});
 }

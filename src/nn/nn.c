@@ -45,6 +45,7 @@ static vn_status declare_weights(vn_net *net, vn_err *err) {
                                          .patches = 4}};
     vn_net_nodes nodes;
     status = vn_net_build(net, g, &spec, &nodes, err);
+    if (!status) status = vn_net_find_hidden(net->weights, &net->io, g, &nodes, err);
     vn_graph_close(&g);
     if (status == VN_BAD_ARGUMENT) {
         status = VN_BAD_FILE;

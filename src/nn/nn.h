@@ -32,6 +32,9 @@ typedef struct vn_port {
     int64_t below;   /* numbers are indices of a table, 0 .. below-1; 0: any numbers */
     bool optional;   /* an input may be left out; an output: given only if asked for by name */
     int32_t missing; /* what stands for an input that is left out */
+    /* its numbers are hidden features of another network, not data: what reads them is no first
+     * layer, and what writes them no last one */
+    bool features;
     /* an output's height and width are those of the inputs divided by the one and times the other;
      * 0: 1 */
     int64_t reduced, enlarged;

@@ -123,7 +123,8 @@ static vn_status open_t5(const json_t *config, void **self, vn_net_io *io, vn_er
                                    .missing = 1});
     vn_net_add_output(io,
                       (vn_port){.name = "last_hidden_state",
-                                .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, t->config.d_model)});
+                                .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, t->config.d_model),
+                                .features = true});
     *self = t;
     return VN_OK;
 }

@@ -74,7 +74,8 @@ static void set_io(const text_dit *d, vn_net_io *io) {
     vn_net_add_time(io, 0);
     vn_net_add_input(
         io, (vn_port){.name = "encoder_hidden_states",
-                      .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, c->joint_attention_dim)});
+                      .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, c->joint_attention_dim),
+                      .features = true});
     vn_net_add_input(io, (vn_port){.name = "encoder_attention_mask",
                                    .dtype = VN_I32,
                                    .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS),

@@ -65,9 +65,11 @@ static vn_status open_text(const json_t *config, void **self, vn_net_io *io, vn_
                                    .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS),
                                    .below = k->vocab_size});
     vn_net_add_output(io, (vn_port){.name = "last_hidden_state",
-                                    .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, k->width)});
-    vn_net_add_output(
-        io, (vn_port){.name = "pooler_output", .shape = VN_SHAPE(VN_DIM_BATCH, k->width)});
+                                    .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, k->width),
+                                    .features = true});
+    vn_net_add_output(io, (vn_port){.name = "pooler_output",
+                                    .shape = VN_SHAPE(VN_DIM_BATCH, k->width),
+                                    .features = true});
     *self = k;
     return VN_OK;
 }

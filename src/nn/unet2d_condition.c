@@ -52,7 +52,8 @@ static void set_io(const vn_unet2d_condition *u, vn_net_io *io) {
     vn_net_add_sample(io, true, c->in_channels);
     vn_net_add_time(io, 0);
     vn_net_add_input(io, (vn_port){.name = "encoder_hidden_states",
-                                   .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, u->text_width)});
+                                   .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, u->text_width),
+                                   .features = true});
     take_class(u, io);
     take_addition(c, io);
     if (c->time_cond_proj_dim) add_vectors(io, "timestep_cond", c->time_cond_proj_dim, true);

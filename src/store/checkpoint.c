@@ -10,6 +10,8 @@
 #define STATE_FOLDER "state"
 #define STATE_FILE   "state/train.safetensors"
 #define INFO_KEY     "vane.info"
+#define OPTIMIZER    "vane.optimizer" /* left out for the first that there was */
+#define FIRST        "adamw"
 #define PART_ARRAYS  4
 #define MAX_ARRAYS   (PART_ARRAYS * VN_CHECKPOINT_PARTS)
 
@@ -24,10 +26,11 @@ static vn_status add_part(array_list *list, const vn_checkpoint_part *p, bool fi
     const struct {
         const char *name;
         float *values;
-    } all[PART_ARRAYS] = {{"live", p->live},
-                          {"average", p->average},
-                          {"moment1", p->moment1},
-                          {"moment2", p->moment2}};
+        const vn_weights *of;
+    } all[PART_ARRAYS] = {{"live", p->live, p->weights},
+                          {"average", p->average, p->weights},
+                          {"moment1", p->moment1, p->weights},
+                          {"moment2", p->moment2, vn_checkpoint_second(p)}};
     for (size_t i = 0; i < PART_ARRAYS; i++) {
         if (!all[i].values) continue;
         char *prefix = list->prefix[list->count];
@@ -37,7 +40,7 @@ static vn_status add_part(array_list *list, const vn_checkpoint_part *p, bool fi
         if (n < 0 || (size_t)n >= room)
             return vn_fail(err, VN_BAD_ARGUMENT, "the folder's name is too long: %.100s",
                            p->folder);
-        list->array[list->count++] = (vn_weight_array){prefix, p->weights, all[i].values};
+        list->array[list->count++] = (vn_weight_array){prefix, all[i].of, all[i].values};
     }
     return VN_OK;
 }
@@ -65,12 +68,36 @@ vn_status vn_store_checkpoint_step(const char *dir, int64_t *step, vn_err *err) 
 
 /* ---- saving ---------------------------------------------------------------------------------- */
 
+static const char *optimizer_of(const vn_checkpoint_part *p) {
+    return p->optimizer ? p->optimizer : FIRST;
+}
+
+/* Under which the state says the optimiser of part i. */
+static char *optimizer_key(const vn_checkpoint *c, int i) {
+    return i == 0 ? vn_strdup(OPTIMIZER) : vn_format("%s/%s", c->part[i].folder, OPTIMIZER);
+}
+
+/* Says the optimiser of part i, but for the first that there was. */
+static bool add_optimizer(const vn_checkpoint *c, int i, json_t *metadata) {
+    const char *name = optimizer_of(&c->part[i]);
+    if (strcmp(name, FIRST) == 0) return true;
+    char *key = optimizer_key(c, i);
+    const bool ok = key && json_object_set_new(metadata, key, json_string(name)) == 0;
+    vn_free(key);
+    return ok;
+}
+
 static json_t *state_metadata(const vn_checkpoint *c) {
     char step[24];
     snprintf(step, sizeof step, "%lld", (long long)c->step);
     char *info = vn_json_text(c->info, JSON_COMPACT);
     json_t *metadata = info ? json_pack("{ss ss}", VN_STEP_KEY, step, INFO_KEY, info) : NULL;
     vn_free(info);
+    for (int i = 0; i < c->parts && metadata; i++) {
+        if (add_optimizer(c, i, metadata)) continue;
+        json_decref(metadata);
+        metadata = NULL;
+    }
     return metadata;
 }
 
@@ -119,12 +146,28 @@ static vn_status load_info(const vn_safetensors *st, vn_checkpoint *c, vn_err *e
     return vn_json_parse(text, strlen(text), path, &c->info, err);
 }
 
+/* Moments of another optimiser mean something else. */
+static vn_status check_optimizers(const vn_safetensors *st, const vn_checkpoint *c, vn_err *err) {
+    for (int i = 0; i < c->parts; i++) {
+        char *key = optimizer_key(c, i);
+        if (!key) return vn_no_memory(err);
+        const char *saved = vn_safetensors_metadata_text(st, key);
+        vn_free(key);
+        if (strcmp(saved ? saved : FIRST, optimizer_of(&c->part[i])) == 0) continue;
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s: is a training by %.60s, which %s cannot go on with",
+                       vn_safetensors_path(st), saved ? saved : FIRST, optimizer_of(&c->part[i]));
+    }
+    return VN_OK;
+}
+
 static vn_status load_state(const char *path, vn_checkpoint *c, vn_err *err) {
     array_list list;
     vn_safetensors *st;
     vn_status status = list_arrays(c, &list, err);
     if (status) return status;
     status = vn_safetensors_open(path, &st, err);
+    if (!status) status = check_optimizers(st, c, err);
     if (!status) status = vn_store_load_arrays(&st, 1, list.array, list.count, NULL, err);
     if (!status) status = load_info(st, c, err);
     vn_safetensors_close(&st);

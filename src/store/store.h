@@ -173,7 +173,15 @@ typedef struct vn_checkpoint_part {
     float *average; /* their EMA; NULL: none is kept */
     float *moment1; /* Adam's m and v */
     float *moment2;
+    const vn_weights *second; /* those that moment2 is of; NULL: all */
+    /* whose moments they are, of the table of optimisers; loading refuses another's. NULL: adamw */
+    const char *optimizer;
 } vn_checkpoint_part;
+
+/* The list that moment2 is of. */
+static inline const vn_weights *vn_checkpoint_second(const vn_checkpoint_part *p) {
+    return p->second ? p->second : p->weights;
+}
 
 /* All that training needs to go on from `step`. The state's tensors are "live.NAME",
  * "average.NAME", "moment1.NAME" and "moment2.NAME" of the first part's weights, and

@@ -56,6 +56,20 @@ typedef struct vn_adamw {
 /* PyTorch's defaults, as members of an initialiser */
 #define VN_ADAMW_DEFAULTS .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8
 
+/* What is made of a gradient g and its running mean m, which becomes mean m + (1 - mean) g: the
+ * gradient's place takes Nesterov's look ahead, mean m + (1 - mean) g once more. */
+typedef struct vn_momentum {
+    double mean;       /* in [0,1) */
+    double grad_scale; /* gradients are multiplied by it before */
+} vn_momentum;
+
+/* A step along a direction: value = (1 - decay) value - rate direction, and the average of values
+ * as in vn_adamw. */
+typedef struct vn_descent {
+    double rate, decay;
+    double ema;
+} vn_descent;
+
 typedef struct vn_device vn_device;
 
 typedef struct vn_device_row {
@@ -79,6 +93,9 @@ typedef struct vn_device_row {
     /* All arrays lie in the device's memory. */
     void (*adamw)(const vn_device *d, const vn_adamw *o, size_t n, float *value, const float *grad,
                   float *m, float *v, float *ema);
+    void (*momentum)(const vn_device *d, const vn_momentum *o, size_t n, float *grad, float *m);
+    void (*descend)(const vn_device *d, const vn_descent *o, size_t n, float *value,
+                    const float *direction, float *ema);                 /* ema NULL: none */
     double (*sum_squares)(const vn_device *d, size_t n, const float *x); /* in a fixed order */
     void (*accumulate)(const vn_device *d, size_t n, float *x, const float *y); /* x += y */
 } vn_device_row;

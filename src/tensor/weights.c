@@ -67,6 +67,10 @@ void vn_weights_set_dtype(vn_weights *w, size_t i, vn_dtype dtype) {
     w->weight[i]->dtype = dtype;
 }
 
+void vn_weights_set_hidden(vn_weights *w, size_t i, bool hidden) {
+    w->weight[i]->hidden = hidden;
+}
+
 int64_t vn_weights_parameters(const vn_weights *w) {
     int64_t sum = 0;
     for (size_t i = 0; i < w->count; i++) sum += (int64_t)w->weight[i]->count;
@@ -108,6 +112,16 @@ static const vn_weight *declare(vn_weights *w, const char *name, const vn_weight
     w->floats += (new->count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     *slot_of(w, name) = w->count + 1;
     return w->weight[w->count++] = new;
+}
+
+vn_status vn_weights_without(const vn_weights *w, bool (*unwanted)(const vn_weight *weight),
+                             vn_weights **out, vn_err *err) {
+    vn_status status = vn_weights_open(out, err);
+    for (size_t i = 0; i < w->count && !status; i++)
+        if (!unwanted(w->weight[i]) && !declare(*out, w->weight[i]->name, w->weight[i]))
+            status = vn_no_memory(err);
+    if (status) vn_weights_close(out);
+    return status;
 }
 
 /* [O,I,kh,kw] is [kh,kw,I,O] inside. */

@@ -37,6 +37,7 @@ typedef struct vn_weight {
     vn_layout layout;
     vn_init init;
     bool frozen; /* not trained (Fourier features) */
+    bool hidden; /* a matrix from hidden features to hidden ones: vn_weights_set_hidden */
     /* of VN_INIT_FUNCTION: writes [count], by init.scale too */
     void (*fill)(const struct vn_weight *weight, float *values);
     vn_dtype dtype; /* of its values: F32, or F16 or BF16, which graphs cast to F32 */
@@ -59,7 +60,12 @@ size_t vn_weights_floats(const vn_weights *w);
 size_t vn_weights_bytes(const vn_weights *w);
 /* F32, as declared, or F16 or BF16: for graphs and values that are made afterwards. */
 void vn_weights_set_dtype(vn_weights *w, size_t i, vn_dtype dtype);
+/* False, as declared, until a network's graph has shown what the weight is for. */
+void vn_weights_set_hidden(vn_weights *w, size_t i, bool hidden);
 int64_t vn_weights_parameters(const vn_weights *w); /* without gaps */
+/* A list without some of its weights, in its order, with places of its own. */
+vn_status vn_weights_without(const vn_weights *w, bool (*unwanted)(const vn_weight *weight),
+                             vn_weights **out, vn_err *err);
 /* Fills values[vn_weights_floats] by each weight's init, Philox stream VN_STREAM_WEIGHTS, sample =
  * index. */
 void vn_weights_init(const vn_weights *w, float *values, uint64_t seed);

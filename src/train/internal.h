@@ -66,12 +66,82 @@ typedef struct vn_train_log {
     char text[1024];
 } vn_train_log;
 
+/* ---- optimisers: what a step does with gradients --------------------------------------------- */
+
+/* Every optimiser: a row NAME is vn_NAME_optimizer, in a file of its own. To add one, write its row
+ * and name it here. */
+#define VN_OPTIMIZERS(ROW) ROW(adamw) ROW(muon)
+
+/* One update of a part. Arrays are flat, in the device's memory. */
+typedef struct vn_update {
+    const vn_device *device;
+    const vn_choice *choice;   /* the optimiser with its parameters */
+    const vn_weights *weights; /* that all arrays but moment2 are of */
+    const vn_weights *second;  /* that moment2 is of */
+    float *live, *grads, *moment1, *moment2;
+    float *average; /* NULL: none is kept */
+    double rate, weight_decay;
+    double grad_scale; /* gradients are multiplied by it */
+    double ema;        /* decay of the average */
+    int64_t step;      /* 1 for the first */
+} vn_update;
+
+/* An optimiser. Weights that it has no rule of its own for are AdamW's, and they alone have a second
+ * moment. */
+typedef struct vn_optimizer_row {
+    vn_row row;
+    bool (*takes)(const vn_weight *w); /* by its own rule; NULL: it is AdamW itself */
+    /* What it needs beside the arrays, for gradients that lie there; NULL: nothing. measure says
+     * how many bytes of the device's that takes, without taking them. */
+    vn_status (*open)(const vn_choice *c, const vn_device *d, vn_weights *w, const float *grads,
+                      void **self, vn_err *err);
+    vn_status (*measure)(const vn_choice *c, const vn_device *d, vn_weights *w, size_t *bytes,
+                         vn_err *err);
+    void (*close)(void *self); /* safe on NULL */
+    /* Moves live weights and their average; the gradients are its own to change. */
+    void (*update)(void *self, const vn_update *u);
+} vn_optimizer_row;
+
+#define VN_DECLARE_OPTIMIZER(name) extern const vn_optimizer_row vn_##name##_optimizer;
+VN_OPTIMIZERS(VN_DECLARE_OPTIMIZER)
+#undef VN_DECLARE_OPTIMIZER
+
+/* The last parameters of every row, and their places from the first of them on. */
+enum { VN_BETA1, VN_BETA2, VN_EPS };
+/* clang-format off */
+#define VN_ADAMW_PARAMS \
+    {"beta1", "AdamW: decay of the mean of gradients", 0.9, 0, 0.999999, 0, NULL}, \
+    {"beta2", "AdamW: decay of the mean of their squares", 0.999, 0, 0.999999, 0, NULL}, \
+    {"eps", "AdamW: added to the root of that mean", 1e-8, 0, 1, 0, NULL}
+/* clang-format on */
+/* AdamW's update of the weights that have a second moment, by the parameters from `first` on. */
+void vn_update_by_adamw(const vn_update *u, size_t first);
+
+/* The optimiser of a part. */
+vn_choice vn_optimizer_of(const vn_train_part *part);
+/* Its weights that have a second moment, to be closed; NULL: all. */
+vn_status vn_optimizer_second(const vn_train_part *part, vn_weights **out, vn_err *err);
+/* Floats of both moments of a part. */
+size_t vn_optimizer_moments(const vn_train_part *part);
+/* Refuses what would have no effect on any part. */
+vn_status vn_optimizers_check(const vn_train_setup *s, vn_err *err);
+/* Bytes of what the optimisers of all parts need beside arrays. */
+vn_status vn_optimizers_measure(const vn_train_setup *s, size_t *bytes, vn_err *err);
+
+/* muon.c: x [R,C] with all its singular values near 1, by `iterations` of Newton and Schulz. */
+vn_node *vn_orthogonal(vn_graph *g, vn_node *x, int iterations);
+
+/* ---- parts ----------------------------------------------------------------------------------- */
+
 /* A part while it is trained. Arrays are in the device's memory; a frozen part has none. */
 typedef struct vn_part_state {
     size_t floats, base;          /* length of each array; where its gradients begin in grads */
     int loss;                     /* which trains it */
     float *live, *average;        /* the weights and their average, NULL: none is kept */
     float *moment1, *moment2;     /* the optimiser's */
+    vn_choice choice;             /* the optimiser */
+    vn_weights *second;           /* that moment2 is of; NULL: all */
+    void *optimizer;              /* what it needs beside arrays; or NULL */
     vn_values *own_values;        /* live or, of a frozen part, the file's, as programs see them */
     vn_values *average_values;    /* NULL: none */
     vn_checkpoint_part *saved_as; /* what the host sees of the arrays; NULL: frozen */
@@ -89,6 +159,7 @@ typedef struct vn_trainer {
     float *grads;  /* [sums,floats] partial sums of gradients; the first is the step's */
     size_t floats; /* of all parts */
     int sums;
+    size_t optimizer_bytes; /* of what optimisers need beside arrays */
     float *shared; /* [floats] the host's copy for ranks; NULL: the host follows the device's */
     /* the steps made, and what the host sees of the arrays: themselves, or copies as of the latest
      * save */

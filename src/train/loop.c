@@ -187,7 +187,8 @@ static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
 /* ---- what is said of it ---------------------------------------------------------------------- */
 
 static size_t planned_bytes(const vn_trainer *t) {
-    double bytes = vn_parts_bytes(t->s, t->sums) + (double)vn_data_get_info(t->s->data)->memory;
+    double bytes = vn_parts_bytes(t->s, t->sums) + (double)vn_data_get_info(t->s->data)->memory +
+                   (double)t->optimizer_bytes;
     for (int i = 0; i < t->losses; i++) bytes += (double)vn_program_bytes(t->train[i].program);
     return (size_t)bytes + (t->held.program ? vn_program_bytes(t->held.program) : 0);
 }

@@ -31,9 +31,10 @@ double vn_parts_bytes(const vn_train_setup *s, int sums) {
     for (int i = 0; i < s->parts; i++) {
         const vn_train_part *p = &s->part[i];
         const vn_weights *w = vn_net_weights(p->net);
-        const int arrays = 3 + !p->no_average + sums; /* values, two moments, average, gradients */
+        const int arrays = 1 + !p->no_average + sums; /* values, average, gradients */
         bytes += p->frozen ? (double)vn_weights_bytes(w)
-                           : (double)arrays * sizeof(float) * (double)vn_weights_floats(w);
+                           : sizeof(float) * ((double)arrays * (double)vn_weights_floats(w) +
+                                              (double)vn_optimizer_moments(p));
     }
     return bytes;
 }
@@ -142,7 +143,8 @@ vn_status vn_parts_check(const vn_train_setup *s, vn_err *err) {
                        s->parts, VN_TRAIN_PARTS);
     for (int i = 0; i < s->parts && !status; i++) status = check_part(s, i, err);
     if (!status && s->text) status = check_text(s, err);
-    return status ? status : check_losses(s, err);
+    if (!status) status = check_losses(s, err);
+    return status ? status : vn_optimizers_check(s, err);
 }
 
 /* ---- frozen parts ---------------------------------------------------------------------------- */

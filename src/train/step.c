@@ -115,31 +115,26 @@ static vn_status score(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], vn_err *e
     return VN_OK;
 }
 
-/* One update of a part's live weights and their average, by the gradients' sum times `scale`.
- * Frozen weights get no gradient and no decay. */
+/* One update of a part's live weights and their average, by the gradients' sum times `scale`. */
 static void update(vn_trainer *t, const vn_part_state *p, double rate, double scale) {
     const vn_train_setup *s = t->s;
-    const vn_weights *w = p->saved_as->weights;
     const double factor = s->part[p - t->part].lr;
     const int64_t made = t->at.step / vn_objective_loss_every(s->objective, p->loss);
-    const vn_adamw o = {.lr = rate * (factor > 0 ? factor : 1),
-                        VN_ADAMW_DEFAULTS,
-                        .weight_decay = s->weight_decay,
-                        .step = made + 1,
-                        .grad_scale = scale,
-                        .ema = p->average ? vn_train_ema(s, made) : 0};
-    const size_t count = vn_weights_count(w);
-    for (size_t i = 0; i < count;) { /* runs of weights that train lie together */
-        const vn_weight *one = vn_weights_at(w, i++);
-        if (one->frozen) continue;
-        const size_t begin = one->offset;
-        size_t end = begin + one->count;
-        for (; i < count && !vn_weights_at(w, i)->frozen; i++)
-            end = vn_weights_at(w, i)->offset + vn_weights_at(w, i)->count;
-        s->device->row->adamw(s->device, &o, end - begin, p->live + begin,
-                              t->grads + p->base + begin, p->moment1 + begin, p->moment2 + begin,
-                              p->average ? p->average + begin : NULL);
-    }
+    const vn_update u = {.device = s->device,
+                         .choice = &p->choice,
+                         .weights = p->saved_as->weights,
+                         .second = vn_checkpoint_second(p->saved_as),
+                         .live = p->live,
+                         .grads = t->grads + p->base,
+                         .moment1 = p->moment1,
+                         .moment2 = p->moment2,
+                         .average = p->average,
+                         .rate = rate * (factor > 0 ? factor : 1),
+                         .weight_decay = s->weight_decay,
+                         .grad_scale = scale,
+                         .ema = p->average ? vn_train_ema(s, made) : 0,
+                         .step = made + 1};
+    ((const vn_optimizer_row *)p->choice.row)->update(p->optimizer, &u);
 }
 
 static vn_status refuse_divergence(const vn_trainer *t, int loss, double value, double norm,

@@ -27,6 +27,8 @@ typedef enum vn_rate { VN_RATE_CONSTANT, VN_RATE_COSINE } vn_rate;
 
 #define VN_TRAIN_PARTS VN_CHECKPOINT_PARTS
 
+extern const vn_table vn_optimizers; /* how gradients change weights */
+
 /* A network of a training. The first is what the batch is for: it is trained, and its folder in the
  * run is its row's (vn_net_row.folder). The others' folders are their names. */
 typedef struct vn_train_part {
@@ -38,8 +40,9 @@ typedef struct vn_train_part {
     /* A .safetensors or its index: of a frozen part; or what one that is trained begins with.
      * NULL: by its inits. */
     const char *weights;
-    double lr;       /* factor of the learning rate; 0: 1 */
-    bool no_average; /* none is kept; what people see of it is what is trained */
+    double lr;                  /* factor of the learning rate; 0: 1 */
+    const vn_choice *optimizer; /* of vn_optimizers, which stays; NULL: adamw */
+    bool no_average;            /* none is kept; what people see of it is what is trained */
 } vn_train_part;
 
 /* What a text encoder that is not trained makes of captions, known without running it. */

@@ -14,10 +14,11 @@ static float *zeros(size_t count) {
 }
 
 static vn_status open_host(vn_checkpoint_part *p, vn_err *err) {
-    float **const arrays[] = {&p->live, &p->average, &p->moment1, &p->moment2};
+    float **const arrays[] = {&p->live, &p->average, &p->moment1};
     for (size_t i = 0; i < VN_COUNT(arrays); i++)
         if (!(*arrays[i] = zeros(vn_weights_floats(p->weights)))) return vn_no_memory(err);
-    return VN_OK;
+    p->moment2 = zeros(vn_weights_floats(vn_checkpoint_second(p)));
+    return p->moment2 ? VN_OK : vn_no_memory(err);
 }
 
 static void close_host(vn_checkpoint_part *p) {
@@ -27,14 +28,20 @@ static void close_host(vn_checkpoint_part *p) {
     vn_free(p->moment2);
 }
 
-/* The parts that are trained, as a checkpoint has them, without arrays yet. */
+/* The parts that are trained, as a checkpoint has them, without arrays and lists of their own. */
 static vn_checkpoint checkpoint_of(int parts, const vn_train_part *part) {
     vn_checkpoint c = {0};
     for (int i = 0; i < parts; i++)
         if (!part[i].frozen)
-            c.part[c.parts++] = (vn_checkpoint_part){.folder = vn_part_folder(&part[i], i),
-                                                     .weights = vn_net_weights(part[i].net)};
+            c.part[c.parts++] =
+                (vn_checkpoint_part){.folder = vn_part_folder(&part[i], i),
+                                     .weights = vn_net_weights(part[i].net),
+                                     .optimizer = vn_optimizer_of(&part[i]).row->name};
     return c;
+}
+
+static size_t second_floats(const vn_checkpoint_part *p) {
+    return vn_weights_floats(vn_checkpoint_second(p));
 }
 
 /* The device's arrays of a part that is trained, and what the host sees of them. */
@@ -44,13 +51,17 @@ static vn_status open_part(vn_trainer *t, int i, vn_err *err) {
     vn_checkpoint_part *at = p->saved_as;
     const bool averages = !t->s->part[i].no_average;
     float **const arrays[] = {&p->live, &p->moment1, &p->moment2, &p->average};
+    vn_status status = vn_optimizer_second(&t->s->part[i], &p->second, err);
+    if (status) return status;
+    at->second = p->second;
     for (size_t k = 0; k < VN_COUNT(arrays) - !averages; k++) {
+        const size_t floats = arrays[k] == &p->moment2 ? second_floats(at) : p->floats;
         void *memory = NULL;
-        const vn_status status = vn_device_zeros(d, p->floats * sizeof(float), &memory, err);
+        status = vn_device_zeros(d, floats * sizeof(float), &memory, err);
         if (status) return status;
         *arrays[k] = memory;
     }
-    vn_status status = vn_values_over(at->weights, d, p->live, &p->own_values, err);
+    status = vn_values_over(at->weights, d, p->live, &p->own_values, err);
     if (!status && averages)
         status = vn_values_over(at->weights, d, p->average, &p->average_values, err);
     if (!status && !d->row->host_memory) status = open_host(at, err);
@@ -67,6 +78,21 @@ static vn_status open_part(vn_trainer *t, int i, vn_err *err) {
     return VN_OK;
 }
 
+/* They change the step's gradients, which are the first of the sums. */
+static vn_status open_optimizers(vn_trainer *t, vn_err *err) {
+    const vn_train_setup *s = t->s;
+    vn_status status = vn_optimizers_measure(s, &t->optimizer_bytes, err);
+    for (int i = 0; i < s->parts && !status; i++) {
+        vn_part_state *p = &t->part[i];
+        p->choice = vn_optimizer_of(&s->part[i]);
+        const vn_optimizer_row *row = (const vn_optimizer_row *)p->choice.row;
+        if (!s->part[i].frozen && row->open)
+            status = row->open(&p->choice, s->device, vn_net_weights(s->part[i].net),
+                               t->grads + p->base, &p->optimizer, err);
+    }
+    return status;
+}
+
 static vn_status open_arrays(vn_trainer *t, vn_err *err) {
     const vn_train_setup *s = t->s;
     const vn_device *d = s->device;
@@ -81,6 +107,8 @@ static vn_status open_arrays(vn_trainer *t, vn_err *err) {
     status = vn_device_zeros(d, (size_t)t->sums * t->floats * sizeof(float), &grads, err);
     if (status) return status;
     t->grads = grads;
+    status = open_optimizers(t, err);
+    if (status) return status;
     if (!d->row->host_memory && s->ranks && !(t->shared = zeros(t->floats)))
         return vn_no_memory(err);
     for (int i = 0; i < s->parts; i++) {
@@ -98,6 +126,9 @@ static void close_arrays(vn_trainer *t) {
     for (int i = 0; i < VN_TRAIN_PARTS; i++) {
         vn_part_state *p = &t->part[i];
         float *const arrays[] = {p->live, p->average, p->moment1, p->moment2};
+        const vn_optimizer_row *row = (const vn_optimizer_row *)p->choice.row;
+        if (row && row->close) row->close(p->optimizer);
+        vn_weights_close(&p->second);
         vn_values_close(&p->own_values);
         vn_values_close(&p->average_values);
         for (size_t k = 0; k < VN_COUNT(arrays); k++) vn_device_give(d, arrays[k]);
@@ -116,13 +147,15 @@ static void exchange(vn_trainer *t, bool to_device) {
         if (!at) continue;
         float *const there[] = {p->live, p->average, p->moment1, p->moment2};
         float *const here[] = {at->live, at->average, at->moment1, at->moment2};
-        for (size_t k = 0; k < VN_COUNT(there); k++)
+        for (size_t k = 0; k < VN_COUNT(there); k++) {
+            const size_t floats = k == 3 ? second_floats(at) : p->floats;
             if (here[k] == there[k])
                 continue;
             else if (to_device)
-                d->row->write(d->self, there[k], here[k], p->floats * sizeof(float));
+                d->row->write(d->self, there[k], here[k], floats * sizeof(float));
             else
-                d->row->read(d->self, here[k], there[k], p->floats * sizeof(float));
+                d->row->read(d->self, here[k], there[k], floats * sizeof(float));
+        }
     }
 }
 
@@ -156,8 +189,13 @@ vn_status vn_train_create(const char *run, int parts, const vn_train_part *part,
                           vn_err *err) {
     vn_checkpoint c = checkpoint_of(parts, part), shown;
     vn_status status = VN_OK;
-    for (int i = 0, k = 0; i < parts && !status; i++)
-        if (!part[i].frozen) status = begin(&c.part[k++], &part[i], seed + (uint64_t)i, err);
+    vn_weights *second[VN_TRAIN_PARTS] = {NULL};
+    for (int i = 0, k = 0; i < parts && !status; i++) {
+        if (part[i].frozen) continue;
+        status = vn_optimizer_second(&part[i], &second[k], err);
+        c.part[k].second = second[k];
+        if (!status) status = begin(&c.part[k++], &part[i], seed + (uint64_t)i, err);
+    }
     shown = c;
     for (int i = 0, k = 0; i < parts; i++)
         if (!part[i].frozen && part[i].no_average)
@@ -165,18 +203,28 @@ vn_status vn_train_create(const char *run, int parts, const vn_train_part *part,
         else if (!part[i].frozen)
             k++;
     if (!status) status = write(&shown, run, 0, (double)NAN, err);
-    for (int i = 0; i < c.parts; i++) close_host(&c.part[i]);
+    for (int i = 0; i < c.parts; i++) {
+        close_host(&c.part[i]);
+        vn_weights_close(&second[i]);
+    }
     return status;
+}
+
+static bool is_finite(const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i])) return false;
+    return true;
 }
 
 /* All that a checkpoint holds of a step. */
 static bool all_finite(const vn_trainer *t) {
     for (int i = 0; i < t->at.parts; i++) {
         const vn_checkpoint_part *p = &t->at.part[i];
-        const float *const arrays[] = {p->live, p->average, p->moment1, p->moment2};
+        const size_t floats = vn_weights_floats(p->weights);
+        const float *const arrays[] = {p->live, p->average, p->moment1};
         for (size_t a = 0; a < VN_COUNT(arrays); a++)
-            for (size_t k = 0; arrays[a] && k < vn_weights_floats(p->weights); k++)
-                if (!isfinite(arrays[a][k])) return false;
+            if (arrays[a] && !is_finite(arrays[a], floats)) return false;
+        if (p->moment2 && !is_finite(p->moment2, second_floats(p))) return false;
     }
     return true;
 }
@@ -266,7 +314,10 @@ vn_status vn_train_measure(const vn_train_setup *s, double *bytes, vn_err *err) 
     vn_status status = prepare(s, err);
     *bytes = 0;
     if (status) return status;
-    *bytes = vn_parts_bytes(s, sums_of(s)) + (double)vn_data_get_info(s->data)->memory;
+    status = vn_optimizers_measure(s, &step, err);
+    *bytes =
+        (double)step + vn_parts_bytes(s, sums_of(s)) + (double)vn_data_get_info(s->data)->memory;
+    step = 0;
     for (int i = 0; i < vn_objective_losses(s->objective) && !status; i++, *bytes += (double)step)
         status = vn_scorer_measure(s, i, vn_micro_batch(s), true, s->recompute, &step, &flops, err);
     if (!status && held > 0) {

@@ -140,6 +140,53 @@ static void any_length_and_thread_count(void **state) {
         }
 }
 
+/* The mean, the look ahead and the step along it, each with a factor that is not 1. */
+static void momentum_and_descent(void **state) {
+    (void)state;
+    static const int64_t lengths[] = {0, 1, 15, 17, 4097, 70003};
+    const vn_momentum o = {.mean = 0.9, .grad_scale = 0.5};
+    const vn_descent p = {.rate = 0.03, .decay = 0.01, .ema = 0.9};
+    for (size_t k = 0; (kernels = vn_cpu_row_at(k)); k++)
+        for (size_t l = 0; l < VN_COUNT(lengths); l++) {
+            const vn_device_row *b = vn_cpu_row_at(k);
+            const int64_t n = lengths[l];
+            const size_t bytes = (size_t)n * sizeof(float);
+            arrays start = arrays_open(n), first = arrays_open(n);
+            for (int threads = 1; threads <= MAX_POOL; threads++) {
+                const vn_device d = {b, NULL, crew_of(threads)};
+                arrays again = arrays_open(n);
+                const bool averaged = threads != 2; /* without an average, too */
+                b->momentum(&d, &o, (size_t)n, again.grad, again.m);
+                b->descend(&d, &p, (size_t)n, again.value, again.grad, averaged ? again.ema : NULL);
+                if (threads == 1) memcpy(first.grad, again.grad, bytes);
+                if (threads == 1) memcpy(first.m, again.m, bytes);
+                if (threads == 1) memcpy(first.value, again.value, bytes);
+                if (threads == 1) memcpy(first.ema, again.ema, bytes);
+                assert_memory_equal(again.grad, first.grad, bytes);
+                assert_memory_equal(again.m, first.m, bytes);
+                assert_memory_equal(again.value, first.value, bytes);
+                assert_memory_equal(again.ema, averaged ? first.ema : start.ema, bytes);
+                arrays_close(&again, n);
+            }
+            for (int64_t i = 0; i < n; i++) {
+                const double g = (double)start.grad[i] * o.grad_scale,
+                             m = o.mean * (double)start.m[i] + (1 - o.mean) * g,
+                             ahead = o.mean * m + (1 - o.mean) * g,
+                             value = (1 - p.decay) * (double)start.value[i] - p.rate * ahead,
+                             average = p.ema * (double)start.ema[i] + (1 - p.ema) * value;
+                expect_below("mean", fabs((double)first.m[i] - m), STEP_ERROR * fmax(1, fabs(m)));
+                expect_below("ahead", fabs((double)first.grad[i] - ahead),
+                             2 * STEP_ERROR * fmax(1, fabs(ahead))); /* through the mean */
+                expect_below("value", fabs((double)first.value[i] - value),
+                             STEP_ERROR * fmax(1, fabs(value)));
+                expect_below("average of values", fabs((double)first.ema[i] - average),
+                             STEP_ERROR * fmax(1, fabs(average)));
+            }
+            arrays_close(&start, n);
+            arrays_close(&first, n);
+        }
+}
+
 static void squares_are_summed_in_a_fixed_order(void **state) {
     (void)state;
     static const int64_t lengths[] = {0, 1, 7, 100, 4097, 300001};
@@ -183,6 +230,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_pytorch),
         cmocka_unit_test(any_length_and_thread_count),
+        cmocka_unit_test(momentum_and_descent),
         cmocka_unit_test(squares_are_summed_in_a_fixed_order),
         cmocka_unit_test(gradients_are_added),
     };

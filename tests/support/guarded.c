@@ -88,6 +88,19 @@ static void adamw(const vn_device *d, const vn_adamw *o, size_t n, float *value,
     protect(d->self, PROT_NONE);
 }
 
+static void momentum(const vn_device *d, const vn_momentum *o, size_t n, float *grad, float *m) {
+    protect(d->self, PROT_READ | PROT_WRITE);
+    inner->momentum(d, o, n, grad, m);
+    protect(d->self, PROT_NONE);
+}
+
+static void descend(const vn_device *d, const vn_descent *o, size_t n, float *value,
+                    const float *direction, float *ema) {
+    protect(d->self, PROT_READ | PROT_WRITE);
+    inner->descend(d, o, n, value, direction, ema);
+    protect(d->self, PROT_NONE);
+}
+
 static double sum_squares(const vn_device *d, size_t n, const float *x) {
     protect(d->self, PROT_READ | PROT_WRITE);
     const double sum = inner->sum_squares(d, n, x);
@@ -114,6 +127,8 @@ vn_device_row guarded_row(const vn_device_row *like, int n, const vn_op *lacking
     row.clear = clear;
     row.wait = wait;
     row.adamw = adamw;
+    row.momentum = momentum;
+    row.descend = descend;
     row.sum_squares = sum_squares;
     row.accumulate = accumulate;
     for (int op = 0; op < VN_OP_COUNT; op++)

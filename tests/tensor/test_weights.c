@@ -168,6 +168,31 @@ static void values_begin_as_declared(void **state) {
     close_all(&f);
 }
 
+static bool is_b(const vn_weight *w) {
+    return strcmp(w->name, "b") == 0;
+}
+
+static void a_list_without_some_has_places_of_its_own(void **state) {
+    (void)state;
+    fixture f = open_all();
+    vn_weights *rest = NULL;
+    plain(&f, "a", VN_SHAPE(3, 5), ZEROS);
+    plain(&f, "b", VN_SHAPE(40), ZEROS);
+    vn_param_frozen(f.g, f.w, "c", VN_SHAPE(17), ZEROS);
+    assert_int_equal(vn_weights_without(f.w, is_b, &rest, NULL), VN_OK);
+    assert_int_equal(vn_weights_count(rest), 2);
+    assert_int_equal(vn_weights_floats(rest), 16 + 32);
+    assert_null(vn_weights_find(rest, "b"));
+    const vn_weight *c = vn_weights_find(rest, "c"), *was = vn_weights_find(f.w, "c");
+    assert_int_equal(c->index, 1);
+    assert_int_equal(c->offset, 16);
+    assert_int_equal(c->count, 17);
+    assert_true(c->frozen);
+    assert_int_equal(was->offset, 16 + 48); /* as it was */
+    vn_weights_close(&rest);
+    close_all(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_are_declared_once),
@@ -175,6 +200,7 @@ int main(void) {
         cmocka_unit_test(conflicting_weights_are_refused),
         cmocka_unit_test(convolutions_are_repacked),
         cmocka_unit_test(values_begin_as_declared),
+        cmocka_unit_test(a_list_without_some_has_places_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,13 +50,16 @@ static const char judge_text[] =
     "\"attention_levels\": 0, \"dropout\": 0.2}";
 
 static bool on_images;
+static vn_choice muon; /* of the U-Net and the judge, and of the critic beside AdamW */
 
 static void open_generator(job *j, int64_t microbatches) {
     vn_err err = {0};
+    assert_int_equal(vn_choice_parse("muon", &vn_optimizers, &muon, &err), VN_OK);
     if (on_images) {
         job_open(j, "images", 2, microbatches);
-        j->part[0] = (vn_train_part){.net = open_net(NULL, unet_text)};
-        j->part[1] = (vn_train_part){.name = "judge", .net = open_net(NULL, judge_text)};
+        j->part[0] = (vn_train_part){.net = open_net(NULL, unet_text), .optimizer = &muon};
+        j->part[1] =
+            (vn_train_part){.name = "judge", .net = open_net(NULL, judge_text), .optimizer = &muon};
         j->setup.parts = 2;
         j->setup.batch = 8;
         j->setup.lr = 0.01;
@@ -66,7 +69,8 @@ static void open_generator(job *j, int64_t microbatches) {
     if (!vn_is_dir("taught")) make_teacher();
     job_open(j, "generator", 2, microbatches);
     j->part[0] = (vn_train_part){.net = open_net(NULL, generator_text)};
-    j->part[1] = (vn_train_part){.name = "critic", .net = open_net(NULL, critic_text), .lr = 2};
+    j->part[1] = (vn_train_part){
+        .name = "critic", .net = open_net(NULL, critic_text), .lr = 2, .optimizer = &muon};
     if (vn_train_open_frozen("taught", "teacher", &j->part[2], &err)) fail_msg("%s", err.text);
     j->setup.parts = 3;
     j->setup.lr = 0.01;
@@ -249,6 +253,25 @@ static void several_ranks_have_the_same_bits(void **state) {
     on_images = false;
 }
 
+/* The first part was Muon's, or the second; or neither is now. */
+static void another_optimizer_is_refused(void **state) {
+    (void)state;
+    for (int part = 0; part < 2; part++) {
+        job j;
+        vn_err err = {0};
+        on_images = true;
+        create_generator(1);
+        open_generator(&j, 1);
+        j.part[part].optimizer = NULL;
+        assert_int_equal(vn_train_run(&j.setup, NULL, &err), VN_BAD_ARGUMENT);
+        assert_non_null(strstr(err.text,
+                               "run/state/train.safetensors: is a training by muon, which "
+                               "adamw cannot go on with"));
+        on_images = false;
+        job_close(&j);
+    }
+}
+
 /* Each part's folder is a network's, and what trains is what is in it. */
 static void each_part_has_a_folder(void **state) {
     (void)state;
@@ -284,6 +307,7 @@ int main(void) {
         cmocka_unit_test(so_it_does_on_images),
         cmocka_unit_test(another_device_has_the_same_bits),
         cmocka_unit_test(several_ranks_have_the_same_bits),
+        cmocka_unit_test(another_optimizer_is_refused),
         cmocka_unit_test(each_part_has_a_folder),
     };
     return run_under_each_kernel_set(tests, scratch_enter, scratch_leave);
