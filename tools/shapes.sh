@@ -11,12 +11,12 @@ tools=$(realpath "$(dirname "$0")")
 minutes=${3:-20}
 mkdir -p "$2"
 cd "$2"
-[ -d data ] || { python3 "$tools/shapes.py" make making --count 6000; mv making data; }
+[ -d data ] || { python3 "$tools/shapes.py" make making --count 12000; mv making data; }
 python3 "$tools/shapes.py" held --count "${COUNT:-240}" >held.txt
 resume=
 [ -d run ] && resume=--resume
 # shellcheck disable=SC2086
-"$vane" train data --out run --minutes "$minutes" $resume ${TRAIN:---batch 32 --lr 1.5e-3}
+"$vane" train data --out run --minutes "$minutes" $resume ${TRAIN:-}
 "$vane" sample run --prompts held.txt -n "${COUNT:-240}" --guidance "${GUIDANCE:-1,2,3,5}" --out held.safetensors
 "$vane" sample run --prompts <(sed -n 1,12p held.txt) -n 48 --guidance 3 --out held.png
 python3 "$tools/shapes.py" judge held.safetensors | tee judged.txt

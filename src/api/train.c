@@ -27,7 +27,7 @@ static vn_status start(vn_train_job *j, const vn_train_options *requested, vn_er
     if (!status) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
     if (!status) status = vn_job_open_encoder(j, err);
     if (!status) status = vn_job_open_data(j, err);
-    if (!status) vn_job_find_texts(j);
+    if (!status) status = vn_job_find_model(j, requested, err);
     if (!status) status = vn_job_check_encoder(j, err);
     if (!status &&
         (j->classifies || j->reconstructs || !(vn_data_get_info(j->data)->classes || j->texts)))

@@ -2,6 +2,7 @@
 #include "api/train_job.h"
 #include "api/train_memory.h"
 #include "api/train_net.h"
+#include "api/train_options.h"
 
 #include <string.h>
 
@@ -104,17 +105,13 @@ static void tell_levels(const vn_train_job *j, const vn_choice *choice, const js
 /* A config written for the data by a row of the models table. */
 static vn_status make_config(vn_train_job *j, const vn_data_info *info, json_t **config,
                              vn_err *err) {
-    vn_choice choice = j->model;
-    const char *name = !vn_shape_is_image(&info->sample) ? "mlp" : j->texts ? "text-dit" : "unet2d";
-    vn_status status = choice.row ? VN_OK : vn_choice_parse(name, &vn_trained_models, &choice, err);
-    if (status) return status;
-    j->model = choice;
+    const vn_choice choice = j->model;
     const vn_net_row *row = (const vn_net_row *)choice.row;
     if (!row->config)
         return vn_fail(err, VN_UNSUPPORTED,
                        "model %s: only files have such networks; there is no preset of it to be "
                        "trained",
-                       name);
+                       row->row.name);
     const vn_net_data data = {.sample = info->sample,
                               .labels = info->classes ? info->classes + 1 : 0,
                               .dropout = j->o.dropout,
@@ -161,7 +158,7 @@ vn_status vn_job_find_role(vn_train_job *j, vn_err *err) {
     return j->classifies ? vn_train_classifier_options(&j->o, err) : VN_OK;
 }
 
-void vn_job_find_texts(vn_train_job *j) {
+static void find_texts(vn_train_job *j) {
     const bool has = vn_data_captions(j->data) != NULL;
     const vn_net_row *row = (const vn_net_row *)j->model.row;
     const bool takes = j->net ? vn_net_input(vn_net_get_io(j->net), "encoder_hidden_states") != NULL
@@ -173,6 +170,19 @@ void vn_job_find_texts(vn_train_job *j) {
                "%s: its captions are left out: %s takes no texts (`captions=none` would look for "
                "classes)",
                j->source, j->o.model ? j->o.model : "mlp");
+}
+
+vn_status vn_job_find_model(vn_train_job *j, const vn_train_options *requested, vn_err *err) {
+    find_texts(j);
+    const bool images = vn_shape_is_image(&vn_data_get_info(j->data)->sample);
+    const char *name = !images ? "mlp" : j->texts ? "text-dit" : "unet2d";
+    vn_status status = VN_OK;
+    if (!j->net && !j->model.row)
+        status = vn_choice_parse(name, &vn_trained_models, &j->model, err);
+    if (status) return status;
+    const vn_net_row *row = j->net ? vn_net_get_row(j->net) : (const vn_net_row *)j->model.row;
+    vn_train_options_adopt(&j->o, requested, &row->habits);
+    return vn_choice_parse(j->o.optimizer, &vn_optimizers, &j->optimizer, err);
 }
 
 vn_status vn_job_open_encoder(vn_train_job *j, vn_err *err) {

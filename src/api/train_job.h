@@ -47,14 +47,14 @@ typedef struct vn_train_job {
 bool vn_job_is_folder(const vn_train_job *j);
 /* Refuses an OUT inside such data; before anything is tried in OUT. */
 vn_status vn_job_check_outside(const vn_train_job *j, vn_err *err);
-/* Which kind of model o.model is, before the options are settled: a classifier has defaults of its
- * own. A config.json is opened as j->net. */
+/* Which kind of model o.model is, before the data is read. A config.json is opened as j->net. */
 vn_status vn_job_find_role(vn_train_job *j, vn_err *err);
 vn_status vn_job_open_path(vn_train_job *j, vn_err *err);
 /* The data and the names of its classes; with j->known, sample and list that of a run. */
 vn_status vn_job_open_data(vn_train_job *j, vn_err *err);
-/* Whether the model takes captions, and the data has some. */
-void vn_job_find_texts(vn_train_job *j);
+/* Of a new run: whether its model takes captions and the data has some, which model that is unless
+ * one was asked for, and how it is trained where nothing was asked for. */
+vn_status vn_job_find_model(vn_train_job *j, const vn_train_options *requested, vn_err *err);
 /* Opens a pretrained text encoder: what is wrong with it shows before the data is read. */
 vn_status vn_job_open_encoder(vn_train_job *j, vn_err *err);
 /* Refuses one where there are no texts for it. */

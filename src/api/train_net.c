@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#define CLASSIFIER_WEIGHT_DECAY 0.05
-
 static const char *name_of(const vn_train_net *t) {
     return t->name ? t->name : vn_net_get_row(t->net)->row.name;
 }
@@ -104,12 +102,10 @@ bool vn_train_is_classifier(const char *row) {
     return row && vn_table_find(&vn_models[VN_ROLE_CLASSIFIER], row, &index);
 }
 
-vn_status vn_train_classifier_options(vn_train_options *o, vn_err *err) {
+vn_status vn_train_classifier_options(const vn_train_options *o, vn_err *err) {
     if (o->drop > 0)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "`drop`: a classifier learns the classes; none is hidden from it");
-    if (!o->schedule) o->schedule = "cosine";
-    if (o->weight_decay < 0) o->weight_decay = CLASSIFIER_WEIGHT_DECAY;
     return VN_OK;
 }
 

@@ -21,9 +21,8 @@ vn_status vn_train_check_net(const vn_train_net *t, vn_err *err);
 
 /* Whether the row of this name is a classifier's; NULL: it is none. */
 bool vn_train_is_classifier(const char *row);
-/* What a classifier is trained with unless told otherwise: a rate that falls to 0, and
- * guided-diffusion's weight decay. What only denoisers have a use for is refused. */
-vn_status vn_train_classifier_options(vn_train_options *o, vn_err *err);
+/* Refuses of a classifier's options what only denoisers have a use for. */
+vn_status vn_train_classifier_options(const vn_train_options *o, vn_err *err);
 /* A classifier takes the noise level, or sees clean samples alone: o->times becomes "clean" where
  * it is not given. */
 vn_status vn_train_classifier_times(vn_train_options *o, const vn_net *net, vn_err *err);

@@ -64,6 +64,16 @@ vn_status vn_train_options_settle(vn_train_options *o, vn_err *err) {
     return status;
 }
 
+void vn_train_options_adopt(vn_train_options *o, const vn_train_options *requested,
+                            const vn_net_habits *habits) {
+    if (!requested->optimizer && habits->optimizer) o->optimizer = habits->optimizer;
+    if (!requested->schedule && habits->schedule) o->schedule = habits->schedule;
+    if (requested->lr < 0 && habits->lr > 0) o->lr = habits->lr;
+    if (requested->batch < 0 && habits->batch > 0) o->batch = habits->batch;
+    if (requested->weight_decay < 0 && habits->weight_decay > 0)
+        o->weight_decay = habits->weight_decay;
+}
+
 static json_t *value_of(const vn_train_options *o, const vn_option *row) {
     if (row->type == VN_OPTION_TEXT) return vn_json_string(vn_option_text(row, o));
     if (row->type == VN_OPTION_DOUBLE) return json_real(vn_option_number(row, o));

@@ -4,10 +4,14 @@
 #define VN_API_TRAIN_OPTIONS_H
 
 #include "api/structs.h"
+#include "nn/nn.h"
 
 /* Checks ranges, and that what was given has an effect; gives what was not asked for its standard
  * value. */
 vn_status vn_train_options_settle(vn_train_options *o, vn_err *err);
+/* Settled options with a network's habits in the place of what was not requested. */
+void vn_train_options_adopt(vn_train_options *o, const vn_train_options *requested,
+                            const vn_net_habits *habits);
 /* An object with every option; strings that are NULL are left out. NULL: memory. */
 json_t *vn_train_options_to_json(const vn_train_options *o);
 /* The same of a run's object in vane.json for people: without what was left to others to decide.

@@ -204,6 +204,7 @@ const vn_net_row vn_classifier_net = {
     .role = VN_ROLE_CLASSIFIER,
     .class_name = "VaneClassifier",
     .folder = "classifier",
+    .habits = {.schedule = "cosine", .weight_decay = 0.05}, /* guided-diffusion's */
     .config = vn_classifier_config,
     .open = open_classifier,
     .close = vn_free,

@@ -192,6 +192,13 @@ typedef struct vn_half_row {
     void (*build)(const void *self, const struct vn_scope *s);
 } vn_half_row;
 
+/* What a network is trained with where nothing else is asked for; NULL or 0: as all are. */
+typedef struct vn_net_habits {
+    const char *optimizer, *schedule;
+    double lr, weight_decay;
+    int64_t batch;
+} vn_net_habits;
+
 typedef struct vn_net_row {
     vn_row row; /* parameters are the presets' */
     vn_role role;
@@ -204,6 +211,7 @@ typedef struct vn_net_row {
     /* of a text encoder: a tokenizer that needs no files (text.h), which it has where none lies
      * beside it; NULL: one has to */
     const char *tokenizer;
+    vn_net_habits habits; /* of training */
     /* a new config.json; NULL: only files have this network */
     json_t *(*config)(const vn_choice *preset, const vn_net_data *data, vn_err *err);
     /* Reads and checks a config, refusing by name what is not supported. */

@@ -335,6 +335,7 @@ const vn_net_row vn_text_dit_net = {
     .class_name = "VaneTextTransformer2DModel",
     .folder = "transformer",
     .takes_texts = true,
+    .habits = {.optimizer = "muon", .lr = 4e-3, .batch = 32},
     .config = vn_text_dit_config,
     .open = open_text_dit,
     .close = vn_free,

@@ -1,5 +1,5 @@
 /* text_dit_preset.c - `--model text-dit:depth=...`: a config.json for the captioned images at hand,
- * and that of the text encoder which is trained with it. The default has two and a half million
+ * and that of the text encoder which is trained with it. The default has one and a half million
  * weights, encoder included, and is for pictures of 32 to 64 pixels on a few cores. */
 #include "nn/text_dit.h"
 
@@ -8,7 +8,7 @@ const vn_param vn_text_dit_presets[] = {
     {"depth", "transformer blocks",
      4, 1, 1024, 1, NULL},
     {"width", "numbers in a token; heads and 4 must divide it",
-     128, 4, 65536, 1, NULL},
+     96, 4, 65536, 1, NULL},
     {"heads", "attention heads",
      4, 1, 1024, 1, NULL},
     {"patch", "pixels on a side of a token; it must divide the image",

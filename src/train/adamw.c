@@ -1,5 +1,5 @@
-/* adamw.c - the row of AdamW (Loshchilov and Hutter, arXiv 1711.05101), which devices compute in one
- * pass (vn_adamw); and the same for the weights that another optimiser leaves to it. */
+/* adamw.c - the row of AdamW (Loshchilov and Hutter, arXiv 1711.05101), which devices compute in
+ * one pass (vn_adamw); and the same for the weights that another optimiser leaves to it. */
 #include "train/internal.h"
 
 static bool has_second(const vn_update *u, const vn_weight *w) {

@@ -86,8 +86,8 @@ typedef struct vn_update {
     int64_t step;      /* 1 for the first */
 } vn_update;
 
-/* An optimiser. Weights that it has no rule of its own for are AdamW's, and they alone have a second
- * moment. */
+/* An optimiser. Weights that it has no rule of its own for are AdamW's, and they alone have a
+ * second moment. */
 typedef struct vn_optimizer_row {
     vn_row row;
     bool (*takes)(const vn_weight *w); /* by its own rule; NULL: it is AdamW itself */

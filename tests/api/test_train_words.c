@@ -76,6 +76,35 @@ static void samples_are_what_prompts_say(void **state) {
     assert_false(same_part("run", "begun", encoder));
 }
 
+/* What vane.json of a run says about how it was trained: `said` may be any of it. */
+static bool says(const char *run, const char *said) {
+    char path[256];
+    size_t size;
+    snprintf(path, sizeof path, "%s/vane.json", run);
+    char *vane = scratch_read(path, &size);
+    const bool found = strstr(vane, said) != NULL;
+    free(vane);
+    return found;
+}
+
+/* A network's habits take the place of what was not asked for, and of nothing else. */
+static void a_model_of_texts_has_habits_of_its_own(void **state) {
+    (void)state;
+    vn_train_options o = options(1);
+    o.batch = -1;
+    o.lr = -1;
+    train("data", "habits", &o);
+    assert_true(says("habits", "\"optimizer\": \"muon\""));
+    assert_true(says("habits", "\"batch\": 32"));
+    assert_true(says("habits", "\"lr\": 0.004"));
+    o = options(1);
+    o.optimizer = "adamw";
+    train("data", "asked", &o);
+    assert_true(says("asked", "\"optimizer\": \"adamw\""));
+    assert_true(says("asked", "\"batch\": 8"));
+    assert_true(says("asked", "\"lr\": 0.005"));
+}
+
 /* The run says what it is, and its previews have prompts. */
 static void a_run_of_captions_picks_its_model(void **state) {
     (void)state;
@@ -122,6 +151,7 @@ int main(void) {
         cmocka_unit_test(a_run_that_stopped_ends_in_the_same_bits),
         cmocka_unit_test(a_caption_that_is_dropped_is_the_empty_text),
         cmocka_unit_test(samples_are_what_prompts_say),
+        cmocka_unit_test(a_model_of_texts_has_habits_of_its_own),
         cmocka_unit_test(a_run_of_captions_picks_its_model),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };

@@ -100,13 +100,17 @@ static void options_are_listed_for_people_and_programs(void **state) {
     (void)state;
     const outcome *o = expect_status(0, "list options train");
     if (!strstr(o->out, "  lr                highest learning rate (number, 0 to 1000000; default "
-                        "0.001)"))
+                        "0.001; 0.004 for"))
         fail_msg("%s", o->out);
     json_t *train = expect_json(expect_status(0, "list options train --json"));
-    const json_t *first = json_array_get(json_object_get(train, "train"), 6);
-    assert_string_equal(json_string_value(json_object_get(first, "name")), "batch");
-    assert_true(json_number_value(json_object_get(first, "default")) == 64);
-    assert_true(json_number_value(json_object_get(first, "max")) == 65536);
+    const json_t *drop = json_array_get(json_object_get(train, "train"), 5),
+                 *batch = json_array_get(json_object_get(train, "train"), 6);
+    assert_string_equal(json_string_value(json_object_get(drop, "name")), "drop");
+    assert_true(json_number_value(json_object_get(drop, "default")) == 0.1);
+    assert_true(json_number_value(json_object_get(batch, "max")) == 65536);
+    assert_true(json_is_null(json_object_get(batch, "default"))); /* each model has its own */
+    assert_string_equal(json_string_value(json_object_get(batch, "otherwise")),
+                        "64; 32 for text-dit");
     json_decref(train);
     expect_complaint(expect_status(2, "list options trian"), "did you mean train?");
 }

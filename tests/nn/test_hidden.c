@@ -70,9 +70,15 @@ static void of_networks_that_are_trained(void **state) {
           "transformer_blocks.1.norm1.emb.class_embedder.embedding_table.weight "
           "proj_out_2.weight ",
           15);
-    check(preset("mlp:layers=2", points), "time_embedding.linear_1.weight class_embedding.weight input.weight output.weight ", 2);
-    check(preset("text-dit:depth=2,width=32", texts), "time_text_embed.timestep_embedder.linear_1.weight pos_embed.proj.weight proj_out.weight ", 10);
-    check(preset("classifier", images), "time_embedding.linear_1.weight conv_in.weight pool.positional_embedding head.weight ", 4);
+    check(preset("mlp:layers=2", points),
+          "time_embedding.linear_1.weight class_embedding.weight input.weight output.weight ", 2);
+    check(
+        preset("text-dit:depth=2,width=32", texts),
+        "time_text_embed.timestep_embedder.linear_1.weight pos_embed.proj.weight proj_out.weight ",
+        10);
+    check(preset("classifier", images),
+          "time_embedding.linear_1.weight conv_in.weight pool.positional_embedding head.weight ",
+          4);
 }
 
 /* What an encoder hands on is features, so that it has no last layer. */

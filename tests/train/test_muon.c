@@ -240,7 +240,8 @@ static void orthogonalise(float *x, int64_t rows, int64_t columns, int iteration
     vn_graph_close(&g);
 }
 
-/* Numbers of up to 1, rounded to 2^-24 of them in some fifteen products and sums: measured 1.1e-6. */
+/* Numbers of up to 1, rounded to 2^-24 of them in some fifteen products and sums: measured
+ * 1.1e-6. */
 #define ORTHOGONAL_ERROR 4e-6
 
 /* Where element i of a matrix [longer,shorter] is in the one that the engine has: wide: in its
