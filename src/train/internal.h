@@ -121,6 +121,8 @@ void vn_update_by_adamw(const vn_update *u, size_t first);
 vn_choice vn_optimizer_of(const vn_train_part *part);
 /* Its weights that have a second moment, to be closed; NULL: all. */
 vn_status vn_optimizer_second(const vn_train_part *part, vn_weights **out, vn_err *err);
+/* Whether it takes the weight by its own rule, so that there is no second moment of it. */
+bool vn_optimizer_takes(const vn_train_part *part, const vn_weight *w);
 /* Floats of both moments of a part. */
 size_t vn_optimizer_moments(const vn_train_part *part);
 /* Refuses what would have no effect on any part. */

@@ -23,6 +23,11 @@ vn_status vn_optimizer_second(const vn_train_part *part, vn_weights **out, vn_er
     return row->takes ? vn_weights_without(vn_net_weights(part->net), row->takes, out, err) : VN_OK;
 }
 
+bool vn_optimizer_takes(const vn_train_part *part, const vn_weight *w) {
+    const vn_optimizer_row *row = row_of(part);
+    return row->takes && row->takes(w);
+}
+
 /* Floats of an array of the weights that the optimiser takes by its own rule, gaps included. */
 static size_t floats_taken(const vn_train_part *part) {
     const vn_optimizer_row *row = row_of(part);
@@ -31,7 +36,7 @@ static size_t floats_taken(const vn_train_part *part) {
     size_t sum = 0;
     for (size_t i = 0; row->takes && i < count; i++) {
         const size_t end = i + 1 < count ? vn_weights_at(w, i + 1)->offset : vn_weights_floats(w);
-        if (row->takes(vn_weights_at(w, i))) sum += end - vn_weights_at(w, i)->offset;
+        if (vn_optimizer_takes(part, vn_weights_at(w, i))) sum += end - vn_weights_at(w, i)->offset;
     }
     return sum;
 }

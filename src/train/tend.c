@@ -20,6 +20,10 @@ vn_status vn_tender_open(vn_tender *w, const vn_train_setup *s, vn_err *err) {
     if (tending && (!w->weight || w->weight->shape.rank != 2))
         return vn_fail(err, VN_UNSUPPORTED, "%s has no weight %s of two axes",
                        vn_net_get_row(s->part[0].net)->row.name, tending->weight);
+    if (tending && vn_optimizer_takes(&s->part[0], w->weight))
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "the optimizer keeps no second moment of %s, which the objective needs",
+                       tending->weight);
     if (!tending || s->device->row->host_memory) return VN_OK;
     w->copy = vn_alloc(ARRAYS, bytes_of(w));
     return w->copy ? VN_OK : vn_no_memory(err);
@@ -35,9 +39,11 @@ void vn_trainer_tend(vn_trainer *t) {
     const vn_device *d = t->s->device;
     const vn_part_state *p = &t->part[0];
     if (!vn_objective_tends(t->s->objective, t->at.step)) return;
-    const size_t at = w->weight->offset, bytes = bytes_of(w);
+    const vn_weights *list = vn_checkpoint_second(p->saved_as);
+    const size_t at = w->weight->offset, bytes = bytes_of(w),
+                 second = vn_weights_find(list, w->weight->name)->offset;
     float *const there[ARRAYS] = {p->live + at, p->average ? p->average + at : NULL,
-                                  p->moment1 + at, p->moment2 + at};
+                                  p->moment1 + at, p->moment2 + second};
     float *here[ARRAYS];
     for (int i = 0; i < ARRAYS; i++) {
         here[i] = w->copy && there[i] ? w->copy + (size_t)i * w->weight->count : there[i];
