@@ -192,10 +192,10 @@ def read_spot(picture, spot):
 
 
 def judge(picture, caption):
-    """Whether the picture is wholly right, and whether the colours are."""
+    """Whether the picture is wholly right, and whether its colours are those that the caption names (of how many things is another question)."""
     kind, what, things = parse(caption)
     found = [read_spot(picture, s) for s in spots(picture)]
-    colours = sorted(f[1] for f in found) == sorted(t[1] for t in things)
+    colours = {f[1] for f in found} == {t[1] for t in things}
     if sorted(f[:2] for f in found) != sorted(things):
         return False, colours
     if kind == "size":

@@ -18,5 +18,5 @@ resume=
 # shellcheck disable=SC2086
 "$vane" train data --out run --minutes "$minutes" $resume ${TRAIN:-}
 "$vane" sample run --prompts held.txt -n "${COUNT:-240}" --guidance "${GUIDANCE:-1,2,3,5}" --out held.safetensors
-"$vane" sample run --prompts <(sed -n 1,12p held.txt) -n 48 --guidance 3 --out held.png
+"$vane" sample run --prompts <(sed -n 1,12p held.txt) -n 48 --guidance 2 --out held.png
 python3 "$tools/shapes.py" judge held.safetensors | tee judged.txt
