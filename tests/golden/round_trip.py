@@ -146,10 +146,12 @@ CODERS = {
 }
 
 
-def latents_of(model, x):
+def deviation_of(model, x):
+    """Of all numbers of the latents; of a distribution that of what is drawn from it."""
     if isinstance(model, AutoencoderKL):
-        return model.encode(x).latent_dist.sample()
-    return model.encode(x).latents
+        d = model.encode(x).latent_dist
+        return (d.mean.double().var(unbiased=False) + d.var.double().mean()).sqrt().item()
+    return model.encode(x).latents.double().std(unbiased=False).item()
 
 
 def one_coder(vane, kind, seed):
@@ -175,13 +177,11 @@ def one_coder(vane, kind, seed):
             return f"{preset}: {[info[k] for k in odd]} {done.stderr.strip()}"
         model = model.eval()
         with torch.no_grad():
-            z = latents_of(model, x)
-            if isinstance(model, AutoencoderKL):
-                expected = model.decode(model.encode(x).latent_dist.mode()).sample
-            else:
-                expected = model.decode(z).sample
-            # half of the pictures are seen with other shares of the colours
-            deviation = z.double().std(unbiased=False).item() * model.config.scaling_factor
+            z = model.encode(x)
+            z = z.latent_dist.mode() if isinstance(model, AutoencoderKL) else z.latents
+            expected = model.decode(z).sample
+            # vane measured what it drew for 12 pictures: 768 numbers or more, 2.6% where they are noise
+            deviation = deviation_of(model, x) * model.config.scaling_factor
         error = unet_case.relative(load_file(at("out.safetensors"))["decoded"], expected)
     if error < 1e-4 and abs(deviation - 1) < 0.1:
         return ""
