@@ -206,6 +206,11 @@ typedef struct vn_model_info {
     int64_t takes_prompts; /* nonzero if vn_sample_options.prompts are for it */
     /* nonzero if it tells classes, for guidance and for measuring: samples are not drawn from it */
     int64_t classifies;
+    /* of a pipeline of diffusers, its class; NULL: it is none. Its samples are denoised as latents
+     * of this shape, which noise, traces and the states of a sampling have, and then decoded to
+     * `shape` */
+    const char *pipeline;
+    int64_t latent_shape[3];
 } vn_model_info;
 
 VN_API void vn_model_info_init(vn_model_info *o, size_t size);
@@ -216,7 +221,8 @@ static inline vn_model_info vn_model_info_default(void) {
 }
 
 /* Opens a run directory of vane, a diffusers model directory (or one of several files of weights in
- * it, beside a config.json), or a world file (an exact mixture of Gaussians, in JSON). A
+ * it, beside a config.json), a pipeline of diffusers with its text encoders and autoencoder
+ * (`vane list pipelines`), or a world file (an exact mixture of Gaussians, in JSON). A
  * classifier's run opens too, for guidance and for measuring: samples are not drawn from it
  * (VN_UNSUPPORTED). The files are untrusted: sizes are checked before they are used. *out is closed
  * with vn_model_close. Fails with VN_IO, VN_BAD_FILE, VN_UNSUPPORTED, VN_NO_MEMORY or, where
@@ -231,6 +237,10 @@ typedef struct vn_model_options {
      * rows, and each is named by its row. -1, the default: none. VN_BAD_ARGUMENT where there is no
      * such row, or where the model says itself which is null. */
     int64_t null_class;
+    /* Of the images that it draws, in pixels: "512", or height x width, "512x768". NULL: the
+     * model's own, as its files say. VN_BAD_ARGUMENT where the model cannot draw such images, and
+     * says of what sides are multiples. */
+    const char *size;
 } vn_model_options;
 
 VN_API void vn_model_options_init(vn_model_options *o, size_t size);
@@ -451,7 +461,8 @@ typedef struct vn_sample_options {
     uint64_t seed; /* noise of sample i depends on (seed, i) and on nothing else */
     /* index of the first sample: draw 0..9 now and 10..19 later. default 0 */
     uint64_t first;
-    /* or unit-variance noise to begin with, [count, one sample], channels first */
+    /* or unit-variance noise to begin with, [count, one sample], channels first; of a pipeline
+     * [count, its latents] */
     const float *noise;
     /* or a safetensors file that holds it as `noise`; its first size is count */
     const char *noise_file;
@@ -507,14 +518,22 @@ typedef struct vn_sample_options {
     /* Texts that samples are drawn for, in UTF-8, of models that take them
      * (vn_model_info.takes_prompts), in turn: sample i gets prompts[i mod prompt_count], where the
      * first sample is number `first`; labels, cycle and label are then not given. "" is the null
-     * condition. A model keeps what its encoder makes of a text; a text of more tokens than it
-     * takes is cut, which the log says. The samples' labels are the model's numbers of its texts,
-     * and their names the texts. NULL: captions that the model's run gives as examples, where
-     * label is VN_LABEL_ALL. A guide names a text as it names a class, best in double quotes. */
+     * condition, but for pipelines that take zeros for it (vn_sample_options.negative). A model
+     * keeps what its encoder makes of a text; a text of more tokens than it takes is cut, which the
+     * log says. The samples' labels are the model's numbers of its texts, and their names the
+     * texts. NULL: captions that the model's run gives as examples, where label is VN_LABEL_ALL; a
+     * pipeline has none, and needs prompts. A guide names a text as it names a class, best in
+     * double quotes. */
     const char *const *prompts;
     size_t prompt_count;
-    /* A text that takes the place of the null condition in guidance; NULL: the null condition */
+    /* A text that takes the place of the null condition in guidance; NULL: the null condition,
+     * which of a pipeline is the empty text, or zeros where it says so
+     * (force_zeros_for_empty_prompt) */
     const char *negative;
+
+    /* What a network that takes guidance as an input (Flux.1-dev) is told where the guide is not
+     * `embedded`, which tells it `guidance`. Default NaN: 3.5. Refused where it has no effect */
+    double embedded_guidance;
 } vn_sample_options;
 
 VN_API void vn_sample_options_init(vn_sample_options *o, size_t size);
@@ -530,6 +549,9 @@ VN_API vn_status vn_sample(vn_model *model, const vn_sample_options *options, vn
 VN_API int64_t vn_samples_count(const vn_samples *samples);
 /* returns the rank: 3 or 1 */
 VN_API int vn_samples_shape(const vn_samples *samples, int64_t shape[3]);
+/* Of a pipeline, the latents that the samples were decoded from, [count, latents], as its network
+ * sees them, and the shape of one; NULL: samples are what was denoised. Owned by the samples. */
+VN_API const float *vn_samples_latents(const vn_samples *samples, int64_t shape[3]);
 /* [count, channels, height, width] as sampling ended: black is -1, white 1, and values beyond
  * occur; or [count, dimension]. */
 VN_API const float *vn_samples_data(const vn_samples *samples);

@@ -5,16 +5,6 @@
 
 #include <string.h>
 
-static json_t *size_list(const int64_t *dim, int rank) {
-    json_t *list = json_array();
-    for (int i = 0; list && i < rank; i++) {
-        if (json_array_append_new(list, json_integer(dim[i])) == 0) continue;
-        json_decref(list);
-        list = NULL;
-    }
-    return list;
-}
-
 static json_t *name_list(const vn_model *m) {
     json_t *list = json_array();
     for (int32_t i = 0; list && i < m->classes; i++) {
@@ -31,7 +21,10 @@ static bool add_plan(const vn_model *m, json_t *out, vn_err *err) {
     vn_graph *g = NULL;
     vn_program *program = NULL;
     vn_net_nodes nodes;
-    const vn_extent one = vn_extent_of(1, &m->sample);
+    vn_extent one = vn_extent_of(1, &m->sample);
+    if (vn_shape_is_image(&m->sample))
+        one.patches = vn_net_patches(vn_net_get_io(vn_model_net(m)), one.height, one.width);
+    one.tokens = vn_model_tokens(m);
     const vn_net_spec spec = {.extent = vn_net_usual(vn_net_get_io(vn_model_net(m)), &one)};
     bool ok = vn_graph_open(&g, err) == VN_OK;
     if (ok) {
@@ -67,7 +60,7 @@ static bool add_scheduler(const vn_model *m, json_t *out, vn_err *err) {
 
 static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
     vn_model *m = NULL;
-    if (vn_model_load(vn, path, -1, &m, err) != VN_OK) return NULL;
+    if (vn_model_load(vn, path, NULL, &m, err) != VN_OK) return NULL;
     const vn_model_info info = vn_model_describe(m);
     vn_model_dir dir = {0};
     json_t *out = json_pack("{s:s}", "is", "model");
@@ -75,8 +68,8 @@ static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
                         vn_describe_run(m, dir.vane, out, err) == VN_OK
                   : vn_no_memory(err) == VN_OK;
     json_t *kind = ok ? json_pack("{s:s, s:o, s:o, s:b}", "kind", info.kind, "shape",
-                                  size_list(info.shape, info.rank), "classes", name_list(m), "null",
-                                  info.has_null)
+                                  vn_size_list(info.shape, info.rank), "classes", name_list(m),
+                                  "null", info.has_null)
                       : NULL;
     ok = ok && (json_object_update(out, kind) == 0 || vn_no_memory(err) == VN_OK);
     json_decref(kind);
@@ -93,6 +86,7 @@ static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
     if (!ok && !err->status) vn_no_memory(err);
     if (ok) ok = add_scheduler(m, out, err);
     if (ok) ok = add_plan(m, out, err);
+    if (ok && info.pipeline) ok = vn_describe_parts(m, out, err) == VN_OK;
     if (ok) {
         json_t *train = json_object_get(dir.vane, "train"),
                *data = json_object_get(dir.vane, "data");
@@ -121,7 +115,7 @@ static json_t *describe_network(const vn_model_dir *dir, const char *path, vn_er
     json_t *out =
         json_pack("{s:s, s:s, s:s, s:o, s:I, s:I}", "is", "network", "kind", row->row.name, "class",
                   json_string_value(json_object_get(dir->config, "_class_name")), "shape",
-                  size_list(shape.dim, shape.rank), "labels", (json_int_t)vn_net_labels(io),
+                  vn_size_list(shape.dim, shape.rank), "labels", (json_int_t)vn_net_labels(io),
                   "parameters", (json_int_t)vn_weights_parameters(vn_net_weights(net)));
     if (!out) vn_no_memory(err);
     vn_net_close(&net);
@@ -174,7 +168,8 @@ static json_t *class_list(const vn_model *m, const json_t *world) {
 static json_t *describe_world(vn_context *vn, const char *path, vn_err *err) {
     vn_model *m = NULL;
     json_t *world = NULL, *out = NULL;
-    if (vn_model_load(vn, path, -1, &m, err) == VN_OK && vn_json_read(path, &world, err) == VN_OK) {
+    if (vn_model_load(vn, path, NULL, &m, err) == VN_OK &&
+        vn_json_read(path, &world, err) == VN_OK) {
         const json_t *all = json_object_get(world, "unconditional");
         json_t *unconditional =
             all ? json_sprintf("its own, of %zu component%s", json_array_size(all),
@@ -203,7 +198,8 @@ static json_t *describe_safetensors(vn_context *vn, const char *path, vn_err *er
         const vn_array *t = vn_safetensors_at(st, i);
         ok = json_array_append_new(tensors, json_pack("{s:s, s:s, s:o}", "name", t->name, "dtype",
                                                       vn_dtype_name(t->dtype), "shape",
-                                                      size_list(t->shape.dim, t->shape.rank))) == 0;
+                                                      vn_size_list(t->shape.dim, t->shape.rank))) ==
+             0;
     }
     json_t *out =
         ok ? json_pack("{s:s, s:O, s:O}", "is", "safetensors", "metadata", copy, "tensors", tensors)

@@ -149,12 +149,15 @@ static json_t *classifier_command(const vn_model *m) {
 
 /* A command that draws what was trained, in a form that can hold it. */
 static json_t *command(const vn_model *m) {
-    const bool shows = vn_shape_is_image(&m->sample)
-                           ? m->sample.dim[0] == 1 || m->sample.dim[0] == 3
-                           : m->sample.dim[0] <= 2;
+    const vn_shape *shown = vn_model_shown(m);
+    const bool shows =
+        vn_shape_is_image(shown) ? shown->dim[0] == 1 || shown->dim[0] == 3 : shown->dim[0] <= 2;
+    const bool asks = m->row->prompt && vn_model_pipeline(m);
     char *source = vn_shell_word(m->source);
     char *text =
-        source ? vn_format("vane sample %s --out samples.%s", source, shows ? "png" : "npy") : NULL;
+        source ? vn_format("vane sample %s%s --out samples.%s", source,
+                           asks ? " --prompt \"a red fox in the snow\"" : "", shows ? "png" : "npy")
+               : NULL;
     json_t *out = text ? vn_json_string(text) : NULL; /* names may be any bytes */
     vn_free(text);
     vn_free(source);

@@ -139,7 +139,7 @@ static vn_status open_data(evaluation *e, vn_err *err) {
         .vn = e->vn,
         .path = o->data,
         .source = m ? m->source : o->samples,
-        .sample = m             ? &m->sample
+        .sample = m             ? vn_model_shown(m)
                   : e->compares ? &e->samples.set.sample
                                 : NULL,
         .names = m && own && classes->classes > 0 ? (const char *const *)classes->names : NULL,

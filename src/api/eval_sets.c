@@ -315,8 +315,8 @@ vn_status vn_eval_set_of_model(vn_eval_set *s, vn_model *m, const vn_sample_opti
     if (!s->scratch) return vn_no_memory(err);
     s->progress = (vn_draw_progress){.watch = &m->vn->watch, .total = count};
     s->set = (vn_set){.name = m->source,
-                      .sample = m->sample,
-                      .size = m->size,
+                      .sample = *vn_model_shown(m),
+                      .size = vn_shape_count(vn_model_shown(m)),
                       .count = count,
                       .labels = labelled ? labels : NULL,
                       .self = s,

@@ -48,9 +48,9 @@ vn_status vn_end_reading(vn_context *vn, vn_status status);
 
 /* What models of this context work with. */
 vn_engine vn_context_engine(vn_context *vn);
-/* vn_model_open_with within another call; null_class: -1: none. */
-vn_status vn_model_load(vn_context *vn, const char *source, int64_t null_class, vn_model **out,
-                        vn_err *err);
+/* vn_model_open_with within another call. */
+vn_status vn_model_load(vn_context *vn, const char *source, const vn_model_options *options,
+                        vn_model **out, vn_err *err);
 vn_model_info vn_model_describe(const vn_model *m); /* strings are owned by the model */
 /* A network as vn_model_open opens it, but with random weights where the directory, or config.json,
  * has none. */
@@ -74,6 +74,11 @@ vn_status vn_describe_training(const vn_run_facts *r, const json_t *vane, json_t
  * one's, and what it is; NULL: err says why not. */
 bool vn_is_autoencoder(const json_t *config);
 json_t *vn_describe_autoencoder(vn_context *vn, const vn_model_dir *dir, vn_err *err);
+/* [dim] as a list; NULL: no memory. */
+json_t *vn_size_list(const int64_t *dim, int rank);
+/* Of a pipeline, its class, its latents and its parts, with the memory that each takes
+ * (describe_parts.c). */
+vn_status vn_describe_parts(vn_model *m, json_t *out, vn_err *err);
 /* Data that could be trained on (describe_data.c); NULL: err says why not. */
 json_t *vn_describe_data(vn_context *vn, const char *path, vn_err *err);
 /* Of tensors named as samples are: how many there are, and of which classes. */
@@ -118,14 +123,19 @@ typedef struct vn_samples_band {
 struct vn_samples {
     vn_context *vn;
     int64_t count;
-    vn_shape sample;  /* [C,H,W] or [D] */
-    int64_t size;     /* numbers in it */
+    vn_shape sample; /* [C,H,W] or [D] */
+    int64_t size;    /* numbers in it */
+    /* what was denoised, where samples were decoded from it; else as `sample`, and latents NULL */
+    vn_shape state;
+    int64_t state_size;
+    bool decoded;
     float *data;      /* [count,size] */
+    float *latents;   /* [count,state_size] */
     int32_t *labels;  /* [count] */
     double *guidance; /* [count] */
     int64_t passes;
     double round_trip; /* NaN: nothing was inverted */
-    float *trace;      /* [levels,count,size]; NULL: not kept */
+    float *trace;      /* [levels,count,state_size]; NULL: not kept */
     double *trace_t;   /* [levels] */
     int64_t levels;
     char **names; /* [classes] */
@@ -185,6 +195,14 @@ static inline const vn_model *vn_model_of_classes(const vn_model *m, const vn_mo
 bool vn_guide_uses_weak(const char *guide);
 bool vn_guide_uses_classifier(const char *guide, bool has_reward);
 
+/* Where samples go. */
+typedef struct vn_drawn_rows {
+    float *data;     /* [n, what is shown of one] */
+    int32_t *labels; /* [n] */
+    float *trace;    /* [levels,n, one state] with options.trace, else NULL */
+    float *latents;  /* [n, one state] of samples that are decoded; NULL: not asked for */
+} vn_drawn_rows;
+
 /* The options of one call, checked, and all that draws by them. Stays where it is opened: its parts
  * point to each other. */
 typedef struct vn_drawing {
@@ -206,6 +224,7 @@ typedef struct vn_drawing {
     vn_safetensors *noise; /* options.noise_file; NULL: none */
     vn_array noise_rows;   /* of it */
     float *scratch;        /* [batch,size] of them */
+    float *states;         /* [batch,size] where what is denoised is decoded and not asked for */
     vn_user_reward user_reward;
     vn_reward reward;
     vn_observing observing;
@@ -215,14 +234,8 @@ typedef struct vn_drawing {
     vn_classified_denoiser classified;
     vn_trajectory *trajectory;
     vn_trajectory_batch whole; /* of vn_drawing_begin */
+    vn_drawn_rows rows;        /* likewise */
 } vn_drawing;
-
-/* Where samples go. */
-typedef struct vn_drawn_rows {
-    float *data;     /* [n,size] */
-    int32_t *labels; /* [n] */
-    float *trace;    /* [levels,n,size] with options.trace, else NULL */
-} vn_drawn_rows;
 
 /* How far sampling has come, over several drawings. */
 typedef struct vn_draw_progress {

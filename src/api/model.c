@@ -35,14 +35,15 @@ void vn_model_options_init(vn_model_options *o, size_t size) {
     vn_options_init(VN_OPTIONS_MODEL, o, size);
 }
 
-vn_status vn_model_load(vn_context *vn, const char *source, int64_t null_class, vn_model **out,
-                        vn_err *err) {
+vn_status vn_model_load(vn_context *vn, const char *source, const vn_model_options *options,
+                        vn_model **out, vn_err *err) {
     *out = NULL;
-    const vn_model_options options = {.null_class = null_class};
-    const vn_status wrong = vn_options_check(VN_OPTIONS_MODEL, &options, err);
+    const vn_status wrong = options ? vn_options_check(VN_OPTIONS_MODEL, options, err) : VN_OK;
     if (wrong) return wrong;
     const vn_engine engine = vn_context_engine(vn);
-    const vn_model_source from = {.path = source, .null_class = (int32_t)null_class};
+    const vn_model_source from = {.path = source,
+                                  .null_class = options ? (int32_t)options->null_class : -1,
+                                  .size = options ? options->size : NULL};
     vn_status status = check_source(source, err);
     if (!status) status = vn_model_open_source(vn, &engine, &from, out, err);
     if (status && vn_is_dir(source) && !vn_is_model_dir(source)) vn_tell_runs(source, err);
@@ -64,7 +65,7 @@ vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_
     *out = NULL;
     vn_model_options o = vn_model_options_default();
     vn_status status = vn_struct_take(&o, sizeof o, options, "vn_model_options", err);
-    if (!status) status = vn_model_load(vn, source, o.null_class, out, err);
+    if (!status) status = vn_model_load(vn, source, &o, out, err);
     return vn_end_reading(vn, status);
 }
 
@@ -120,13 +121,15 @@ void vn_model_info_init(vn_model_info *info, size_t size) {
 }
 
 vn_model_info vn_model_describe(const vn_model *m) {
+    const vn_shape *shown = vn_model_shown(m);
     vn_model_info info = {.struct_size = sizeof info,
                           .kind = m->kind,
                           .path = m->path_text,
                           .predict =
                               m->path || m->has_prediction ? m->prediction.row->row.name : NULL,
-                          .rank = m->sample.rank,
-                          .shape = {m->sample.dim[0], m->sample.dim[1], m->sample.dim[2]},
+                          .rank = shown->rank,
+                          .shape = {shown->dim[0], shown->dim[1], shown->dim[2]},
+                          .pipeline = vn_model_pipeline(m),
                           .classes = m->classes,
                           .has_null = m->has_null,
                           .takes_prompts = m->row->prompt != NULL,
@@ -137,6 +140,7 @@ vn_model_info vn_model_describe(const vn_model *m) {
                           .guide = m->sampling.guide[0] ? m->sampling.guide : NULL,
                           .sampler = m->sampling.sampler[0] ? m->sampling.sampler : NULL,
                           .sampling_by = m->sampling.by[0] ? m->sampling.by : NULL};
+    for (int i = 0; i < 3 && m->shown.rank; i++) info.latent_shape[i] = m->sample.dim[i];
     for (int i = 0; i < m->parts; i++)
         info.parameters += vn_weights_parameters(vn_net_weights(m->part[i].net));
     return info;

@@ -35,6 +35,8 @@ static const vn_option model_rows[] = {
     {NUMBER(null_class, INT64, -1, -1, 0, INT32_MAX), .word = "ROW", .otherwise = "none",
      .help = "of a diffusers model: the row of its class table that stands for no class, where no "
              "file says it"},
+    {TEXT(size), .word = "S", .otherwise = "the model's own",
+     .help = "pixels of the images: a side, or HxW; of a pipeline, or a network of any size"},
 };
 #undef OF
 
@@ -95,6 +97,10 @@ static const vn_option sample_rows[] = {
              "trace_t, in a picture of points as lines"},
     {TEXT(negative), .word = "TEXT", .otherwise = "none, the empty text",
      .help = "a prompt that takes the place of none in guidance, to move away from"},
+    {NUMBER(embedded_guidance, DOUBLE, (double)NAN, (double)NAN, -HUGE_VAL, HUGE_VAL),
+     .word = "E", .otherwise = "3.5",
+     .help = "what a network that takes guidance as an input is told beside guides from outside "
+             "(--guide cfg)"},
     {NUMBER(scale, INT, 0, 0, 1, 64), .unit = "pixels", .word = "K",
      .otherwise = "1 in a folder, in one picture so that small images show",
      .help = "each pixel becomes K x K in a PNG"},

@@ -43,6 +43,16 @@ static vn_status take_examples(vn_drawing *d, vn_err *err) {
     return VN_OK;
 }
 
+/* A pipeline draws what a text says: without one nobody knows what. */
+static vn_status check_asked(const vn_drawing *d, vn_err *err) {
+    const vn_sample_options *o = &d->o;
+    if (!vn_model_pipeline(d->m) || !d->m->row->prompt || o->prompts || o->labels || o->cycle ||
+        o->label != VN_LABEL_ALL)
+        return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s draws what a text says; give it one (`prompts`)",
+                   d->m->source);
+}
+
 /* The condition of a text; a weak model is asked under the same number. */
 static vn_status ask(const vn_drawing *d, const char *text, vn_condition *out, vn_err *err) {
     vn_condition other;
@@ -73,6 +83,7 @@ vn_status vn_prompting_open(vn_drawing *d, vn_err *err) {
     vn_sample_options *o = &d->o;
     vn_status status = check(d, err);
     if (!status) status = take_examples(d, err);
+    if (!status) status = check_asked(d, err);
     if (!status && o->prompt_count) {
         d->prompt = vn_alloc(o->prompt_count, sizeof *d->prompt);
         if (!d->prompt) status = vn_no_memory(err);

@@ -250,6 +250,12 @@ static vn_status choose_sampler(vn_sample_options *o, vn_err *err) {
 
 vn_status vn_observing_open(vn_drawing *d, vn_err *err) {
     const vn_sample_options *o = &d->o;
+    const char *asked = o->restore ? "restore" : o->init_file || o->init ? "init" : NULL;
+    if (asked && d->m->shown.rank)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "%s: %s denoises latents, and vane restores and edits what is denoised as "
+                       "it is shown",
+                       asked, d->m->source);
     vn_status status = choose_sampler(&d->o, err);
     if (!status && o->restore) status = open_operator(d, err);
     if (!status && o->restore) status = read_observed(d, err);

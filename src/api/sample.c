@@ -278,8 +278,14 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     const vn_model *m = d->m;
     const vn_sample_options *o = &d->o;
     const vn_path *path = d->denoiser.path;
-    *s = (vn_samples){
-        .vn = m->vn, .count = d->count, .sample = m->sample, .size = m->size, .scale = o->scale};
+    *s = (vn_samples){.vn = m->vn,
+                      .count = d->count,
+                      .sample = *vn_model_shown(m),
+                      .size = vn_shape_count(vn_model_shown(m)),
+                      .state = m->sample,
+                      .state_size = m->size,
+                      .decoded = m->shown.rank > 0,
+                      .scale = o->scale};
     s->settings = json_object();
     char *path_text = vn_path_text(path);
     json_t *to = s->settings;
@@ -297,6 +303,11 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     if (ok && !o->labels && !o->prompt_count) ok = note_class(to, d->named, o);
     if (ok && m->asked_null >= 0) ok = note(to, "null-class", "%d", (int)m->asked_null);
     if (ok && o->noise_file) ok = note_text(to, "noise", o->noise_file);
+    if (ok && m->asked_size)
+        ok =
+            note(to, "size", "%lldx%lld", (long long)s->sample.dim[1], (long long)s->sample.dim[2]);
+    if (ok && !isnan(o->embedded_guidance))
+        ok = note(to, "embedded-guidance", "%.15g", o->embedded_guidance);
     if (ok && strcmp(o->begin, "scaled") != 0) ok = note_text(to, "begin", o->begin);
     if (ok && o->weak) ok = note_text(to, "weak", o->weak->source);
     if (ok) ok = vn_observing_note(d, to);
@@ -361,6 +372,7 @@ static vn_status open_denoiser(vn_drawing *d, vn_err *err) {
     if (!status && o->weak) status = vn_model_denoise(o->weak, path, &weak, err);
     if (status) return status;
     vn_model_set_batch(m, o->batch);
+    vn_model_set_guidance(m, o->embedded_guidance);
     d->denoiser = *main;
     if (weak) status = vn_pair_open(&d->pair, m, main, o->weak, weak, &d->denoiser, err);
     if (status || !o->classifier) return status;
@@ -368,6 +380,22 @@ static vn_status open_denoiser(vn_drawing *d, vn_err *err) {
     status = text ? add_classifier(d, text, err) : vn_no_memory(err);
     vn_free(text);
     return status;
+}
+
+/* Only a network that takes guidance is told it, and the guide `embedded` tells it G. */
+static vn_status check_embedded(const vn_drawing *d, vn_err *err) {
+    const vn_sample_options *o = &d->o;
+    if (isnan(o->embedded_guidance)) return VN_OK;
+    if (!(d->denoiser.can & VN_TAKES_GUIDANCE))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "embedded_guidance has no effect: the network of %s takes no guidance as an "
+                       "input",
+                       d->m->source);
+    if (!(vn_guides_need(o->guide) & VN_NEEDS_EMBEDDED)) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "embedded_guidance has no effect beside the guide %s, which tells the network "
+                   "`guidance`",
+                   o->guide);
 }
 
 /* What was not asked for is as the model says: G of CFG and its kin, not of rules for which it is
@@ -438,6 +466,7 @@ vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o
     if (!status) status = apply_scheduler(d, err);
     if (!status) status = check_labels(d, err);
     if (!status) status = open_denoiser(d, err);
+    if (!status) status = check_embedded(d, err);
     if (!status) status = check_weak_labels(d, err);
     if (status) return status;
     settle(m, d->denoiser.path, &d->o);
@@ -447,6 +476,8 @@ vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o
     if (!status) status = vn_observing_restore(d, err);
     if (status) return status;
     if (d->noise && !(d->scratch = vn_alloc((size_t)d->batch, (size_t)m->size * sizeof(float))))
+        return vn_no_memory(err);
+    if (m->shown.rank && !(d->states = vn_alloc((size_t)d->batch, (size_t)m->size * sizeof(float))))
         return vn_no_memory(err);
     status = open_trajectory(d, err);
     return !status ? check_numbers(d, err) : status;
@@ -459,6 +490,7 @@ void vn_drawing_close(vn_drawing *d) {
     vn_classified_close(&d->classified);
     vn_safetensors_close(&d->noise);
     vn_free(d->scratch);
+    vn_free(d->states);
     vn_free(d->guide);
     *d = (vn_drawing){0};
 }
@@ -482,6 +514,20 @@ static void on_log(void *user, vn_log_level level, const char *text) {
     vn_log(((const vn_draw_progress *)user)->watch, level, "%s", text);
 }
 
+/* Where the states of the batch from sample i on are. */
+static float *states_of(const vn_drawing *d, int64_t i, const vn_drawn_rows *out) {
+    const int64_t size = d->m->size;
+    if (!d->m->shown.rank) return out->data + i * size;
+    return out->latents ? out->latents + i * size : d->states;
+}
+
+/* What is shown of the samples from i on, once their states are final. */
+static vn_status show(vn_drawing *d, int64_t i, int64_t n, const vn_drawn_rows *out, vn_err *err) {
+    if (!d->m->shown.rank) return VN_OK;
+    float *shown = out->data + i * vn_shape_count(&d->m->shown);
+    return vn_model_decode(d->m, n, states_of(d, i, out), shown, err);
+}
+
 /* The batch that begins at sample i of [first, first + n), whose rows are `out`. */
 static vn_trajectory_batch batch_at(vn_drawing *d, int64_t first, int64_t n, int64_t i,
                                     const vn_drawn_rows *out, vn_draw_progress *progress) {
@@ -495,7 +541,7 @@ static vn_trajectory_batch batch_at(vn_drawing *d, int64_t first, int64_t n, int
                                  .condition = out->labels + i,
                                  .noise = noise,
                                  .init = vn_observing_init(d, first + i, progress->n),
-                                 .x = out->data + i * size,
+                                 .x = states_of(d, i, out),
                                  .trace = out->trace ? out->trace + i * size : NULL,
                                  .trace_stride = n * size};
 }
@@ -537,6 +583,7 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_draw
         status = invert(d, &batch, &progress->steps, err);
         if (!status)
             status = vn_trajectory_run(d->trajectory, &batch, &progress->steps, 0, steps, err);
+        if (!status) status = show(d, i, progress->n, out, err);
         if (status) break;
         progress->done += progress->n;
         vn_observing_compare(d, &batch);
@@ -548,6 +595,7 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_draw
 vn_status vn_drawing_begin(vn_drawing *d, const vn_drawn_rows *out, vn_draw_progress *progress,
                            vn_err *err) {
     prepare(d, 0, d->count, out, progress);
+    d->rows = *out;
     d->whole = batch_at(d, 0, d->count, 0, out, progress);
     vn_trajectory_watch(d->trajectory, &progress->steps, 0, vn_trajectory_steps(d->trajectory));
     const vn_status status = invert(d, &d->whole, &progress->steps, err);
@@ -555,7 +603,8 @@ vn_status vn_drawing_begin(vn_drawing *d, const vn_drawn_rows *out, vn_draw_prog
 }
 
 vn_status vn_drawing_step(vn_drawing *d, bool *done, vn_err *err) {
-    const vn_status status = vn_trajectory_step(d->trajectory, done, err);
+    vn_status status = vn_trajectory_step(d->trajectory, done, err);
+    if (!status && *done) status = show(d, 0, d->count, &d->rows, err);
     if (!status && *done) {
         vn_observing_compare(d, &d->whole);
         count_passes(d, d->count);

@@ -14,6 +14,11 @@ int vn_samples_shape(const vn_samples *s, int64_t shape[3]) {
     return s ? s->sample.rank : 0;
 }
 
+const float *vn_samples_latents(const vn_samples *s, int64_t shape[3]) {
+    for (int i = 0; s && s->latents && shape && i < s->state.rank; i++) shape[i] = s->state.dim[i];
+    return s ? s->latents : NULL;
+}
+
 const float *vn_samples_data(const vn_samples *s) {
     return s ? s->data : NULL;
 }
@@ -49,6 +54,7 @@ void vn_samples_close(vn_samples **samples) {
     for (int32_t i = 0; s->names && i < s->classes; i++) vn_free(s->names[i]);
     vn_free(s->names);
     vn_free(s->data);
+    vn_free(s->latents);
     vn_free(s->labels);
     vn_free(s->guidance);
     vn_free(s->trace);
@@ -122,7 +128,7 @@ static bool same_levels(const vn_samples *a, const vn_samples *b) {
 }
 
 vn_status vn_samples_join(vn_samples *s, const vn_samples *more, vn_err *err) {
-    if (!vn_shape_equal(&s->sample, &more->sample))
+    if (!vn_shape_equal(&s->sample, &more->sample) || !vn_shape_equal(&s->state, &more->state))
         return vn_fail(err, VN_BAD_ARGUMENT, "samples of different shapes cannot be joined");
     if (!same_levels(s, more))
         return vn_fail(err, VN_BAD_ARGUMENT,
@@ -146,7 +152,7 @@ vn_status vn_samples_join(vn_samples *s, const vn_samples *more, vn_err *err) {
 
 /* The traces of both, level by level: new array, or NULL. */
 static float *join_traces(const vn_samples *a, const vn_samples *b) {
-    const size_t n = (size_t)(a->count * a->size), m = (size_t)(b->count * b->size);
+    const size_t n = (size_t)(a->count * a->state_size), m = (size_t)(b->count * b->state_size);
     float *both = vn_alloc((size_t)a->levels, (n + m) * sizeof *both);
     for (size_t i = 0; both && i < (size_t)a->levels; i++) {
         memcpy(both + i * (n + m), a->trace + i * n, n * sizeof *both);
@@ -159,11 +165,18 @@ vn_status vn_samples_append(vn_samples *s, const vn_samples *more) {
     if (!s || !more) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(s->vn);
     const size_t old = (size_t)s->count, added = (size_t)more->count, size = (size_t)s->size;
-    if (more->size != s->size || !same_levels(s, more)) return vn_samples_join(s, more, err);
+    const size_t state = s->decoded ? (size_t)s->state_size : 0;
+    if (more->size != s->size || more->decoded != s->decoded || more->state_size != s->state_size ||
+        !same_levels(s, more))
+        return vn_samples_join(s, more, err);
     float *trace = s->trace ? join_traces(s, more) : NULL;
     float *data =
         !trace == !s->trace ? vn_realloc(s->data, old + added, size * sizeof *data) : NULL;
     if (data) s->data = data;
+    float *latents =
+        data && state ? vn_realloc(s->latents, old + added, state * sizeof *data) : NULL;
+    if (latents) s->latents = latents;
+    if (state && !latents) data = NULL;
     int32_t *labels = data ? vn_realloc(s->labels, old + added, sizeof *labels) : NULL;
     if (labels) s->labels = labels;
     double *guidance = labels ? vn_realloc(s->guidance, old + added, sizeof *guidance) : NULL;
@@ -174,6 +187,7 @@ vn_status vn_samples_append(vn_samples *s, const vn_samples *more) {
         return status;
     }
     memcpy(s->data + old * size, more->data, added * size * sizeof *data);
+    if (state) memcpy(s->latents + old * state, more->latents, added * state * sizeof *data);
     memcpy(s->labels + old, more->labels, added * sizeof *labels);
     memcpy(s->guidance + old, more->guidance, added * sizeof *guidance);
     vn_free(s->trace);

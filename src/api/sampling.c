@@ -16,14 +16,17 @@ struct vn_sampling {
 };
 
 static vn_status take_memory(const vn_drawing *d, vn_samples *s, vn_err *err) {
-    const size_t row = (size_t)s->size * sizeof(float);
+    const size_t row = (size_t)s->size * sizeof(float),
+                 state = (size_t)s->state_size * sizeof(float);
     size_t rows = 0;
     s->data = vn_alloc((size_t)s->count, row);
+    s->latents = s->decoded ? vn_alloc((size_t)s->count, state) : NULL;
     s->labels = vn_alloc((size_t)s->count, sizeof *s->labels);
     s->guidance = vn_alloc((size_t)s->count, sizeof *s->guidance);
     if (s->levels && !vn_mul_overflows((size_t)s->levels, (size_t)s->count, &rows))
-        s->trace = vn_alloc(rows, row);
-    if (!s->data || !s->labels || !s->guidance || (s->levels && !s->trace))
+        s->trace = vn_alloc(rows, state);
+    if (!s->data || !s->labels || !s->guidance || (s->levels && !s->trace) ||
+        (s->decoded && !s->latents))
         return vn_no_memory(err);
     for (int64_t i = 0; i < s->count; i++) s->guidance[i] = d->o.guidance;
     return VN_OK;
@@ -40,7 +43,8 @@ static vn_status open_sampling(vn_sampling *s, vn_model *m, const vn_sample_opti
     if (!status) status = vn_drawing_describe(&s->drawing, s->samples, err);
     if (!status) status = take_memory(&s->drawing, s->samples, err);
     if (status) return status;
-    s->rows = (vn_drawn_rows){s->samples->data, s->samples->labels, s->samples->trace};
+    s->rows = (vn_drawn_rows){s->samples->data, s->samples->labels, s->samples->trace,
+                              s->samples->latents};
     s->progress = (vn_draw_progress){.watch = &m->vn->watch, .total = s->samples->count};
     return VN_OK;
 }
@@ -139,7 +143,7 @@ vn_status vn_sampling_get_state(vn_sampling *s, vn_sampling_state *state) {
     if (!state) return vn_fail(err, VN_BAD_ARGUMENT, "vn_sampling_get_state: state is needed");
     const vn_level *level = &vn_trajectory_levels(s->drawing.trajectory)[s->made];
     const vn_sampling_state known = {.count = s->drawing.count,
-                                     .x = s->rows.data,
+                                     .x = s->rows.latents ? s->rows.latents : s->rows.data,
                                      .labels = s->rows.labels,
                                      .step = s->made,
                                      .steps = s->steps,

@@ -69,7 +69,7 @@ vn_status vn_samples_save_as(const vn_samples *s, const char *path, vn_existing 
     vn_err *err = vn_begin(s->vn);
     vn_saver *saver = NULL;
     vn_claim claim = {0};
-    const vn_drawn_rows all = {s->data, s->labels, s->trace};
+    const vn_drawn_rows all = {s->data, s->labels, s->trace, s->latents};
     vn_status status = vn_claim_hold(&claim, path, err);
     if (!status) status = vn_saver_open(s, path, existing, &saver, err);
     if (!status) status = vn_claim_make(&claim, path, err);
@@ -104,7 +104,7 @@ vn_status vn_samples_encode(const vn_samples *s, const char *format, void **byte
     if (!name)
         return vn_fail(err, VN_BAD_ARGUMENT, "format '%.40s' is none of png, safetensors and npy",
                        format);
-    const vn_drawn_rows all = {s->data, s->labels, s->trace};
+    const vn_drawn_rows all = {s->data, s->labels, s->trace, s->latents};
     const vn_form *form = NULL;
     vn_saver *saver = NULL;
     vn_memory_file to = {0};
@@ -129,10 +129,11 @@ vn_status vn_samples_can_save(const vn_model *m, const char *path) {
     if (!m) return VN_BAD_ARGUMENT;
     const vn_form *form = NULL;
     vn_err *err = vn_begin(m->vn);
-    vn_status status = vn_form_find(path, &m->sample, &form, err);
+    vn_status status = vn_form_find(path, vn_model_shown(m), &form, err);
     if (!status) status = vn_saver_check_place(form, path, m->trained_on, err);
     if (status) return status;
-    vn_samples none = {.vn = m->vn, .sample = m->sample, .size = m->size};
+    const vn_shape *shown = vn_model_shown(m);
+    vn_samples none = {.vn = m->vn, .sample = *shown, .size = vn_shape_count(shown)};
     vn_saver folder = {.form = form, .of = &none, .path = path};
     if (form != &vn_form_folder) return vn_check_file(path, err);
     vn_claim claim = {0};

@@ -5,14 +5,28 @@
 #include <string.h>
 
 /* places in the .safetensors; SAMPLES in .npy too */
-enum { SAMPLES, LABELS, GUIDANCE, TRACE, TRACE_T, TENSORS };
+enum { SAMPLES, LABELS, GUIDANCE, MOST = GUIDANCE + 4 };
 /* samples whose labels are put together */
 enum { BLOCK = 4096 };
 
-static vn_shape shape_of(const vn_samples *s) {
-    vn_shape shape = {.rank = s->sample.rank + 1, .dim = {s->count}};
-    for (int i = 0; i < s->sample.rank; i++) shape.dim[i + 1] = s->sample.dim[i];
+/* [count, ..] of one. */
+static vn_shape shape_of(const vn_samples *s, const vn_shape *one) {
+    vn_shape shape = {.rank = one->rank + 1, .dim = {s->count}};
+    for (int i = 0; i < one->rank; i++) shape.dim[i + 1] = one->dim[i];
     return shape;
+}
+
+/* The places of those that not all samples have, after the others. */
+typedef struct further {
+    size_t latents, trace, trace_t, count; /* count: of all */
+} further;
+
+static further further_of(const vn_samples *s) {
+    further f = {.count = GUIDANCE + 1};
+    if (s->decoded) f.latents = f.count++;
+    if (s->levels) f.trace = f.count++;
+    if (s->levels) f.trace_t = f.count++;
+    return f;
 }
 
 /* The prompts of the settings, one or several in turn: a new list, empty where there are none. */
@@ -80,27 +94,33 @@ static vn_status open_safetensors(vn_saver *s, vn_err *err) {
     vn_status status = check_file(s, err);
     json_t *metadata = !status ? metadata_of(of) : NULL;
     if (!metadata) return status ? status : vn_no_memory(err);
-    vn_shape states = {.rank = of->sample.rank + 2, .dim = {of->levels, of->count}};
-    for (int i = 0; i < of->sample.rank; i++) states.dim[i + 2] = of->sample.dim[i];
-    const vn_array tensors[TENSORS] = {
-        [SAMPLES] = {.name = "samples", .dtype = VN_F32, .shape = shape_of(of)},
+    vn_shape states = {.rank = of->state.rank + 2, .dim = {of->levels, of->count}};
+    for (int i = 0; i < of->state.rank; i++) states.dim[i + 2] = of->state.dim[i];
+    const further more = further_of(of);
+    vn_array tensors[MOST] = {
+        [SAMPLES] = {.name = "samples", .dtype = VN_F32, .shape = shape_of(of, &of->sample)},
         [LABELS] = {.name = "labels", .dtype = VN_I64, .shape = VN_SHAPE(of->count)},
         [GUIDANCE] = {.name = "guidance", .dtype = VN_F64, .shape = VN_SHAPE(of->count)},
-        [TRACE] = {.name = "trace", .dtype = VN_F32, .shape = states},
-        [TRACE_T] = {.name = "trace_t", .dtype = VN_F64, .shape = VN_SHAPE(of->levels)},
     };
+    if (of->decoded)
+        tensors[more.latents] =
+            (vn_array){.name = "latents", .dtype = VN_F32, .shape = shape_of(of, &of->state)};
+    if (of->levels) {
+        tensors[more.trace] = (vn_array){.name = "trace", .dtype = VN_F32, .shape = states};
+        tensors[more.trace_t] =
+            (vn_array){.name = "trace_t", .dtype = VN_F64, .shape = VN_SHAPE(of->levels)};
+    }
     vn_tensor_file *f = NULL;
-    status = vn_safetensors_begin(s->path, s->to, tensors, of->levels ? TENSORS : TRACE, metadata,
-                                  &f, err);
+    status = vn_safetensors_begin(s->path, s->to, tensors, more.count, metadata, &f, err);
     s->self = f;
     if (!status && of->levels)
-        status = vn_tensor_file_put(f, TRACE_T, 0, (size_t)of->levels, of->trace_t, err);
+        status = vn_tensor_file_put(f, more.trace_t, 0, (size_t)of->levels, of->trace_t, err);
     json_decref(metadata);
     return status;
 }
 
 static vn_status open_npy(vn_saver *s, vn_err *err) {
-    const vn_shape shape = shape_of(s->of);
+    const vn_shape shape = shape_of(s->of, &s->of->sample);
     vn_tensor_file *f = NULL;
     vn_status status = check_file(s, err);
     if (!status) status = vn_npy_begin(s->path, s->to, VN_F32, &shape, &f, err);
@@ -138,11 +158,16 @@ static vn_status put_labels(vn_saver *s, int64_t first, int64_t n, const int32_t
 static vn_status put_safetensors(vn_saver *s, int64_t first, int64_t n, const vn_drawn_rows *rows,
                                  vn_err *err) {
     const vn_samples *of = s->of;
-    const int64_t size = of->size;
+    const int64_t size = of->state_size;
+    const further more = further_of(of);
     vn_status status = put_npy(s, first, n, rows, err);
+    if (!status && of->decoded)
+        status = vn_tensor_file_put(s->self, more.latents, (size_t)(first * size),
+                                    (size_t)(n * size), rows->latents, err);
     for (int64_t level = 0; level < of->levels && !status; level++)
-        status = vn_tensor_file_put(s->self, TRACE, (size_t)((level * of->count + first) * size),
-                                    (size_t)(n * size), rows->trace + level * n * size, err);
+        status =
+            vn_tensor_file_put(s->self, more.trace, (size_t)((level * of->count + first) * size),
+                               (size_t)(n * size), rows->trace + level * n * size, err);
     for (int64_t i = 0; i < n && !status; i += BLOCK)
         status = put_labels(s, first + i, n - i < BLOCK ? n - i : BLOCK, rows->labels + i, err);
     return status;

@@ -147,16 +147,20 @@ static void rows_close(vn_drawn_rows *rows) {
     vn_free(rows->data);
     vn_free(rows->labels);
     vn_free(rows->trace);
+    vn_free(rows->latents);
 }
 
-static vn_status rows_open(vn_drawn_rows *rows, int64_t n, int64_t size, int64_t levels,
-                           vn_err *err) {
+static vn_status rows_open(vn_drawn_rows *rows, int64_t n, const vn_samples *of, vn_err *err) {
+    const size_t state = (size_t)of->state_size * sizeof(float), levels = (size_t)of->levels;
     size_t states = 0;
-    *rows = (vn_drawn_rows){.data = vn_alloc((size_t)n, (size_t)size * sizeof(float)),
-                            .labels = vn_alloc((size_t)n, sizeof(int32_t))};
-    if (levels && !vn_mul_overflows((size_t)levels, (size_t)n, &states))
-        rows->trace = vn_alloc(states, (size_t)size * sizeof(float));
-    return rows->data && rows->labels && (!levels || rows->trace) ? VN_OK : vn_no_memory(err);
+    *rows = (vn_drawn_rows){.data = vn_alloc((size_t)n, (size_t)of->size * sizeof(float)),
+                            .labels = vn_alloc((size_t)n, sizeof(int32_t)),
+                            .latents = of->decoded ? vn_alloc((size_t)n, state) : NULL};
+    if (levels && !vn_mul_overflows(levels, (size_t)n, &states))
+        rows->trace = vn_alloc(states, state);
+    const bool ok =
+        rows->data && rows->labels && (!levels || rows->trace) && (!of->decoded || rows->latents);
+    return ok ? VN_OK : vn_no_memory(err);
 }
 
 /* Samples drawn between two writes: whole batches within the bound, or one batch where what is
@@ -178,7 +182,7 @@ static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, v
         vn_log(&s->m->vn->watch, VN_LOG_INFO,
                "%s selects among samples: all %lld are held, %.4g MB", d.o.guide, (long long)held,
                1e-6 * (double)sizeof(float) * (double)held * (double)s->of->size);
-    if (!status) status = rows_open(&rows, held, s->of->size, s->of->levels, err);
+    if (!status) status = rows_open(&rows, held, s->of, err);
     const int64_t first = s->of->bands[band].first;
     for (int64_t i = 0, n; i < d.count && !status; i += n) {
         n = d.count - i < held ? d.count - i : held;
@@ -194,19 +198,20 @@ static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, v
 /* All bands into one array, for a picture. */
 static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_err *err) {
     vn_drawn_rows all = {0};
-    const int64_t size = s->of->size, levels = s->of->levels;
-    vn_status status = rows_open(&all, s->of->count, size, levels, err);
+    const int64_t size = s->of->size, state = s->of->state_size, levels = s->of->levels;
+    vn_status status = rows_open(&all, s->of->count, s->of, err);
     for (size_t b = 0; b < s->count && !status; b++) {
         vn_drawing d;
         vn_drawn_rows rows = {0};
         const int64_t first = s->of->bands[b].first;
         status = vn_drawing_open(&d, s->m, &s->bands[b], false, err);
-        if (!status) status = rows_open(&rows, levels ? d.count : 0, size, levels, err);
-        const vn_drawn_rows to = {all.data + first * size, all.labels + first, rows.trace};
+        if (!status) status = rows_open(&rows, levels ? d.count : 0, s->of, err);
+        const vn_drawn_rows to = {all.data + first * size, all.labels + first, rows.trace,
+                                  all.latents ? all.latents + first * state : NULL};
         if (!status) status = vn_drawing_rows(&d, 0, d.count, &to, progress, err);
         for (int64_t level = 0; level < levels && !status; level++)
-            memcpy(all.trace + (level * s->of->count + first) * size,
-                   rows.trace + level * d.count * size, (size_t)(d.count * size) * sizeof(float));
+            memcpy(all.trace + (level * s->of->count + first) * state,
+                   rows.trace + level * d.count * state, (size_t)(d.count * state) * sizeof(float));
         tell(s, b, &d);
         rows_close(&rows);
         vn_drawing_close(&d);

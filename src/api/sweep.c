@@ -128,8 +128,9 @@ static vn_status check_points(vn_sweeping *s, vn_err *err) {
 static vn_status choose_features(vn_sweeping *s, char **name, vn_err *err) {
     const vn_engine engine = vn_context_engine(s->vn);
     vn_extractor *e = NULL;
-    if (!s->o.features) s->o.features = vn_features_usual(&s->m->sample);
-    const vn_status status = vn_extractor_open(s->o.features, &s->m->sample, &engine, &e, err);
+    if (!s->o.features) s->o.features = vn_features_usual(vn_model_shown(s->m));
+    const vn_status status =
+        vn_extractor_open(s->o.features, vn_model_shown(s->m), &engine, &e, err);
     if (status) return status;
     if (!s->o.metric)
         s->o.metric =

@@ -54,19 +54,20 @@ static void on_log(void *user, vn_log_level level, const char *text) {
 
 /* named: whose classes they are drawn under. */
 static int64_t example_count(const vn_model *m, const vn_model *named) {
-    if (!vn_shape_is_image(&m->sample)) return POINTS;
+    if (!vn_shape_is_image(vn_model_shown(m))) return POINTS;
     const int64_t count = named->classes ? (int64_t)EACH_CLASS * named->classes : MAX_EXAMPLES;
     return count < MAX_EXAMPLES ? count : MAX_EXAMPLES;
 }
 
 static bool shows(const vn_model *m) {
-    return vn_shape_is_image(&m->sample) ? m->sample.dim[0] == 1 || m->sample.dim[0] == 3
-                                         : m->sample.dim[0] <= 2;
+    return vn_shape_is_image(vn_model_shown(m))
+               ? vn_model_shown(m)->dim[0] == 1 || vn_model_shown(m)->dim[0] == 3
+               : vn_model_shown(m)->dim[0] <= 2;
 }
 
 static vn_status save_example(const vn_sweeping *s, const vn_model *named,
                               const vn_samples *samples, const char *path, vn_err *err) {
-    const vn_shape *shape = &s->m->sample;
+    const vn_shape *shape = vn_model_shown(s->m);
     const bool images = vn_shape_is_image(shape);
     const int64_t count = vn_samples_count(samples);
     const int columns = named->classes > 0 && named->classes < MAX_EXAMPLES / 2

@@ -63,6 +63,7 @@ static const struct {
     {.name = "models", .table = &vn_trained_models},
     {.name = "encoders", .table = &vn_models[VN_ROLE_ENCODER]},
     {.name = "autoencoders", .table = &vn_models[VN_ROLE_AUTOENCODER]},
+    {.name = "pipelines", .table = &vn_pipelines},
     ROWS("paths", vn_path_rows, vn_path_row_count, is_path),
     ROWS("predictions", vn_prediction_rows, vn_prediction_row_count, is_prediction),
     {.name = "objectives", .table = &vn_objectives},

@@ -33,6 +33,7 @@ static const cli_option rows[] = {
             "the condition: a class by name or index for all samples, null for none, all for each "
             "sample's own",
             .unset = "all"),
+    CLI_OPTION_ROW(MODEL, opened, "size"),
     CLI_OPTION_ROW(MODEL, opened, "null_class"),
     CLI_OPTION_ROW(EVAL, o, "seed"),
     CLI_OPTION_ROW(SAMPLE, sample, "path"),

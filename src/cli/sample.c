@@ -34,7 +34,7 @@ typedef struct args {
 /* clang-format off */
 static const cli_option rows[] = {
     CLI_ROW("SOURCE", CLI_TEXT, source, "",
-            "a run, a diffusers model directory, or a world file (.json)",
+            "a run, a model directory or a pipeline of diffusers, or a world file (.json)",
             .required = true),
     CLI_ROW("out", CLI_TEXT, out, "OUT",
             "x.png: one picture; x.safetensors or x.npy: tensors; any other name: a folder with "
@@ -47,16 +47,17 @@ static const cli_option rows[] = {
 
     CLI_SECTION("What is drawn"),
     CLI_OPTION_ROW(SAMPLE, o, "count", .letter = 'n',
-                   .unset = "8 of each class, 16 of one, 1000 points"),
+                   .unset = "8 of each class, 16 of one, 1000 points; of a pipeline one of each"),
     CLI_ROW("class", CLI_TEXTS, classes, "C",
             "a class by name or index, null for none, or several (again, or with "
             "commas): sample i gets the i-th in turn", .unset = "all, in turn"),
     CLI_ROW("prompt", CLI_TEXTS, prompts, "TEXT",
-            "of a model that was trained on captions: what to draw. Given again: sample i gets the "
-            "i-th in turn",
-            .unset = "captions of its data, in turn"),
+            "of a pipeline, or a run that was trained on captions: what to draw. Given again: "
+            "sample i gets the i-th in turn",
+            .unset = "captions of a run's data, in turn"),
     CLI_ROW("prompts", CLI_TEXT, prompts_file, "FILE", "the same from a file, one a line"),
     CLI_OPTION_ROW(SAMPLE, o, "negative"),
+    CLI_OPTION_ROW(MODEL, opened, "size"),
     CLI_OPTION_ROW(MODEL, opened, "null_class"),
     CLI_OPTION_ROW(SAMPLE, o, "seed"),
     CLI_OPTION_ROW(SAMPLE, o, "first"),
@@ -80,6 +81,8 @@ static const cli_option rows[] = {
             "classifier's run or a world, of the same path and shape; a SOURCE that knows no "
             "classes has those of CLF",
             .unset = "a world's own"),
+
+    CLI_OPTION_ROW(SAMPLE, o, "embedded_guidance"),
 
     CLI_SECTION("Restoration and editing"),
     CLI_OPTION_ROW(SAMPLE, o, "observed_file", .name = "observe"),
@@ -111,6 +114,7 @@ static int64_t chosen_count(const vn_model_info *info, const vn_sample_options *
                             : o->label == VN_LABEL_ALL ? info->classes
                                                        : 0;
     if (info->rank == 1) return points;
+    if (info->pipeline) return classes == 0 ? 1 : classes < of_each ? classes : of_each;
     if (classes == 0) return of_one;
     return classes <= most / of_each ? classes * of_each : most;
 }

@@ -58,6 +58,7 @@ static const cli_option rows[] = {
     CLI_ROW("prompts", CLI_TEXT, prompts_file, "FILE", "the same from a file, one a line"),
     CLI_OPTION_ROW(SWEEP, o, "negative"),
     CLI_OPTION_ROW(SWEEP, o, "path"),
+    CLI_OPTION_ROW(MODEL, opened, "size"),
     CLI_OPTION_ROW(MODEL, opened, "null_class"),
     CLI_OPTION_ROW(SWEEP, o, "batch"),
 

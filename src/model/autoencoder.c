@@ -14,6 +14,7 @@ struct vn_autoencoder {
     char *source;
     vn_net *net;
     vn_values *values;
+    bool borrowed;               /* the two are somebody else's */
     vn_net *half[VN_HALF_COUNT]; /* opened on first use, and their runners */
     vn_runner *runner[VN_HALF_COUNT];
     float *outputs; /* of the latest call */
@@ -74,6 +75,21 @@ vn_status vn_autoencoder_open_source(vn_context *vn, const vn_engine *engine, co
     return status;
 }
 
+vn_status vn_autoencoder_on(vn_context *vn, const vn_engine *engine, const char *source,
+                            vn_net *net, vn_values *values, vn_autoencoder **out, vn_err *err) {
+    vn_autoencoder *a = *out = vn_calloc(1, sizeof *a);
+    if (!a) return vn_no_memory(err);
+    *a = (vn_autoencoder){.vn = vn,
+                          .engine = *engine,
+                          .source = vn_strdup(source),
+                          .net = net,
+                          .values = values,
+                          .borrowed = true};
+    if (a->source) return VN_OK;
+    vn_autoencoder_free(out);
+    return vn_no_memory(err);
+}
+
 void vn_autoencoder_free(vn_autoencoder **at) {
     vn_autoencoder *a = *at;
     if (!a) return;
@@ -81,8 +97,8 @@ void vn_autoencoder_free(vn_autoencoder **at) {
         vn_runner_close(&a->runner[i]);
         vn_net_close(&a->half[i]);
     }
-    vn_values_close(&a->values);
-    vn_net_close(&a->net);
+    if (!a->borrowed) vn_values_close(&a->values);
+    if (!a->borrowed) vn_net_close(&a->net);
     vn_free(a->outputs);
     vn_free(a->source);
     vn_free(a);
@@ -458,6 +474,18 @@ static vn_status decode(vn_autoencoder *a, const vn_coding *how, const vn_array 
     vn_free(copy);
     *out = (vn_array){"decoded", VN_F32, whole, a->outputs};
     return status;
+}
+
+vn_status vn_autoencoder_plan(vn_autoencoder *a, int64_t rows, int64_t columns, size_t *bytes,
+                              int64_t *tile, vn_err *err) {
+    const vn_latents *l = latents_of(a);
+    const half_run r = {.a = a, .half = VN_HALF_DECODER, .rows = rows, .columns = columns};
+    vn_status status = open_half(a, VN_HALF_DECODER, err);
+    if (!status) status = choose_tile(&r, 0, tile, err);
+    vn_extent one = {.batch = 1, .height = rows, .width = columns};
+    if (!status && *tile) one.height = one.width = *tile / l->factor;
+    return status ? status
+                  : vn_net_pass_bytes(a->half[VN_HALF_DECODER], a->engine.device, &one, bytes, err);
 }
 
 /* ---- the calls: what the one before gave may be what this one takes -------------------------- */

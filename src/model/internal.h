@@ -4,8 +4,21 @@
 
 #include "model/model.h"
 
-extern const vn_model_row vn_network_model, vn_text_model, vn_classifier_model, vn_world_model,
-    vn_callback_model_row;
+extern const vn_model_row vn_network_model, vn_text_model, vn_pipeline_model,
+    vn_class_pipeline_model, vn_classifier_model, vn_world_model, vn_callback_model_row;
+
+/* What opens a network as a part of something larger says of it. */
+typedef struct vn_network_setup {
+    const vn_model_source *source;
+    int64_t height, width;   /* of a sample; 0: as the files have it */
+    const json_t *scheduler; /* in the place of the directory's; NULL: that one */
+    bool own_times;          /* vn_scheduler_use */
+} vn_network_setup;
+
+/* Opens what the row vn_network_model opens. */
+vn_status vn_network_open(vn_model *m, const vn_network_setup *setup, vn_err *err);
+/* "S" or "HxW", each from 1 to VN_MAX_SIDE. */
+vn_status vn_model_read_size(const char *text, int64_t *height, int64_t *width, vn_err *err);
 
 /* names[i] = name(from, i), or its number where that is NULL. */
 vn_status vn_model_copy_names(vn_model *m, int32_t classes,
@@ -71,6 +84,10 @@ bool vn_model_find_added(const vn_model *m, const char *name, vn_condition *out)
 /* A text's ids and mask [length], as vn_text_fill. */
 vn_status vn_prompter_tokens(vn_prompter *p, const char *text, int32_t *ids, int32_t *mask,
                              int64_t *whole, vn_err *err);
+/* vn_prompter_encode with a text's words in an error; the log says where it is cut. who: the
+ * encoder's folder, for messages; NULL: there is one alone. */
+vn_status vn_prompter_answer(vn_prompter *p, const vn_watch *watch, const char *who,
+                             const char *text, vn_array out[VN_PROMPT_ARRAYS], vn_err *err);
 /* What the encoder makes of n texts: states [n,length,width], pooled [n,pooled]. */
 vn_status vn_prompter_run(vn_prompter *p, int64_t n, int32_t *ids, int32_t *mask, float *states,
                           float *pooled, vn_err *err);

@@ -4,8 +4,9 @@
 
 #include <string.h>
 
-static const vn_model_row *const rows[] = {&vn_classifier_model, &vn_text_model, &vn_network_model,
-                                           &vn_world_model, &vn_callback_model_row};
+static const vn_model_row *const rows[] = {
+    &vn_classifier_model, &vn_text_model,  &vn_pipeline_model,    &vn_class_pipeline_model,
+    &vn_network_model,    &vn_world_model, &vn_callback_model_row};
 const vn_table vn_model_kinds = {"kind of model", rows, 0, VN_COUNT(rows), NULL, NULL};
 
 /* Samples of a sampling run, where the row sets no batch: bounds the memory of the run's own
@@ -68,6 +69,19 @@ int64_t vn_model_batch(const vn_model *m) {
 
 void vn_model_set_batch(vn_model *m, int64_t requested) {
     if (m->row->set_batch) m->row->set_batch(m, requested);
+}
+
+void vn_model_set_guidance(vn_model *m, double guidance) {
+    if (m->row->set_guidance) m->row->set_guidance(m, guidance);
+}
+
+const vn_shape *vn_model_shown(const vn_model *m) {
+    return m->shown.rank ? &m->shown : &m->sample;
+}
+
+vn_status vn_model_decode(vn_model *m, int64_t n, const float *x, float *shown, vn_err *err) {
+    const vn_status status = m->row->decode(m, n, x, shown, err);
+    return status ? vn_fail_in(err, "%s", m->source) : VN_OK;
 }
 
 /* ---- the denoiser ---------------------------------------------------------------------------- */
@@ -163,6 +177,8 @@ static void take_shared(vn_model *m, const vn_model *of) {
     m->source = of->source;
     m->sample = of->sample;
     m->size = of->size;
+    m->shown = of->shown;
+    m->empty_text = of->empty_text;
     m->tokens = of->tokens;
     m->steps = of->steps;
     m->parts = of->parts;
@@ -172,6 +188,7 @@ static void take_shared(vn_model *m, const vn_model *of) {
     m->null_row = of->null_row;
     m->named_by_row = of->named_by_row;
     m->asked_null = of->asked_null;
+    m->asked_size = of->asked_size;
     m->path = of->path;
     m->path_text = of->path_text;
     m->prediction = of->prediction;

@@ -25,6 +25,8 @@ typedef struct vn_engine {
 
 /* What makes conditions of texts (prompts.c). */
 typedef struct vn_prompter vn_prompter;
+/* What a pipeline of several parts has beside them (pipeline.c). */
+typedef struct vn_pipeline vn_pipeline;
 
 /* A part of a model: a network and its weights. */
 typedef struct vn_model_part {
@@ -40,6 +42,7 @@ typedef struct vn_model_source {
     const char *path;
     int32_t null_class; /* the row of the class table that the user says is null; -1: not said */
     bool random;        /* random weights where there are none */
+    const char *size;   /* of the images that are drawn, "S" or "HxW"; NULL: the model's own */
 } vn_model_source;
 
 typedef struct vn_model_row {
@@ -57,6 +60,12 @@ typedef struct vn_model_row {
     /* Sets how many samples one pass holds: what the user requested, or 0 for the row's choice.
      * NULL: a pass holds all that it is given. */
     void (*set_batch)(vn_model *m, int64_t requested);
+    /* Sets what a network that takes guidance is told where guides do not say; NaN: its usual one.
+     * NULL: it takes none. */
+    void (*set_guidance)(vn_model *m, double guidance);
+    /* n of its samples x to what is shown of them [n, m->shown]; NULL: they are shown as they are.
+     */
+    vn_status (*decode)(vn_model *m, int64_t n, const float *x, float *shown, vn_err *err);
     /* A hash of what determines its predictions, such as the weights; false: there is none, or no
      * memory. NULL: there is never one. */
     bool (*fingerprint)(vn_model *m, uint64_t *out);
@@ -89,8 +98,9 @@ struct vn_model {
 
     char *source;
     const char *kind; /* the row's name, or that of its network's class */
-    vn_shape sample;  /* [C,H,W] or [D] */
+    vn_shape sample;  /* [C,H,W] or [D]: what is denoised */
     int64_t size;     /* numbers in it */
+    vn_shape shown;   /* what a sample is decoded to; rank 0: it is shown as it is */
     int64_t tokens;   /* how many tokens a sample is to its network; 0: not known */
     int64_t steps;    /* how many steps it was trained for */
 
@@ -108,6 +118,7 @@ struct vn_model {
      * row lies before some of them */
     bool named_by_row;
     int32_t asked_null; /* the row that the user called null; -1: none was named */
+    bool asked_size;    /* the user said of what size its images are */
 
     vn_path *path; /* NULL: not known (a world, a bare network) */
     char *path_text;
@@ -128,6 +139,8 @@ struct vn_model {
     bool held;            /* a sampling that the caller drives has it, and no other call may */
 
     vn_prompter *prompter; /* of a model that takes texts, opened on first use */
+    vn_pipeline *pipeline; /* NULL: it is none */
+    bool empty_text;       /* the empty text is another condition than null */
 
     /* of vn_forward_arrays: NULL before the first */
     vn_runner *runner;
@@ -173,6 +186,24 @@ vn_status vn_model_logits(vn_model *m, int64_t n, const float *x, const vn_level
 int64_t vn_model_batch(const vn_model *m);
 /* Sets how many samples a pass of its network should hold; 0: the model chooses. */
 void vn_model_set_batch(vn_model *m, int64_t batch);
+/* Sets what its network is told of guidance where guides leave it to the model; NaN: the usual. */
+void vn_model_set_guidance(vn_model *m, double guidance);
+/* The shape of what is shown of a sample, and what n samples are shown as. */
+const vn_shape *vn_model_shown(const vn_model *m);
+vn_status vn_model_decode(vn_model *m, int64_t n, const float *x, float *shown, vn_err *err);
+/* diffusers' class of a pipeline; NULL: the model is none. */
+const char *vn_model_pipeline(const vn_model *m);
+/* Tokens of its texts; 0: not known before there is one. */
+int64_t vn_model_tokens(const vn_model *m);
+/* What drawing takes of a part of a pipeline. */
+typedef struct vn_part_plan {
+    const char *name;
+    const vn_net *net;
+    size_t pass;  /* bytes of its pass: of a text, a sample under guidance, or a decoded image */
+    int64_t tile; /* pixels on a side of the parts that an image is decoded in; 0: it is whole */
+} vn_part_plan;
+vn_status vn_model_plan_part(vn_model *m, int part, vn_part_plan *out, vn_err *err);
+extern const vn_table vn_pipelines; /* of rows that begin with a vn_row: the classes */
 /* The network that denoises; NULL: it has none. */
 const vn_net *vn_model_net(const vn_model *m);
 
@@ -232,6 +263,7 @@ typedef struct vn_net_denoiser {
     float *noise; /* on one condition */
     size_t noise_bytes;
     int32_t null_row; /* the class table's row for VN_LABEL_NULL, which labels skip; -1: none */
+    double guidance;  /* what the network is told where a query does not say; NaN: the usual */
     /* rows of one forward pass at most; a derivative takes fewer, as it keeps the activations */
     int64_t chunk;
     int64_t usual;    /* the chunk where the user requests no batch */
@@ -270,7 +302,10 @@ void vn_net_denoiser_close(vn_net_denoiser *d);
  * its values outlive it. VN_BAD_FILE: they do not fit together. Closed with vn_prompter_close. */
 vn_status vn_prompter_open(const vn_engine *engine, const char *tokenizer, const vn_net *encoder,
                            vn_values *values, int64_t length, vn_prompter **out, vn_err *err);
-void vn_prompter_close(vn_prompter **p);          /* safe on NULL */
+void vn_prompter_close(vn_prompter **p); /* safe on NULL */
+/* As pipelines of diffusers use their encoders: the states of tokens are this output, and the
+ * encoder sees the tokens that fill a text up. */
+vn_status vn_prompter_take(vn_prompter *p, const char *states, vn_err *err);
 int64_t vn_prompter_length(const vn_prompter *p); /* tokens of each text */
 int64_t vn_prompter_width(const vn_prompter *p);  /* numbers in a token */
 /* Numbers in what stands for a text as a whole: the encoder's text_embeds or, without these, its
@@ -372,6 +407,9 @@ typedef struct vn_autoencoder vn_autoencoder;
  * vn_autoencoder_free. */
 vn_status vn_autoencoder_open_source(vn_context *vn, const vn_engine *engine, const char *path,
                                      vn_autoencoder **out, vn_err *err);
+/* On a network and its values that outlive it; source: for messages. */
+vn_status vn_autoencoder_on(vn_context *vn, const vn_engine *engine, const char *source,
+                            vn_net *net, vn_values *values, vn_autoencoder **out, vn_err *err);
 void vn_autoencoder_free(vn_autoencoder **a);
 const vn_net *vn_autoencoder_net(const vn_autoencoder *a);
 vn_context *vn_autoencoder_context(const vn_autoencoder *a);
@@ -391,6 +429,9 @@ enum { VN_ENCODED = 4 }; /* kinds of outputs, of which no more can be asked for 
 vn_status vn_autoencoder_encode_arrays(vn_autoencoder *a, const vn_coding *how,
                                        const vn_array *images, size_t n_out, vn_array *out,
                                        vn_err *err);
+/* What decoding latents [1,c,rows,columns] takes, and the parts that it is done in (0: whole). */
+vn_status vn_autoencoder_plan(vn_autoencoder *a, int64_t rows, int64_t columns, size_t *bytes,
+                              int64_t *tile, vn_err *err);
 /* "latents" [n,c,h,w] or "codes" [n,h,w] to images. */
 vn_status vn_autoencoder_decode_array(vn_autoencoder *a, const vn_coding *how, const vn_array *in,
                                       vn_array *out, vn_err *err);

@@ -65,12 +65,13 @@ static int32_t row_of(const vn_net_denoiser *d, vn_condition label) {
 /* Numbers of the rows [first, first + n): factors of the input, times, guidance, classes. */
 static void fill_rows(vn_net_denoiser *d, const vn_query *q, int64_t first, int64_t n) {
     const double unit = d->io->time_unit > 0 ? d->io->time_unit : 1;
+    const float usual = isnan(d->guidance) ? USUAL_GUIDANCE : (float)d->guidance;
     for (int64_t i = 0; i < n; i++) {
         const vn_level *level = &q->level[first + i];
         const float strength = q->guidance ? q->guidance[first + i] : NAN;
         d->scale[i] = (float)vn_prediction_coefficients(&d->prediction, level).input;
         d->time[i] = (float)(vn_path_network_time(d->path, level) * unit);
-        d->strength[i] = isnan(strength) ? USUAL_GUIDANCE : strength;
+        d->strength[i] = isnan(strength) ? usual : strength;
         d->labels[i] = row_of(d, q->condition[first + i]);
     }
 }
@@ -267,6 +268,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, cons
                            .size = vn_shape_count(sample),
                            .output = vn_net_prediction(io)->name,
                            .null_row = null_row,
+                           .guidance = (double)NAN,
                            .source = source};
     const vn_port *labels = vn_net_input(io, "class_labels");
     if (labels && !vn_is_class_table(labels) && !(source && source->added_count))

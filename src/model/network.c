@@ -4,8 +4,52 @@
 
 #include <string.h>
 
+vn_status vn_model_read_size(const char *text, int64_t *height, int64_t *width, vn_err *err) {
+    long long rows = 0, columns = 0;
+    int end = 0, found = sscanf(text, "%9lldx%9lld%n", &rows, &columns, &end);
+    if (found < 2 && (found = sscanf(text, "%9lld%n", &rows, &end)) == 1) columns = rows;
+    if (found < 1 || text[end])
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "size '%.40s' is neither a side nor a height x width, as 512 and 512x768 "
+                       "are",
+                       text);
+    if (rows < 1 || columns < 1 || rows > VN_MAX_SIDE || columns > VN_MAX_SIDE)
+        return vn_fail(err, VN_BAD_ARGUMENT, "size %.40s: sides are from 1 to %d pixels", text,
+                       VN_MAX_SIDE);
+    *height = rows;
+    *width = columns;
+    return VN_OK;
+}
+
+/* The size that is asked for in the place of the files'. */
+static vn_status resize(vn_model *m, const vn_net_io *io, const vn_network_setup *setup,
+                        vn_err *err) {
+    const char *text = setup->source->size;
+    int64_t height = setup->height, width = setup->width;
+    vn_status status = VN_OK;
+    if (height < 1 && !text) return VN_OK;
+    if (!vn_shape_is_image(&m->sample))
+        return vn_fail(err, VN_BAD_ARGUMENT, "size %.40s: %s draws no images", text ? text : "",
+                       m->source);
+    if (height < 1) status = vn_model_read_size(text, &height, &width, err);
+    if (status) return status;
+    if (io->fixed_size && (height != m->sample.dim[1] || width != m->sample.dim[2]))
+        return vn_fail(err, VN_BAD_ARGUMENT, "size %.40s: %s draws %lld x %lld alone",
+                       text ? text : "", m->source, (long long)m->sample.dim[1],
+                       (long long)m->sample.dim[2]);
+    if (height % io->multiple || width % io->multiple)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "size %.40s: %s needs both sides to be multiples of %lld", text ? text : "",
+                       m->source, (long long)io->multiple);
+    m->sample.dim[1] = height;
+    m->sample.dim[2] = width;
+    m->asked_size = true;
+    return VN_OK;
+}
+
 /* The shape of a sample, by the config and, for a network of any size, by vane.json. */
-static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
+static vn_status read_shape(vn_model *m, const vn_model_dir *dir, const vn_network_setup *setup,
+                            vn_err *err) {
     const vn_net_io *io = vn_net_get_io(vn_model_net(m));
     const int64_t channels = vn_net_sample(io).dim[0], gives = vn_net_out_channels(io);
     const vn_role role = vn_net_get_row(vn_model_net(m))->role;
@@ -23,6 +67,8 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     if (json_array_size(shape) == (size_t)m->sample.rank)
         for (int i = 0; i < m->sample.rank; i++)
             m->sample.dim[i] = json_integer_value(json_array_get(shape, (size_t)i));
+    vn_status status = resize(m, io, setup, err);
+    if (status) return status;
     m->size = 1;
     for (int i = 0; i < m->sample.rank; i++) {
         if (m->sample.dim[i] < 1 || m->sample.dim[i] > VN_MAX_SIDE)
@@ -79,7 +125,9 @@ static const char *prediction_of(const json_t *vane) {
 
 /* The path, the prediction and how it is sampled: by vane.json, else by diffusers' scheduler
  * config. */
-static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
+static vn_status read_path(vn_model *m, const vn_model_dir *dir, const vn_network_setup *setup,
+                           vn_err *err) {
+    const json_t *scheduler = setup->scheduler ? setup->scheduler : dir->scheduler;
     const char *path = json_string_value(json_object_get(dir->vane, "path"));
     const char *predict = prediction_of(dir->vane);
     vn_status status = VN_OK;
@@ -89,16 +137,16 @@ static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
         if (!status) status = vn_prediction_parse(predict, &m->prediction, err);
         if (status == VN_BAD_ARGUMENT) err->status = status = VN_BAD_FILE;
         if (status) return vn_fail_in(err, "%s/vane.json", m->source);
-    } else if (dir->scheduler) {
-        status = vn_path_from_scheduler(dir->scheduler, &m->path, &m->prediction, err);
-        if (!status)
-            status = vn_scheduler_read(dir->scheduler, m->path, m->tokens, &m->scheduler, err);
+    } else if (scheduler) {
+        const vn_scheduler_use use = {m->tokens, setup->own_times};
+        status = vn_path_from_scheduler(scheduler, &m->path, &m->prediction, err);
+        if (!status) status = vn_scheduler_read(scheduler, m->path, &use, &m->scheduler, err);
         if (status) return vn_fail_in(err, "%s/scheduler/scheduler_config.json", m->source);
     }
     status =
         vn_sampling_defaults_from_json(json_object_get(dir->vane, "sampling"), &m->sampling, err);
     if (status) return vn_fail_in(err, "%s/vane.json", m->source);
-    const char *variance = json_string_value(json_object_get(dir->scheduler, "variance_type"));
+    const char *variance = json_string_value(json_object_get(scheduler, "variance_type"));
     const vn_net_io *io = vn_net_get_io(vn_model_net(m));
     if (variance && !strcmp(variance, "learned_range") && !vn_net_output(io, "variance"))
         return vn_fail(err, VN_BAD_FILE,
@@ -164,7 +212,8 @@ static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, 
     return status;
 }
 
-static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
+vn_status vn_network_open(vn_model *m, const vn_network_setup *setup, vn_err *err) {
+    const vn_model_source *source = setup->source;
     vn_model_dir dir = {0};
     vn_status status = vn_model_dir_open(m->source, &dir, err);
     if (status) return status;
@@ -178,9 +227,9 @@ static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
     } else {
         m->kind = vn_net_get_row(part->net)->row.name;
         m->vane = json_incref(dir.vane);
-        status = read_shape(m, &dir, err);
+        status = read_shape(m, &dir, setup, err);
         m->asked_null = source->null_class;
-        if (!status) status = read_path(m, &dir, err);
+        if (!status) status = read_path(m, &dir, setup, err);
         if (!status) status = load_values(m, &dir, source->random, err);
         /* Not before the weights are known to be there: a config may claim any number of classes,
          * each with a name. */
@@ -188,6 +237,10 @@ static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
     }
     vn_model_dir_close(&dir);
     return status;
+}
+
+static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
+    return vn_network_open(m, &(vn_network_setup){.source = source}, err);
 }
 
 /* ---- its denoiser ---------------------------------------------------------------------------- */
@@ -210,6 +263,11 @@ static int64_t batch(const vn_model *m) {
 
 static void set_batch(vn_model *m, int64_t requested) {
     vn_net_denoiser_batch(m->self, requested);
+}
+
+static void set_guidance(vn_model *m, double guidance) {
+    vn_net_denoiser *d = m->self;
+    d->guidance = guidance;
 }
 
 static bool fingerprint(vn_model *m, uint64_t *out) {
@@ -235,6 +293,7 @@ const vn_model_row vn_network_model = {
     .close_denoiser = close_denoiser,
     .batch = batch,
     .set_batch = set_batch,
+    .set_guidance = set_guidance,
     .fingerprint = fingerprint,
     .close = close,
     .needs_path = true,

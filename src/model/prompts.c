@@ -12,6 +12,8 @@ struct vn_prompter {
     vn_text *text;
     const vn_net *net;
     vn_runner *runner;
+    const char *output;    /* the one that is the states of tokens */
+    bool sees_all;         /* tokens that fill up are not hidden from the encoder */
     const vn_port *pooled; /* the output that stands for a text as a whole; NULL: it has none */
     int64_t length, width, pooled_width;
     int32_t *ids, *mask;   /* [length] */
@@ -53,6 +55,7 @@ vn_status vn_prompter_open(const vn_engine *engine, const char *tokenizer, const
     if (!p) return vn_no_memory(err);
     p->net = encoder;
     p->length = length;
+    p->output = "last_hidden_state";
     vn_status status = vn_text_open(tokenizer, &p->text, err);
     if (!status) status = check(p, err);
     if (!status) status = vn_runner_open(encoder, engine->device, values, &p->runner, err);
@@ -66,6 +69,16 @@ vn_status vn_prompter_open(const vn_engine *engine, const char *tokenizer, const
     }
     if (status) vn_prompter_close(out);
     return status;
+}
+
+vn_status vn_prompter_take(vn_prompter *p, const char *states, vn_err *err) {
+    const vn_port *port = vn_net_output(vn_net_get_io(p->net), states);
+    if (!port)
+        return vn_fail(err, VN_BAD_FILE, "%s gives no %s", vn_net_get_row(p->net)->row.name,
+                       states);
+    p->output = port->name;
+    p->sees_all = true;
+    return VN_OK;
 }
 
 void vn_prompter_close(vn_prompter **prompter) {
@@ -118,9 +131,9 @@ vn_status vn_prompter_run(vn_prompter *p, int64_t n, int32_t *ids, int32_t *mask
     vn_feed in[2] = {{.array = {"input_ids", VN_I32, rows, ids}},
                      {.array = {"attention_mask", VN_I32, rows, mask}}};
     const vn_net_spec spec = {.extent = {.batch = n, .tokens = p->length}};
-    const vn_fetch fetch[2] = {{"last_hidden_state", states},
-                               {p->pooled ? p->pooled->name : NULL, pooled}};
-    const int feeds = vn_net_input(vn_net_get_io(p->net), "attention_mask") ? 2 : 1;
+    const vn_fetch fetch[2] = {{p->output, states}, {p->pooled ? p->pooled->name : NULL, pooled}};
+    const bool masked = !p->sees_all && vn_net_input(vn_net_get_io(p->net), "attention_mask");
+    const int feeds = masked ? 2 : 1;
     const vn_status status =
         vn_runner_run(p->runner, &spec, feeds, in, p->pooled ? 2 : 1, fetch, err);
     for (int64_t i = 0; i < n && !status && !p->pooled; i++)
@@ -159,20 +172,26 @@ static const char *shown(const char *text, char out[PROMPT_SHOWN]) {
     return out;
 }
 
-vn_status vn_prompter_keep(vn_prompter *p, vn_model *m, const char *text, vn_condition *out,
-                           vn_err *err) {
+vn_status vn_prompter_answer(vn_prompter *p, const vn_watch *watch, const char *who,
+                             const char *text, vn_array out[VN_PROMPT_ARRAYS], vn_err *err) {
     char begins[PROMPT_SHOWN];
-    vn_array arrays[VN_PROMPT_ARRAYS], taken[VN_PROMPT_ARRAYS];
     int64_t whole = 0;
-    int count = 0;
-    vn_status status = vn_prompter_encode(p, text, arrays, &whole, err);
+    const vn_status status = vn_prompter_encode(p, text, out, &whole, err);
     if (status == VN_BAD_ARGUMENT && vn_is_utf8(text))
         return vn_fail_in(err, "\"%s\"", shown(text, begins));
+    if (!status && whole > p->length)
+        vn_log(watch, VN_LOG_WARNING,
+               "prompt \"%s\": %lld tokens, of which the first %lld count%s%s", shown(text, begins),
+               (long long)whole, (long long)p->length, who ? " for the " : "", who ? who : "");
+    return status;
+}
+
+vn_status vn_prompter_keep(vn_prompter *p, vn_model *m, const char *text, vn_condition *out,
+                           vn_err *err) {
+    vn_array arrays[VN_PROMPT_ARRAYS], taken[VN_PROMPT_ARRAYS];
+    int count = 0;
+    const vn_status status = vn_prompter_answer(p, m->engine.watch, NULL, text, arrays, err);
     if (status) return status;
-    if (whole > p->length)
-        vn_log(m->engine.watch, VN_LOG_WARNING,
-               "prompt \"%s\": %lld tokens, of which the first %lld count", shown(text, begins),
-               (long long)whole, (long long)p->length);
     for (int i = 0; i < VN_PROMPT_ARRAYS; i++)
         if (vn_net_input(vn_net_get_io(vn_model_net(m)), arrays[i].name))
             taken[count++] = arrays[i];
@@ -184,6 +203,6 @@ vn_status vn_model_prompt(vn_model *m, const char *text, vn_condition *out, vn_e
     if (!m->row->prompt)
         return vn_fail(err, VN_UNSUPPORTED, "%s: takes no prompts%s", m->source,
                        m->classes ? "; its samples are of classes" : "");
-    if (!text[0] || vn_model_find_added(m, text, out)) return VN_OK;
+    if ((!text[0] && !m->empty_text) || vn_model_find_added(m, text, out)) return VN_OK;
     return m->row->prompt(m, text, out, err);
 }

@@ -104,6 +104,10 @@ static void set_batch(vn_model *m, int64_t requested) {
     vn_network_model.set_batch(m, requested);
 }
 
+static void set_guidance(vn_model *m, double guidance) {
+    vn_network_model.set_guidance(m, guidance);
+}
+
 static bool fingerprint(vn_model *m, uint64_t *out) {
     return vn_network_model.fingerprint(m, out);
 }
@@ -121,6 +125,7 @@ const vn_model_row vn_text_model = {
     .close_denoiser = close_denoiser,
     .batch = batch,
     .set_batch = set_batch,
+    .set_guidance = set_guidance,
     .fingerprint = fingerprint,
     .prompt = prompt,
     .close = close_model,

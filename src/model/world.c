@@ -34,6 +34,9 @@ static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
     if (!status && source->null_class >= 0)
         status = vn_fail(err, VN_BAD_ARGUMENT, "`null_class` %d has no effect on a world",
                          (int)source->null_class);
+    if (!status && source->size)
+        status =
+            vn_fail(err, VN_BAD_ARGUMENT, "`size` %.40s has no effect on a world", source->size);
     return status;
 }
 

@@ -133,9 +133,17 @@ typedef struct vn_scheduler {
     char unsupported[VN_SCHEDULER_ASPECTS][160];
 } vn_scheduler;
 
-/* path: that of vn_path_from_scheduler; tokens: how many an image has, for use_dynamic_shifting.
- * VN_BAD_FILE names a key whose value is of the wrong type. */
-vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t tokens,
+/* How the pipeline of a scheduler uses it. */
+typedef struct vn_scheduler_use {
+    int64_t tokens; /* how many an image has, for use_dynamic_shifting */
+    /* it gives the scheduler of a flow the levels t = 1, 1 - 1/N, .., 1/N, which that shifts, and
+     * does not ask it for any (FluxPipeline) */
+    bool own_times;
+} vn_scheduler_use;
+
+/* path: that of vn_path_from_scheduler. VN_BAD_FILE names a key whose value is of the wrong type.
+ */
+vn_status vn_scheduler_read(const json_t *config, const vn_path *path, const vn_scheduler_use *use,
                             vn_scheduler *out, vn_err *err);
 
 /* How a state begins: as noise times sigma of the first level, or, as in diffusers' pipelines, as

@@ -445,13 +445,13 @@ static void read_sa_solver(vn_scheduler_reader *r) {
 static void use_dynamic_grid(vn_scheduler_reader *r) {
     const bool linear = same(vn_key_text(r, "time_shift_type", "exponential"), "linear");
     vn_scheduler_use_grid(r, "dynamic");
-    vn_scheduler_set(r, &r->grid, "tokens", (double)r->tokens);
+    vn_scheduler_set(r, &r->grid, "tokens", (double)r->use->tokens);
     vn_scheduler_set(r, &r->grid, "base_tokens", vn_key_number(r, "base_image_seq_len", 256));
     vn_scheduler_set(r, &r->grid, "max_tokens", vn_key_number(r, "max_image_seq_len", 4096));
     vn_scheduler_set(r, &r->grid, "base_shift", vn_key_number(r, "base_shift", 0.5));
     vn_scheduler_set(r, &r->grid, "max_shift", vn_key_number(r, "max_shift", 1.15));
     vn_scheduler_set(r, &r->grid, "type", linear ? 1 : 0);
-    vn_scheduler_set(r, &r->grid, "over", 1);
+    vn_scheduler_set(r, &r->grid, "over", r->use->own_times ? 0 : 1);
     vn_scheduler_set(r, &r->grid, "terminal", vn_key_number(r, "shift_terminal", 0));
 }
 
@@ -468,11 +468,26 @@ static void use_noise_grid_of_flow(vn_scheduler_reader *r) {
                          terminal > 0 ? terminal : vn_shifted(min_t, shift));
 }
 
+/* The pipeline's own levels, shifted. */
+static void use_own_times(vn_scheduler_reader *r) {
+    vn_scheduler_use_grid(r, "uniform");
+    vn_scheduler_set(r, &r->grid, "shift", vn_key_number(r, "shift", 1));
+    if (vn_key_number(r, "shift_terminal", 0) > 0)
+        vn_scheduler_refuse(r, VN_SCHEDULER_GRID,
+                            "shift_terminal without use_dynamic_shifting, on the pipeline's own "
+                            "levels,");
+}
+
 static void use_flow_match_grid(vn_scheduler_reader *r) {
-    if (use_noise_grid(r, false)) {
+    if (use_noise_grid(r, false) && r->use->own_times) {
+        vn_scheduler_refuse(r, VN_SCHEDULER_GRID, "%s sigmas of the pipeline's own levels",
+                            r->grid.row->name);
+    } else if (use_noise_grid(r, false)) {
         use_noise_grid_of_flow(r);
     } else if (vn_key_flag(r, "use_dynamic_shifting", false)) {
         use_dynamic_grid(r);
+    } else if (r->use->own_times) {
+        use_own_times(r);
     } else {
         vn_scheduler_use_grid(r, "linspace");
         vn_scheduler_set(r, &r->grid, "shift", vn_key_number(r, "shift", 1));
@@ -548,11 +563,10 @@ static const struct {
 } classes[] = {VN_SCHEDULER_CLASSES(CLASS)};
 #undef CLASS
 
-vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t tokens,
+vn_status vn_scheduler_read(const json_t *config, const vn_path *path, const vn_scheduler_use *use,
                             vn_scheduler *out, vn_err *err) {
     *out = (vn_scheduler){0};
-    vn_scheduler_reader r = {
-        .config = config, .path = path, .tokens = tokens, .out = out, .err = err};
+    vn_scheduler_reader r = {.config = config, .path = path, .use = use, .out = out, .err = err};
     r.name = vn_key_text(&r, "_class_name", "");
     for (size_t i = 0; i < VN_COUNT(classes); i++) {
         if (!same(classes[i].name, r.name)) continue;

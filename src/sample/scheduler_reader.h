@@ -8,7 +8,7 @@
 typedef struct vn_scheduler_reader {
     const json_t *config;
     const vn_path *path;
-    int64_t tokens;
+    const vn_scheduler_use *use;
     const char *name; /* of the class */
     vn_scheduler *out;
     vn_choice sampler, grid; /* as read so far */

@@ -45,7 +45,8 @@ static void test_the_library_is_a_later_one(void **state) {
     memset(&wide, 0xa5, sizeof wide);
     vn_model_options_init(&wide.it, sizeof wide);
     assert_int_equal(wide.it.struct_size, sizeof wide);
-    wide.more[0] = 1;
+    wide.more[0] = 0; /* size, a text */
+    wide.more[1] = 1;
     vn_model *m = NULL;
     assert_int_equal(vn_model_open_with(vn, "world.json", &wide.it, &m), VN_OK);
     vn_model_close(&m);

@@ -16,11 +16,11 @@
                    #type " ends in padding")
 
 NO_PADDING(vn_context_options, error_size);
-NO_PADDING(vn_model_info, classifies);
-NO_PADDING(vn_model_options, null_class);
+NO_PADDING(vn_model_info, latent_shape);
+NO_PADDING(vn_model_options, size);
 NO_PADDING(vn_callback_model, reserved);
 NO_PADDING(vn_callback_operator, user);
-NO_PADDING(vn_sample_options, negative);
+NO_PADDING(vn_sample_options, embedded_guidance);
 NO_PADDING(vn_sampling_state, sigma);
 NO_PADDING(vn_written, round_trip);
 NO_PADDING(vn_train_options, optimizer);

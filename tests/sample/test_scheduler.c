@@ -84,7 +84,7 @@ typedef struct pipeline {
 } pipeline;
 
 static vn_status open_pipeline(const json_t *config, pipeline *p, vn_err *err) {
-    const int64_t tokens = json_integer_value(json_object_get(golden, "tokens"));
+    const vn_scheduler_use use = {.tokens = json_integer_value(json_object_get(golden, "tokens"))};
     *p = (pipeline){.denoiser = {.sample = VN_SHAPE(SIZE),
                                  .size = SIZE,
                                  .conditions = {.has_null = true},
@@ -92,7 +92,7 @@ static vn_status open_pipeline(const json_t *config, pipeline *p, vn_err *err) {
     vn_status status = vn_path_from_scheduler(config, &p->path, &p->denoiser.prediction, err);
     p->denoiser.path = p->path;
     p->denoiser.self = &p->denoiser;
-    if (!status) status = vn_scheduler_read(config, p->path, tokens, &p->scheduler, err);
+    if (!status) status = vn_scheduler_read(config, p->path, &use, &p->scheduler, err);
     return status ? status : vn_scheduler_apply(&p->scheduler, p->path, &p->setup, err);
 }
 
@@ -355,10 +355,11 @@ static void failed_allocations_are_reported(void **state) {
     vn_path *path;
     assert_int_equal(vn_json_parse(text, strlen(text), "config", &config, &err), VN_OK);
     assert_int_equal(vn_path_open("ddpm", &path, &err), VN_OK);
+    const vn_scheduler_use use = {.tokens = 1};
     for (alloc_turn t = {.once = true}; alloc_next(&t);) {
         vn_scheduler s;
         vn_sampling_setup setup = {.guide = "cfg,rescale"};
-        vn_status status = vn_scheduler_read(config, path, 1, &s, &err);
+        vn_status status = vn_scheduler_read(config, path, &use, &s, &err);
         if (!status) status = vn_scheduler_apply(&s, path, &setup, &err);
         alloc_hit(&t, status);
         vn_free(setup.made_guide);
