@@ -534,6 +534,12 @@ typedef struct vn_sample_options {
     /* What a network that takes guidance as an input (Flux.1-dev) is told where the guide is not
      * `embedded`, which tells it `guidance`. Default NaN: 3.5. Refused where it has no effect */
     double embedded_guidance;
+
+    /* Of sequence models alone, whose tokens are drawn one after another from guided logits, which
+     * are divided by the temperature; default 1; 0: always the likeliest token */
+    double temperature;
+    int64_t top_k; /* of the likeliest tokens alone; default 0: of all */
+    double top_p;  /* of the fewest likeliest that have this probability; default 1: of all */
 } vn_sample_options;
 
 VN_API void vn_sample_options_init(vn_sample_options *o, size_t size);
@@ -749,6 +755,9 @@ typedef struct vn_train_options {
      * ("muon:momentum=0.9"); NULL: "adamw", of text-dit "muon". A resumed run goes on with its
      * own */
     const char *optimizer;
+    /* for a sequence model: the autoencoder whose codes it is trained on, a folder of one, a run or
+     * a pipeline that has one; the run has a copy of it. NULL: patches of the pictures */
+    const char *latents;
 } vn_train_options;
 
 VN_API void vn_train_options_init(vn_train_options *o, size_t size);

@@ -293,6 +293,7 @@ static vn_status measure(evaluation *e, vn_err *err) {
                                         .per_class = e->o.per_class != 0,
                                         .density = density,
                                         .density_self = e,
+                                        .discrete = e->m && e->m->row->sequence,
                                         .truth = e->m ? e->m->truth : NULL};
     return vn_metric_measure(&options, &e->vn->measured, err);
 }

@@ -232,6 +232,8 @@ typedef struct vn_drawing {
     vn_pair_denoiser pair;
     vn_denoiser unclassified; /* what the classifier stands beside */
     vn_classified_denoiser classified;
+    vn_sequence_run *sequence; /* of a sequence model, in the place of a trajectory; else NULL */
+    int32_t *codes;            /* [batch,tokens] of it */
     vn_trajectory *trajectory;
     vn_trajectory_batch whole; /* of vn_drawing_begin */
     vn_drawn_rows rows;        /* likewise */
@@ -265,6 +267,17 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_draw
 vn_status vn_drawing_begin(vn_drawing *d, const vn_drawn_rows *out, vn_draw_progress *progress,
                            vn_err *err);
 vn_status vn_drawing_step(vn_drawing *d, bool *done, vn_err *err);
+
+/* ---- sequences (sample_sequence.c) ----------------------------------------------------------- */
+
+/* Refuses options that such a model has no use for. */
+vn_status vn_drawing_check_tokens(const vn_model *m, const vn_sample_options *o, vn_err *err);
+/* Parts of vn_drawing_open, _close and _rows. */
+vn_status vn_drawing_open_sequence(vn_drawing *d, bool together, vn_err *err);
+void vn_drawing_close_sequence(vn_drawing *d);
+vn_status vn_drawing_sequence_rows(vn_drawing *d, int64_t first, int64_t n,
+                                   const vn_drawn_rows *out, vn_draw_progress *progress,
+                                   vn_err *err);
 
 /* ---- prompts (prompts.c) --------------------------------------------------------------------- */
 

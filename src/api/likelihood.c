@@ -46,12 +46,39 @@ static vn_status check_finite(const vn_model *m, int64_t n, const float *x, vn_e
     return VN_OK;
 }
 
+/* Of sequences, whose tokens have probabilities: log p of the codes, in nats. */
+static vn_status of_sequences(const watched *w, vn_model *m, int64_t n, const float *x,
+                              const int32_t *labels, double *log_p, int64_t *evaluations,
+                              vn_err *err) {
+    const vn_sequence *s = m->row->sequence(m);
+    const int64_t most = vn_model_batch(m);
+    int32_t *codes = vn_alloc((size_t)most, (size_t)s->tokens * sizeof *codes);
+    vn_status status = codes ? VN_OK : vn_no_memory(err);
+    for (int64_t i = 0, k; i < n && !status; i += k) {
+        k = n - i < most ? n - i : most;
+        for (int64_t j = 0; j < k && !status; j++)
+            if ((status = vn_model_check_label(m, labels[i + j], err)) != VN_OK)
+                vn_fail_in(err, "sample %lld", (long long)(i + j));
+        if (!status) status = m->row->encode(m, k, x + i * m->size, codes, err);
+        if (!status) status = vn_sequence_log_p(s, k, labels + i, codes, log_p + i, err);
+        if (!status && report((void *)w, (double)(i + k), s->tokens))
+            status = vn_fail(err, VN_CANCELLED, "stopped");
+    }
+    for (int64_t i = 0; i < n && evaluations && !status; i++) evaluations[i] = s->tokens;
+    vn_free(codes);
+    return status;
+}
+
 vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, const char *what,
                               int64_t n, const float *x, const int32_t *labels, double *log_p,
                               int64_t *evaluations, vn_err *err) {
     const vn_denoiser *denoiser = NULL;
     vn_status status = vn_options_check(VN_OPTIONS_LIKELIHOOD, s, err);
     if (!status) status = check_finite(m, n, x, err);
+    if (!status && m->row->sequence) {
+        const watched tokens = {.vn = m->vn, .what = what, .total = n, .began = vn_now()};
+        return of_sequences(&tokens, m, n, x, labels, log_p, evaluations, err);
+    }
     if (!status) status = vn_model_denoise(m, s->path, &denoiser, err);
     if (status) return status;
     vn_likelihood_options o = vn_likelihood_default(denoiser);

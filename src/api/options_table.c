@@ -104,6 +104,12 @@ static const vn_option sample_rows[] = {
     {NUMBER(scale, INT, 0, 0, 1, 64), .unit = "pixels", .word = "K",
      .otherwise = "1 in a folder, in one picture so that small images show",
      .help = "each pixel becomes K x K in a PNG"},
+    {NUMBER(temperature, DOUBLE, 1, 1, 0, 1e6), .word = "T",
+     .help = "of a sequence model: its logits are divided by T; 0: always the likeliest token"},
+    {NUMBER(top_k, INT64, 0, 0, 1, INT32_MAX), .unit = "tokens", .word = "K", .otherwise = "all",
+     .help = "of a sequence model: tokens are drawn of the K likeliest alone"},
+    {NUMBER(top_p, DOUBLE, 1, 1, 0, 1), .word = "P",
+     .help = "of a sequence model: of the fewest likeliest tokens that have the probability P"},
 };
 #undef OF
 
@@ -160,6 +166,9 @@ static const vn_option train_rows[] = {
     {TEXT(text_encoder), .word = "DIR", .otherwise = "one is trained with the model",
      .help = "a pretrained text encoder, which is not trained: a folder of transformers' with its "
              "tokenizer, or of a pipeline; the run holds a copy"},
+    {TEXT(latents), .word = "AE", .otherwise = "patches of the pictures are its tokens",
+     .help = "of a sequence model: the autoencoder (vq or fsq) whose codes it is trained on; the "
+             "run holds a copy"},
     {NUMBER(validate, DOUBLE, -1, 0.02, 0, 0.5), .word = "P",
      .help = "part of the data that is held out for the validation loss"},
     {NUMBER(log_every, INT64, -1, 10, 1, MAX_STEPS), .unit = "steps", .word = "N",

@@ -65,7 +65,8 @@ static vn_status check(const vn_drawing *d, const vn_sample_options *o, vn_err *
         const vn_status status = check_label(d, o->label, err);
         if (status) return status;
     }
-    const vn_status apart = vn_observing_check(o, err);
+    vn_status apart = vn_drawing_check_tokens(d->m, o, err);
+    if (!apart) apart = vn_observing_check(o, err);
     return apart ? apart : check_helpers(o, err);
 }
 
@@ -205,6 +206,20 @@ static bool note_levels(json_t *to, const vn_sample_options *o) {
     return ok;
 }
 
+/* How a sample of a path is drawn, and one of a sequence. */
+static bool note_walk(json_t *to, const vn_sample_options *o, const vn_path *path,
+                      const char *path_text) {
+    return note(to, "sampler", "%s", o->sampler ? o->sampler : path->row->sampler) &&
+           note(to, "path", "%s", path_text) && note_levels(to, o) &&
+           (o->sigmas || note(to, "grid", "%s", o->grid ? o->grid : path->row->grid));
+}
+
+static bool note_tokens(json_t *to, const vn_sample_options *o) {
+    return (o->temperature == 1 || note(to, "temperature", "%.15g", o->temperature)) &&
+           (!o->top_k || note(to, "top-k", "%lld", (long long)o->top_k)) &&
+           (o->top_p >= 1 || note(to, "top-p", "%.15g", o->top_p));
+}
+
 /* A name in which a comma stands cannot stand in a list of them, nor one that means another. */
 static bool listable(const vn_model *m, const vn_sample_options *o) {
     char number[VN_NAMES_NUMBER];
@@ -277,7 +292,7 @@ static bool note_band(const vn_drawing *d, vn_samples *s) {
 vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     const vn_model *m = d->m;
     const vn_sample_options *o = &d->o;
-    const vn_path *path = d->denoiser.path;
+    const vn_path *path = d->denoiser.path; /* NULL: of a sequence model */
     *s = (vn_samples){.vn = m->vn,
                       .count = d->count,
                       .sample = *vn_model_shown(m),
@@ -287,18 +302,16 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
                       .decoded = m->shown.rank > 0,
                       .scale = o->scale};
     s->settings = json_object();
-    char *path_text = vn_path_text(path);
+    char *path_text = path ? vn_path_text(path) : NULL;
     json_t *to = s->settings;
-    bool ok = to && path_text && note(to, "vane", "%s", vn_version()) &&
+    bool ok = to && (path_text || !path) && note(to, "vane", "%s", vn_version()) &&
               note_text(to, "source", m->source) && note_model(to, d->m) &&
               note(to, "seed", "%llu", (unsigned long long)o->seed) &&
               note(to, "first", "%llu", (unsigned long long)o->first) &&
               note(to, "count", "%lld", (long long)s->count) &&
               note(to, "guidance", "%.15g", o->guidance) &&
-              note_text(to, "guide", o->guide ? o->guide : "cfg") &&
-              note(to, "sampler", "%s", o->sampler ? o->sampler : path->row->sampler) &&
-              note(to, "path", "%s", path_text) && note_levels(to, o);
-    if (ok && !o->sigmas) ok = note(to, "grid", "%s", o->grid ? o->grid : path->row->grid);
+              note_text(to, "guide", o->guide ? o->guide : "cfg");
+    if (ok) ok = path ? note_walk(to, o, path, path_text) : note_tokens(to, o);
     if (ok) ok = vn_prompting_note(d, to);
     if (ok && !o->labels && !o->prompt_count) ok = note_class(to, d->named, o);
     if (ok && m->asked_null >= 0) ok = note(to, "null-class", "%d", (int)m->asked_null);
@@ -308,7 +321,7 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
             note(to, "size", "%lldx%lld", (long long)s->sample.dim[1], (long long)s->sample.dim[2]);
     if (ok && !isnan(o->embedded_guidance))
         ok = note(to, "embedded-guidance", "%.15g", o->embedded_guidance);
-    if (ok && strcmp(o->begin, "scaled") != 0) ok = note_text(to, "begin", o->begin);
+    if (ok && path && strcmp(o->begin, "scaled") != 0) ok = note_text(to, "begin", o->begin);
     if (ok && o->weak) ok = note_text(to, "weak", o->weak->source);
     if (ok) ok = vn_observing_note(d, to);
     if (ok && o->classifier) ok = note_text(to, "classifier", o->classifier->source);
@@ -461,6 +474,13 @@ vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o
     d->named = vn_model_of_classes(m, o->classifier);
     vn_status status = vn_prompting_open(d, err);
     if (!status) status = check(d, &d->o, err);
+    if (!status && m->row->sequence) {
+        status = check_labels(d, err);
+        if (status) return status;
+        d->batch = choose_batch(d);
+        status = vn_drawing_open_sequence(d, together, err);
+        return !status ? check_numbers(d, err) : status;
+    }
     if (!status && o->noise_file) status = open_noise(d, err);
     if (!status) status = vn_observing_open(d, err);
     if (!status) status = apply_scheduler(d, err);
@@ -484,6 +504,7 @@ vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o
 }
 
 void vn_drawing_close(vn_drawing *d) {
+    vn_drawing_close_sequence(d);
     vn_trajectory_close(&d->trajectory);
     vn_observing_close(&d->observing);
     vn_prompting_close(d);
@@ -575,6 +596,7 @@ static vn_status invert(vn_drawing *d, vn_trajectory_batch *batch, const vn_watc
 
 vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_drawn_rows *out,
                           vn_draw_progress *progress, vn_err *err) {
+    if (d->sequence) return vn_drawing_sequence_rows(d, first, n, out, progress, err);
     const int64_t steps = vn_trajectory_steps(d->trajectory);
     vn_status status = VN_OK;
     prepare(d, first, n, out, progress);

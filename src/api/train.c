@@ -29,6 +29,7 @@ static vn_status start(vn_train_job *j, const vn_train_options *requested, vn_er
     if (!status) status = vn_job_open_data(j, err);
     if (!status) status = vn_job_find_model(j, requested, err);
     if (!status) status = vn_job_check_encoder(j, err);
+    if (!status) status = vn_job_open_codes(j, err);
     if (!status &&
         (j->classifies || j->reconstructs || !(vn_data_get_info(j->data)->classes || j->texts)))
         j->o.drop = 0;
@@ -52,6 +53,7 @@ static vn_status resume(vn_train_job *j, const vn_train_options *requested, vn_e
     if (!status) status = vn_job_open_data(j, err);
     if (!status) status = vn_job_check_data(j, err);
     if (!status) status = vn_job_open_path(j, err);
+    if (!status) status = vn_job_open_codes(j, err);
     if (!status) status = vn_job_open_learning(j, err);
     if (!status) status = vn_job_check_memory(j, err);
     return status;
@@ -75,7 +77,11 @@ static void say_task(const vn_train_job *j, const vn_data_info *info) {
     if (info->classes)
         snprintf(classes, sizeof classes, "%d class%s", (int)info->classes,
                  info->classes == 1 ? "" : "es");
-    if (j->classifies)
+    if (j->sequence)
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %s; sequences of %lldx%lld tokens of %lld codes",
+               j->source, classes, (long long)j->codes.columns, (long long)j->codes.rows,
+               (long long)j->codes.codes);
+    else if (j->classifies)
         vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %s to tell apart; path %s%s", j->source, classes,
                j->path_text,
                j->o.times && vn_times_are_clean(j->o.times) ? ", at t = 0: clean samples alone"

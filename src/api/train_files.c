@@ -61,9 +61,23 @@ static vn_status keep_list(const vn_train_job *j, vn_err *err) {
     return status;
 }
 
+/* A sequence has no noise and no steps, but tokens. */
+static json_t *describe_sequence(const vn_train_job *j, json_t *vane) {
+    json_t *tokens = json_pack("{s:I, s:I, s:I}", "codes", (json_int_t)j->codes.codes, "rows",
+                               (json_int_t)j->codes.rows, "columns", (json_int_t)j->codes.columns),
+           *sampling = json_pack("{s:f}", "guidance", j->sampling.guidance);
+    json_object_del(vane, "path");
+    json_object_del(vane, "predict");
+    const bool ok = json_object_set_new(vane, "sequence", tokens) == 0;
+    if (json_object_set_new(vane, "sampling", sampling) == 0 && ok) return vane;
+    json_decref(vane);
+    return NULL;
+}
+
 /* And what it is sampled with where it takes texts. */
 static json_t *describe_all(const vn_train_job *j) {
     json_t *vane = describe(j);
+    if (vane && j->sequence) return describe_sequence(j, vane);
     if (!vane || !j->texts) return vane;
     if (json_object_set_new(vane, "text", vn_train_words_json(&j->words)) == 0) return vane;
     json_decref(vane);
@@ -75,21 +89,24 @@ vn_status vn_job_create(vn_train_job *j, vn_err *err) {
     if (status) return status;
     const bool frozen = vn_train_words_frozen(&j->words);
     json_t *vane = describe_all(j), *scheduler = NULL;
-    if (!j->reconstructs)
+    if (!j->reconstructs && !j->sequence)
         scheduler = vn_path_scheduler(j->path, &j->prediction,
                                       vn_net_output(vn_net_get_io(j->net), "variance"));
-    if (!vane || (!scheduler && !j->reconstructs)) status = vn_no_memory(err);
+    if (!vane || (!scheduler && !j->reconstructs && !j->sequence)) status = vn_no_memory(err);
     if (!status) {
         const vn_model_other encoder = {VN_TRAIN_ENCODER, !j->texts ? NULL
                                                           : frozen
                                                               ? j->words.pretrained.dir.config
                                                               : vn_net_config(j->words.encoder)};
+        const vn_model_other codes = {VN_CODES_PART,
+                                      j->sequence ? vn_net_config(j->codes.net) : NULL};
         const vn_model_parts parts = {.pipeline = j->classifies     ? "VaneClassifier"
                                                   : j->reconstructs ? "VaneAutoencoder"
+                                                  : j->sequence     ? "VaneSequencePipeline"
                                                   : j->texts        ? "VaneTextPipeline"
                                                                     : "DDPMPipeline",
-                                      .others = j->texts,
-                                      .other = &encoder,
+                                      .others = j->texts || j->sequence,
+                                      .other = j->sequence ? &codes : &encoder,
                                       .folder = vn_net_get_row(j->net)->folder,
                                       .config = vn_net_config(j->net),
                                       .scheduler = scheduler,
@@ -97,6 +114,7 @@ vn_status vn_job_create(vn_train_job *j, vn_err *err) {
         status = vn_store_save_model(j->run.aside, &parts, err);
         if (!status) status = vn_train_words_save(&j->words, j->run.aside, err);
     }
+    if (!status && j->sequence) status = vn_train_codes_save(&j->codes, j->run.aside, err);
     if (!status && frozen) status = vn_train_encoder_copy(&j->words.pretrained, j->run.aside, err);
     const vn_train_networks all = vn_job_networks(j);
     if (!status) status = vn_train_create(j->run.aside, all.count, all.part, j->o.seed, err);
@@ -158,6 +176,7 @@ vn_status vn_job_read(vn_train_job *j, const vn_train_options *requested, vn_err
     j->o.model = NULL; /* the run's config.json says it */
     j->classifies = vn_train_is_classifier(json_string_value(json_object_get(vane, "model")));
     j->reconstructs = vn_train_is_autoencoder(json_string_value(json_object_get(vane, "model")));
+    j->sequence = json_is_object(json_object_get(vane, "sequence"));
     j->texts = json_is_object(json_object_get(vane, "text"));
     keep_size(j);
     read_shape(j);

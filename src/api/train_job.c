@@ -52,7 +52,9 @@ vn_status vn_job_open_path(vn_train_job *j, vn_err *err) {
     vn_status status = vn_path_open(j->o.path ? j->o.path : "rectified", &j->path, err);
     if (status) return status;
     if (!predict)
-        predict = j->classifies ? "edm" : j->reconstructs ? "x0" : j->path->row->prediction;
+        predict = j->classifies                    ? "edm"
+                  : j->reconstructs || j->sequence ? "x0"
+                                                   : j->path->row->prediction;
     status = vn_prediction_parse(predict, &j->prediction, err);
     /* A classifier predicts nothing of a sample; its input is scaled as EDM's. */
     if (!status && j->classifies && vn_prediction_deviation(&j->prediction) == 0)
@@ -82,6 +84,7 @@ static vn_status open_objective(vn_train_job *j, vn_err *err) {
         .null_label = vn_data_get_info(j->data)->classes ? vn_data_get_info(j->data)->classes : -1,
         .trains = j->classifies     ? VN_TRAINS_CLASSIFIERS
                   : j->reconstructs ? VN_TRAINS_AUTOENCODERS
+                  : j->sequence     ? VN_TRAINS_SEQUENCES
                                     : VN_TRAINS_DENOISERS,
         .network = j->net ? vn_net_get_row(j->net)->row.name : NULL,
         .seed = j->o.seed,
@@ -120,7 +123,9 @@ static vn_status make_config(vn_train_job *j, const vn_data_info *info, json_t *
                               .clean = j->o.times && vn_times_are_clean(j->o.times),
                               .captions = j->texts,
                               .text_width = j->words.pretrained.read.width,
-                              .text_pooled = j->words.pretrained.read.pooled};
+                              .text_pooled = j->words.pretrained.read.pooled,
+                              .vocabulary = j->codes.codes + info->classes + 1,
+                              .tokens = vn_train_codes_tokens(&j->codes)};
     *config = row->config(&choice, &data, err);
     if (!*config) return err->status;
     tell_levels(j, &choice, *config);
@@ -154,6 +159,11 @@ vn_status vn_job_find_role(vn_train_job *j, vn_err *err) {
                        "model %s is for texts: it cannot be trained to denoise", j->o.model);
     j->classifies = row->role == VN_ROLE_CLASSIFIER;
     j->reconstructs = row->role == VN_ROLE_AUTOENCODER;
+    j->sequence = row->role == VN_ROLE_SEQUENCE;
+    if (j->sequence) return vn_train_sequence_options(&j->o, err);
+    if (j->o.latents)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "`latents`: sequence models are trained on codes; %s is none", j->o.model);
     if (j->reconstructs) return vn_train_autoencoder_options(&j->o, err);
     return j->classifies ? vn_train_classifier_options(&j->o, err) : VN_OK;
 }
@@ -200,6 +210,27 @@ vn_status vn_job_check_encoder(const vn_train_job *j, vn_err *err) {
                    captions ? "takes no texts" : "has no captions");
 }
 
+vn_status vn_job_open_codes(vn_train_job *j, vn_err *err) {
+    const vn_engine engine = vn_context_engine(j->vn);
+    if (!j->sequence) return VN_OK;
+    const bool goes_on = j->dir.config != NULL;
+    char *own = goes_on ? vn_path_join(j->out, VN_CODES_PART) : NULL;
+    if (goes_on && !own) return vn_no_memory(err);
+    const char *from = own ? own : j->o.latents;
+    vn_status status = VN_OK;
+    if (from)
+        status = vn_train_codes_open(&j->codes, &engine, from, err);
+    else if (j->net)
+        status = vn_fail(err, VN_BAD_ARGUMENT,
+                         "model %s: say what its codes are of: `latents=AE`, an autoencoder's run",
+                         j->o.model);
+    else
+        status = vn_train_codes_make(&j->codes, &engine, j->data, &j->model, j->o.seed, err);
+    if (!status) status = vn_train_codes_fit(&j->codes, vn_data_get_info(j->data), j->source, err);
+    vn_free(own);
+    return status;
+}
+
 static vn_status open_net(vn_train_job *j, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
     const vn_engine engine = vn_context_engine(j->vn);
@@ -213,6 +244,7 @@ static vn_status open_net(vn_train_job *j, vn_err *err) {
                                   .name = j->o.model,
                                   .source = j->source,
                                   .texts = j->texts,
+                                  .codes = j->codes.codes,
                                   .variance =
                                       j->objective && vn_objective_learns_variance(j->objective)};
     if (!status) status = vn_train_check_net(&checked, err);
@@ -237,6 +269,13 @@ vn_status vn_job_open_learning(vn_train_job *j, vn_err *err) {
 
 vn_train_networks vn_job_networks(const vn_train_job *j) {
     const bool frozen = vn_train_words_frozen(&j->words);
+    if (j->sequence)
+        return (vn_train_networks){.count = 2,
+                                   .part = {{.net = j->net},
+                                            {.name = VN_CODES_PART,
+                                             .net = j->codes.encoder,
+                                             .frozen = true,
+                                             .values = j->codes.values}}};
     return (vn_train_networks){
         .count = j->texts && !frozen ? 2 : 1,
         .part = {{.net = j->net, .optimizer = &j->optimizer},
@@ -268,6 +307,7 @@ void vn_job_close(vn_train_job *j) {
     vn_world_denoiser_close(&j->truth);
     vn_path_close(&j->path);
     vn_train_words_close(&j->words);
+    vn_train_codes_close(&j->codes);
     vn_net_close(&j->net);
     vn_data_close(&j->data);
     vn_model_dir_close(&j->dir);

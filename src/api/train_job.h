@@ -6,6 +6,7 @@
 
 #include "api/internal.h"
 #include "api/run_dir.h"
+#include "api/train_codes.h"
 #include "api/train_words.h"
 #include "data/data.h"
 #include "objective/objective.h"
@@ -28,9 +29,11 @@ typedef struct vn_train_job {
     vn_objective *objective;
     bool classifies;   /* the model is a classifier */
     bool reconstructs; /* or an autoencoder */
+    bool sequence;     /* or a sequence model */
     bool texts;        /* it takes the captions of its data */
     vn_train_words words;
-    vn_choice model; /* row NULL: a config or a run says what it is */
+    vn_train_codes codes; /* of a sequence model */
+    vn_choice model;      /* row NULL: a config or a run says what it is */
     vn_choice optimizer;
     const char **names; /* [classes] */
     const char **known; /* [known_count] classes of the run that is resumed, in dir; else NULL */
@@ -55,6 +58,8 @@ vn_status vn_job_open_data(vn_train_job *j, vn_err *err);
 /* Of a new run: whether its model takes captions and the data has some, which model that is unless
  * one was asked for, and how it is trained where nothing was asked for. */
 vn_status vn_job_find_model(vn_train_job *j, const vn_train_options *requested, vn_err *err);
+/* Of a sequence model: what makes tokens of the data. */
+vn_status vn_job_open_codes(vn_train_job *j, vn_err *err);
 /* Opens a pretrained text encoder: what is wrong with it shows before the data is read. */
 vn_status vn_job_open_encoder(vn_train_job *j, vn_err *err);
 /* Refuses one where there are no texts for it. */

@@ -169,8 +169,35 @@ vn_status vn_train_autoencoder_options(const vn_train_options *o, vn_err *err) {
     return VN_OK;
 }
 
+/* ---- sequence models ------------------------------------------------------------------------- */
+
+vn_status vn_train_sequence_options(vn_train_options *o, vn_err *err) {
+    const struct {
+        const char *name;
+        bool given;
+    } refused[] = {{"path", o->path}, {"predict", o->predict}, {"times", o->times}};
+    for (size_t i = 0; i < VN_COUNT(refused); i++)
+        if (refused[i].given)
+            return vn_fail(err, VN_BAD_ARGUMENT,
+                           "`%s` has no effect on a sequence model, whose tokens have no noise",
+                           refused[i].name);
+    o->times = "clean";
+    return VN_OK;
+}
+
+static vn_status check_sequence(const vn_train_net *t, vn_err *err) {
+    const int64_t knows = vn_net_output(vn_net_get_io(t->net), "logits")->shape.dim[2],
+                  needs = t->codes + t->data->classes + 1;
+    if (knows == needs) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "model %s knows %lld tokens, %s needs %lld (%lld codes, %d classes and null)",
+                   name_of(t), (long long)knows, t->source, (long long)needs, (long long)t->codes,
+                   (int)t->data->classes);
+}
+
 vn_status vn_train_check_net(const vn_train_net *t, vn_err *err) {
     const vn_role role = vn_net_get_row(t->net)->role;
+    if (role == VN_ROLE_SEQUENCE) return check_sequence(t, err);
     vn_status status = role == VN_ROLE_DENOISER ? check_inputs(t, err) : VN_OK;
     if (!status) status = check_sample(t, err);
     if (status) return status;

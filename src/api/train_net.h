@@ -12,6 +12,7 @@ typedef struct vn_train_net {
     const vn_data_info *data;
     const char *name, *source; /* of the model, NULL: its row's; of the data */
     bool texts;                /* the data has captions, which the network is given */
+    int64_t codes;             /* of a sequence model: kinds of tokens of its pictures */
     bool variance;             /* the objective learns one */
 } vn_train_net;
 
@@ -23,6 +24,8 @@ vn_status vn_train_check_net(const vn_train_net *t, vn_err *err);
 bool vn_train_is_classifier(const char *row);
 /* Refuses of a classifier's options what only denoisers have a use for. */
 vn_status vn_train_classifier_options(const vn_train_options *o, vn_err *err);
+/* Refuses what only denoisers have a use for; a sequence model sees clean samples. */
+vn_status vn_train_sequence_options(vn_train_options *o, vn_err *err);
 /* A classifier takes the noise level, or sees clean samples alone: o->times becomes "clean" where
  * it is not given. */
 vn_status vn_train_classifier_times(vn_train_options *o, const vn_net *net, vn_err *err);

@@ -114,7 +114,8 @@ typedef enum vn_stream {
     VN_STREAM_RESTORE,   /* draws of restoration rules */
     VN_STREAM_CAPTION,   /* which of a sample's captions */
     VN_STREAM_CONDITION, /* noise on conditions */
-    VN_STREAM_LATENT     /* draws of an autoencoder's latents */
+    VN_STREAM_LATENT,    /* draws of an autoencoder's latents */
+    VN_STREAM_TOKEN      /* tokens of a sequence */
 } vn_stream;
 
 void vn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);

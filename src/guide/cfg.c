@@ -18,6 +18,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
 const vn_guide_row vn_cfg_guide = {
     .row = {"cfg", "null + G (conditional - null)", "2207.12598", NULL},
     .stage = VN_GUIDE_RULE,
+    .linear = true,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,
     .is_cfg = true,
     .passes = 2,

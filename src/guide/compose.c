@@ -43,6 +43,7 @@ const vn_guide_row vn_compose_guide = {
     .row = {"compose", "adds weight (another class - null): several conditions at once",
             "2206.01714", params},
     .stage = VN_GUIDE_ADDITION,
+    .linear = true,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,
     .repeatable = true,
     .passes = 2,

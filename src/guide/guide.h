@@ -131,6 +131,9 @@ typedef struct vn_guide_row {
     bool bounds_x0;  /* replaces x0 by one within bounds */
     /* it is null + G (conditional - null) itself, and so can be computed in double */
     bool is_cfg;
+    /* what it makes is a sum of passes with weights that depend on gamma and the level alone, and
+     * so is right of logits too (sequence.h) */
+    bool linear;
     /* further needs that depend on its parameters; NULL: none */
     unsigned (*needs_by)(const vn_choice *c);
     int passes; /* how many it names at most, in all rounds of one prediction */
@@ -198,6 +201,9 @@ char *vn_guides_finish(const char *guide, const char *last);
 vn_status vn_guides_conditions(const char *guide,
                                vn_status (*each)(void *self, const char *text, vn_err *err),
                                void *self, vn_err *err);
+/* The first guide of a list whose row is not linear; NULL: there is none, or the text is no list of
+ * guides. */
+const char *vn_guides_not_linear(const char *guide);
 /* What the guides of a list need, VN_NEEDS_*. 0 if the text is not a list of guides. */
 unsigned vn_guides_need(const char *guide);
 

@@ -26,6 +26,7 @@ static double strength(const vn_choice *c, const vn_guide_at *at, double gamma) 
 const vn_guide_row vn_interval_guide = {
     .row = {"interval", "G only between two noise levels, 1 outside", "2404.07724", params},
     .stage = VN_GUIDE_STRENGTH,
+    .linear = true,
     .check = check,
     .strength = strength,
 };

@@ -107,6 +107,14 @@ bool vn_guides_select(const char *text) {
     return false;
 }
 
+const char *vn_guides_not_linear(const char *text) {
+    while (text) {
+        const vn_guide_row *row = next_row(&text);
+        if (row && !row->linear) return row->row.name;
+    }
+    return NULL;
+}
+
 unsigned vn_guides_need(const char *text) {
     unsigned needs = 0;
     while (text) {

@@ -27,6 +27,7 @@ const vn_guide_row vn_negative_guide = {
     .row = {"negative", "negative + G (conditional - negative), of another class",
             "Stable Diffusion web UI", params},
     .stage = VN_GUIDE_RULE,
+    .linear = true,
     .needs = VN_NEEDS_CONDITION,
     .passes = 2,
     .plan = plan,

@@ -91,6 +91,7 @@ static double strength(const vn_choice *c, const vn_guide_at *at, double gamma) 
 const vn_guide_row vn_schedule_guide = {
     .row = {"schedule", "G - 1, or with shape=beta G, times a function of t", "2404.13040", params},
     .stage = VN_GUIDE_STRENGTH,
+    .linear = true,
     .check = check,
     .strength = strength,
 };

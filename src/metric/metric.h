@@ -150,6 +150,7 @@ typedef struct vn_measure_options {
     bool per_class;
     vn_metric_density density; /* for the likelihood */
     void *density_self;
+    bool discrete; /* it is a probability of the samples' codes, not a density of their numbers */
     const vn_world *truth; /* the exact density beside it; NULL: not known */
 } vn_measure_options;
 

@@ -1,5 +1,6 @@
 /* nll.c - the negative log-likelihood of the data under the model, by its probability-flow ODE
- * (2011.13456); of a world the exact one beside it. */
+ * (2011.13456); of a world the exact one beside it. Of a sequence model it is exact, and of the
+ * codes that samples are made of. */
 #include <math.h>
 
 #include "metric/internal.h"
@@ -65,11 +66,14 @@ static vn_status add_all(vn_measuring *m, double *nll, int64_t *evaluations, vn_
     }
     const double value = mean(nll, n, &half), bits = 1 / ((double)set->size * log(2.0));
     const bool image = vn_shape_is_image(&set->sample);
+    const bool pixels = image && !m->o->discrete;
     status = add(m, "nll", "negative log-likelihood", "nats", value, half, err);
     if (!status)
         status = add(m, "bits-per-dimension", "bits per dimension",
-                     image ? "bits of 8-bit pixels" : "bits",
-                     bits * value - (image ? log2(PIXEL) : 0), bits * half, err);
+                     pixels           ? "bits of 8-bit pixels"
+                     : m->o->discrete ? "bits of codes"
+                                      : "bits",
+                     bits * value - (pixels ? log2(PIXEL) : 0), bits * half, err);
     if (!status) status = add(m, "evaluations", "evaluations", "a sample", asked, (double)NAN, err);
     if (status || !m->o->truth) return status;
     status = exact(m, nll, err);
@@ -81,7 +85,7 @@ static vn_status add_all(vn_measuring *m, double *nll, int64_t *evaluations, vn_
 static vn_status measure(vn_measuring *m, const vn_choice *choice, vn_err *err) {
     const size_t n = (size_t)m->o->data->count;
     (void)choice;
-    if (vn_shape_is_image(&m->o->data->sample)) spread_pixels(m);
+    if (vn_shape_is_image(&m->o->data->sample) && !m->o->discrete) spread_pixels(m);
     double *nll = vn_alloc(n, sizeof *nll);
     int64_t *evaluations = vn_alloc(n, sizeof *evaluations);
     const vn_status status =

@@ -5,7 +5,8 @@
 #include "model/model.h"
 
 extern const vn_model_row vn_network_model, vn_text_model, vn_pipeline_model,
-    vn_class_pipeline_model, vn_classifier_model, vn_world_model, vn_callback_model_row;
+    vn_class_pipeline_model, vn_classifier_model, vn_sequence_model, vn_chains_model,
+    vn_world_model, vn_callback_model_row;
 
 /* What opens a network as a part of something larger says of it. */
 typedef struct vn_network_setup {

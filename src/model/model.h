@@ -14,6 +14,7 @@
 #include "nn/nn.h"
 #include "path/path.h"
 #include "sample/sample.h"
+#include "sequence/sequence.h"
 #include "store/store.h"
 
 /* What a model computes with: its context's, which outlive it. */
@@ -75,6 +76,11 @@ typedef struct vn_model_row {
     /* Sets m->self of a new model m that shares what `of` has. NULL: it stays NULL until a denoiser
      * is opened. */
     vn_status (*share)(vn_model *m, const vn_model *of, vn_err *err);
+    /* Of models of sequences, NULL of others: what says which code comes next, owned by the model;
+     * and between the codes [n,tokens] of samples and what is looked at, x [n, one sample]. */
+    const vn_sequence *(*sequence)(vn_model *m);
+    vn_status (*decode)(vn_model *m, int64_t n, const int32_t *codes, float *x, vn_err *err);
+    vn_status (*encode)(vn_model *m, int64_t n, const float *x, int32_t *codes, vn_err *err);
     void (*close)(vn_model *m); /* frees what is in self */
     bool any_path;              /* it is right on every path, with any prediction */
     /* where its files name no path, the user has to; else such a model is on the rectified path */

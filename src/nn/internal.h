@@ -550,7 +550,8 @@ vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_
 #define VN_EXTRACTORS(ROW)  ROW(features)
 #define VN_SEQUENCES(ROW)   ROW(gpt)
 #define VN_AUTOENCODERS(ROW)                                                                       \
-    ROW(autoencoder_kl) ROW(autoencoder_tiny) ROW(autoencoder_vq) ROW(autoencoder_fsq)
+    ROW(autoencoder_kl)                                                                            \
+    ROW(autoencoder_tiny) ROW(autoencoder_vq) ROW(autoencoder_fsq) ROW(autoencoder_patches)
 
 #define VN_DECLARE(name) extern const vn_net_row vn_##name##_net;
 VN_DENOISERS(VN_DECLARE)

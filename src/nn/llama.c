@@ -9,18 +9,18 @@
 
 static const char net_name[] = "gpt";
 
-static const vn_llama_keys defaults = {.vocab_size = 32000,
-                                       .hidden_size = 4096,
-                                       .intermediate_size = 11008,
-                                       .num_hidden_layers = 32,
-                                       .num_attention_heads = 32,
-                                       .max_position_embeddings = 2048,
-                                       .hidden_act = VN_ACTIVATION_SILU,
-                                       .rms_norm_eps = 1e-6};
+const vn_llama_keys vn_llama_defaults = {.vocab_size = 32000,
+                                         .hidden_size = 4096,
+                                         .intermediate_size = 11008,
+                                         .num_hidden_layers = 32,
+                                         .num_attention_heads = 32,
+                                         .max_position_embeddings = 2048,
+                                         .hidden_act = VN_ACTIVATION_SILU,
+                                         .rms_norm_eps = 1e-6};
 
 #define KEY(kind, member) VN_CONFIG_KEY(vn_llama_keys, kind, member)
 /* clang-format off */
-static const vn_field fields[] = {
+const vn_field vn_llama_fields[] = {
     /* kind, key                        null   min max    choices              null is */
     {KEY(INT, vocab_size),               false, 1,  1e7,   NULL,                0},
     {KEY(INT, hidden_size),              false, 1,  65536, NULL,                0},
@@ -37,6 +37,7 @@ static const vn_field fields[] = {
     {KEY(BOOL, mlp_bias),                true,  0,  0,     NULL,                0},
 };
 /* clang-format on */
+const size_t vn_llama_field_count = VN_COUNT(vn_llama_fields);
 
 /* ---- config ---------------------------------------------------------------------------------- */
 
@@ -101,10 +102,10 @@ static vn_status check(vn_llama *l, vn_err *err) {
 static vn_status open_llama(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
     vn_llama *l = vn_calloc(1, sizeof *l);
     if (!l) return vn_no_memory(err);
-    *l = (vn_llama){.config = defaults, .theta = 10000, .stretch = 1};
+    *l = (vn_llama){.config = vn_llama_defaults, .theta = 10000, .stretch = 1};
     l->tied = json_is_true(json_object_get(config, "tie_word_embeddings"));
-    vn_status status = vn_config_read_transformers(config, net_name, own, fields, VN_COUNT(fields),
-                                                   &l->config, err);
+    vn_status status = vn_config_read_transformers(config, net_name, own, vn_llama_fields,
+                                                   vn_llama_field_count, &l->config, err);
     if (!status) status = read_number(config, "rope_theta", &l->theta, err);
     if (!status) status = read_rope(json_object_get(config, "rope_scaling"), l, err);
     if (!status) status = read_rope(json_object_get(config, "rope_parameters"), l, err);
@@ -189,7 +190,7 @@ vn_llama_heads vn_llama_project(const vn_scope *layer, const vn_llama *l, vn_nod
     vn_node *key = vn_layer_linear_if(&s, "k_proj", x, width, keys, k->attention_bias);
     vn_node *v = vn_layer_linear_if(&s, "v_proj", x, width, keys, k->attention_bias);
     return (vn_llama_heads){rotate(&s, l, q, k->num_attention_heads, rope),
-                            rotate(&s, l, key, l->key_heads, rope), v};
+                            rotate(&s, l, key, l->key_heads, rope), v, NULL};
 }
 
 static vn_node *feed_forward(const vn_scope *s, const vn_llama_keys *k, vn_node *x) {
@@ -206,7 +207,9 @@ vn_node *vn_llama_attend(const vn_scope *layer, const vn_llama *l, vn_node *x, v
     const vn_attention_options how = {.heads = (int)k->num_attention_heads,
                                       .key_heads = (int)l->key_heads,
                                       .scale = 1 / sqrt((double)l->head_dim),
-                                      .causal = true};
+                                      .causal = !h.bias,
+                                      .has_bias = h.bias != NULL,
+                                      .bias = h.bias};
     vn_node *y = vn_attention_of(s.g, h.q, h.k, h.v, &how);
     y = vn_layer_linear_if(&s, "o_proj", y, k->num_attention_heads * l->head_dim, k->hidden_size,
                            k->attention_bias);
@@ -249,10 +252,12 @@ const vn_llama *vn_llama_of(const vn_net *net) {
 const vn_net_row vn_gpt_net = {
     .row = {.name = net_name,
             .summary = "a decoder-only transformer over tokens: transformers' LlamaForCausalLM",
-            .source = "arXiv 2302.13971; transformers 5.24"},
+            .source = "arXiv 2302.13971; transformers 5.24",
+            .params = vn_llama_presets},
     .role = VN_ROLE_SEQUENCE,
     .class_name = "LlamaForCausalLM",
     .folder = "transformer",
+    .config = vn_llama_config,
     .open = open_llama,
     .close = vn_free,
     .build = build,

@@ -14,6 +14,13 @@ typedef struct vn_llama_keys {
     bool attention_bias, mlp_bias;
 } vn_llama_keys;
 
+extern const vn_llama_keys vn_llama_defaults;
+extern const vn_field vn_llama_fields[];
+extern const size_t vn_llama_field_count;
+/* llama_preset.c */
+extern const vn_param vn_llama_presets[];
+json_t *vn_llama_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
+
 typedef struct vn_llama {
     vn_llama_keys config;
     int64_t head_dim, key_heads;
@@ -35,6 +42,7 @@ vn_node *vn_llama_pair_rotation(const vn_scope *s, const vn_llama *l);
 
 typedef struct vn_llama_heads {
     vn_node *q, *k, *v; /* [N,T,heads head_dim], and of the heads of keys; rotated */
+    vn_node *bias;      /* of keys, which says what is seen; NULL: attention is causal */
 } vn_llama_heads;
 
 /* The scope of a layer; what it attends with; and the rest of it on x [N,T,C], given what it

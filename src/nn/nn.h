@@ -165,7 +165,16 @@ typedef struct vn_net_data {
      * the network, of the preset's own width */
     int64_t text_width;
     int64_t text_pooled; /* and in what stands for the text as a whole */
+    /* of sequence models: how many kinds of tokens there are, and how many tokens a sequence has */
+    int64_t vocabulary, tokens;
 } vn_net_data;
+
+/* A new config.json of a codebook of patches (autoencoder_patches.c), whose only weight this is:
+ * [codes, patch patch channels], rows of patches one after another, channels last; NULL with err
+ * set. */
+#define VN_PATCH_CODEBOOK "codebook.weight"
+json_t *vn_patch_codes_config(int64_t channels, int64_t height, int64_t width, int64_t patch,
+                              int64_t codes, vn_err *err);
 
 /* A text encoder that is trained with a denoiser. */
 typedef struct vn_text_encoder_size {
@@ -325,5 +334,25 @@ vn_status vn_runner_run(vn_runner *r, const vn_net_spec *spec, int n_in, const v
 vn_status vn_runner_derive(vn_runner *r, const vn_net_spec *spec, vn_want want, const char *output,
                            int n_in, const vn_feed *in, const float *direction, float *out,
                            vn_err *err);
+
+/* ---- a sequence model, one token at a time (decoder.c) --------------------------------------- */
+
+/* Plans for `rows` sequences at once, of at most so many tokens. */
+typedef struct vn_decoder vn_decoder;
+/* The keys and values of so many sequences; several may be decoded with one set of plans. */
+typedef struct vn_decoder_cache vn_decoder_cache;
+
+/* The network outlives it, the values are shared with the caller; VN_UNSUPPORTED: it is no sequence
+ * model. */
+vn_status vn_decoder_open(const vn_net *net, const vn_device *device, vn_values *values,
+                          int64_t rows, int64_t tokens, vn_decoder **out, vn_err *err);
+void vn_decoder_close(vn_decoder **d); /* after its caches; safe on NULL */
+vn_status vn_decoder_cache_open(const vn_decoder *d, vn_decoder_cache **out, vn_err *err);
+void vn_decoder_cache_close(vn_decoder_cache **c); /* safe on NULL */
+/* Takes token ids[i] of each row, which is at `position`, the tokens before it having been taken;
+ * logits [rows,vocab] are those of the next. To the bit those of the whole network. wanted [rows]:
+ * others are as they were, and their logits mean nothing; NULL: all are. Allocates nothing. */
+vn_status vn_decoder_step(vn_decoder *d, vn_decoder_cache *c, int64_t position, const bool *wanted,
+                          const int32_t *ids, float *logits, vn_err *err);
 
 #endif

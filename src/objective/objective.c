@@ -41,6 +41,7 @@ static const char *const kinds[] = {
     [VN_TRAINS_DENOISERS] = "denoiser",
     [VN_TRAINS_CLASSIFIERS] = "classifier",
     [VN_TRAINS_AUTOENCODERS] = "autoencoder",
+    [VN_TRAINS_SEQUENCES] = "sequence model",
 };
 
 /* What trains such a network where nothing else is asked for. */
@@ -109,9 +110,10 @@ static vn_status choose_times(vn_objective *o, const char *text, vn_err *err) {
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "times %s: only classifiers and autoencoders learn of clean samples",
                        o->times->row.name);
-    if (o->times->quantile && o->trains == VN_TRAINS_AUTOENCODERS)
-        return vn_fail(err, VN_BAD_ARGUMENT, "times %s: an autoencoder learns of clean samples",
-                       o->times->row.name);
+    if (o->times->quantile && o->trains >= VN_TRAINS_AUTOENCODERS)
+        return vn_fail(err, VN_BAD_ARGUMENT, "times %s: %s learns of clean samples",
+                       o->times->row.name,
+                       o->trains == VN_TRAINS_SEQUENCES ? "a sequence model" : "an autoencoder");
     const vn_param *params = o->times->row.params;
     for (int i = 0; params && params[i].name; i++)
         if (strcmp(params[i].name, "stratified") == 0)
@@ -139,7 +141,7 @@ vn_status vn_objective_open(const vn_objective_options *options, vn_objective **
     o->seed = options->seed;
     memcpy(o->asked, options->asked, sizeof o->asked);
     o->trains = options->trains;
-    const char *times = options->trains == VN_TRAINS_AUTOENCODERS ? "clean" : o->path->row->times;
+    const char *times = options->trains >= VN_TRAINS_AUTOENCODERS ? "clean" : o->path->row->times;
     vn_status status = choose_objective(o, options, err);
     if (!status) status = choose_times(o, options->times ? options->times : times, err);
     if (status) vn_objective_close(&o);
@@ -157,7 +159,7 @@ bool vn_objective_learns_variance(const vn_objective *o) {
 }
 
 bool vn_objective_classifies(const vn_objective *o) {
-    return o->row->trains == VN_TRAINS_CLASSIFIERS;
+    return o->row->trains == VN_TRAINS_CLASSIFIERS || o->row->trains == VN_TRAINS_SEQUENCES;
 }
 
 const vn_tending *vn_objective_tending(const vn_objective *o) {
@@ -215,6 +217,7 @@ static void fill_inputs(const vn_objective *o, const vn_loss *loss, const vn_obj
                         .x0 = b->x0 + i * b->size,
                         .eps = b->x + i * b->size,
                         .label = b->labels ? b->labels[i] : VN_LABEL_NULL,
+                        .given = b->network_labels[i] < 0 ? o->null_label : b->network_labels[i],
                         .seed = o->seed,
                         .sample = b->first + (uint64_t)i,
                         .step = b->step};
@@ -249,11 +252,11 @@ static void fill_row(const vn_objective *o, const vn_loss *loss, const vn_object
     const uint64_t sample = b->first + (uint64_t)i;
     const vn_level l = b->level[i] = draw_level(o, b, sample);
     const vn_coefficients m = vn_prediction_coefficients(&o->prediction, &l);
+    b->network_labels[i] = draw_label(o, b, i, sample);
     draw_noise(o, b, i);
     fill_inputs(o, loss, b, i, &m);
     mix(b, i);
     b->time[i] = (float)vn_path_network_time(o->path, &l);
-    b->network_labels[i] = draw_label(o, b, i, sample);
 }
 
 /* The inputs that denoisers are asked for, of the whole batch. */

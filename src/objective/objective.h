@@ -48,6 +48,7 @@ typedef struct vn_loss_sample {
     int64_t size;
     const float *x0, *eps;       /* [size]: x_t = alpha x0 + sigma eps */
     int32_t label;               /* of the data, though it be dropped; VN_LABEL_NULL: none */
+    int32_t given;               /* what the network is told: the label, or the null label */
     int64_t row;                 /* numbers in the input's row that is filled */
     uint64_t seed, sample, step; /* what draws are keyed by */
 } vn_loss_sample;
@@ -104,13 +105,17 @@ typedef struct vn_loss_call {
     bool same_dropout;
 } vn_loss_call;
 
+/* The part that makes codes of pictures, for sequence models; its folder in a run. */
+#define VN_CODES_PART "vqvae"
+
 #define VN_LOSS_INPUTS 8
 
 /* A loss while it is built. The caller sets what stands first. */
 typedef struct vn_loss {
     vn_graph *g;
-    vn_node *x;    /* INPUT [N,..] the network's "sample" of this batch */
-    vn_node *time; /* INPUT [N] its "timestep"; NULL: it takes none */
+    vn_node *x;     /* INPUT [N,..] the network's "sample" of this batch */
+    vn_node *time;  /* INPUT [N] its "timestep"; NULL: it takes none */
+    int64_t tokens; /* kinds of tokens that the network knows; 0: it is no sequence model */
     /* The output [N,..]; "sample" of a network that learns a variance has twice the channels: the
      * prediction, then v. */
     vn_node *(*network)(void *self, const vn_loss_call *call);
@@ -170,7 +175,8 @@ typedef struct vn_tending {
 typedef enum vn_trains {
     VN_TRAINS_DENOISERS,
     VN_TRAINS_CLASSIFIERS,
-    VN_TRAINS_AUTOENCODERS
+    VN_TRAINS_AUTOENCODERS, /* and what follows: of clean samples alone */
+    VN_TRAINS_SEQUENCES
 } vn_trains;
 
 typedef struct vn_objective_row {
@@ -216,7 +222,8 @@ vn_status vn_objective_open(const vn_objective_options *options, vn_objective **
 void vn_objective_close(vn_objective **o);
 /* Whether it trains networks that learn a variance, and no others (vn_net_io). */
 bool vn_objective_learns_variance(const vn_objective *o);
-/* Whether it trains classifiers: then batches have labels though the network takes none. */
+/* Whether batches have labels though the network takes none: where it trains classifiers or
+ * sequence models. */
 bool vn_objective_classifies(const vn_objective *o);
 /* NULL: there is no weight to tend, ever. */
 const vn_tending *vn_objective_tending(const vn_objective *o);

@@ -175,6 +175,12 @@ static void want_parts(vn_scorer *c, int loss) {
     c->by.set = c->wanted;
 }
 
+/* The batch's samples where the network does not take them as they are, but tokens of them. */
+static vn_node *picture_of(const vn_scorer *c, const vn_data_info *info) {
+    const int64_t *d = info->sample.dim;
+    return vn_input(c->graph, VN_F32, VN_SHAPE(c->batch, d[1], d[2], d[0]));
+}
+
 /* One of the losses; with train the gradients of it by every weight that it trains, each with its
  * place. */
 static vn_status build(vn_scorer *c, const vn_train_setup *s, int loss, int64_t batch, bool train,
@@ -189,15 +195,20 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int loss, int64_t 
     c->spec.extent.patches =
         vn_net_patches(vn_net_get_io(first), info->sample.dim[1], info->sample.dim[2]);
     vn_status status = vn_graph_open(&c->graph, err);
-    if (!status) status = vn_net_make_inputs(first, c->graph, &c->spec, &c->batch_nodes, err);
+    const bool sequence = vn_net_get_row(first)->role == VN_ROLE_SEQUENCE;
+    if (!status && !sequence)
+        status = vn_net_make_inputs(first, c->graph, &c->spec, &c->batch_nodes, err);
     if (status) return status;
     if (s->text && !s->text->frozen)
         c->ids = vn_input(c->graph, VN_I32, VN_SHAPE(batch, s->text->length));
-    c->parts = (vn_loss){.g = c->graph,
-                         .x = vn_net_in(first, &c->batch_nodes, "sample"),
-                         .time = vn_net_in(first, &c->batch_nodes, "timestep"),
-                         .network = network,
-                         .self = c};
+    const vn_port *logits = vn_net_output(vn_net_get_io(first), "logits");
+    c->parts =
+        (vn_loss){.g = c->graph,
+                  .x = sequence ? picture_of(c, info) : vn_net_in(first, &c->batch_nodes, "sample"),
+                  .tokens = sequence ? logits->shape.dim[2] : 0,
+                  .time = vn_net_in(first, &c->batch_nodes, "timestep"),
+                  .network = network,
+                  .self = c};
     c->loss = vn_objective_build(s->objective, loss, &c->parts);
     status = vn_graph_status(c->graph, err);
     c->by = (vn_gradients){.recompute = how};
@@ -434,7 +445,7 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *c
     if (!status && c->states) status = read_states(c, err);
     vn_feed in[FEEDS];
     const int fed = feed_batch(c, in);
-    if (!status)
+    if (!status && !c->parts.tokens)
         status = vn_net_fill(first, c->program, &c->batch_nodes, fed, in, s->device->pool, err);
     if (status) return status;
     const vn_run run = {.values = sets[0],

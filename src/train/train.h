@@ -40,6 +40,7 @@ typedef struct vn_train_part {
     /* A .safetensors or its index: of a frozen part; or what one that is trained begins with.
      * NULL: by its inits. */
     const char *weights;
+    vn_values *values;          /* of a frozen part, in the place of a file, shared; or NULL */
     double lr;                  /* factor of the learning rate; 0: 1 */
     const vn_choice *optimizer; /* of vn_optimizers, which stays; NULL: adamw */
     bool no_average;            /* none is kept; what people see of it is what is trained */
@@ -112,6 +113,10 @@ typedef struct vn_trained {
  * part is closed with vn_train_close_frozen, after the setup is done with. */
 vn_status vn_train_open_frozen(const char *dir, const char *name, vn_train_part *out, vn_err *err);
 void vn_train_close_frozen(vn_train_part *part); /* safe on a zeroed one */
+/* A codebook [codes, patch patch C] of the data's patches (VN_PATCH_CODEBOOK): of single grey
+ * pixels levels at equal distances, else means of patches, found by the seed. */
+vn_status vn_train_codebook(const vn_device *device, vn_data *data, int64_t patch, int64_t codes,
+                            uint64_t seed, float *table, vn_err *err);
 /* Writes the checkpoint of step 0 into a model directory, in which the folders of the parts are:
  * initial weights by seed, of part i by seed + i. */
 vn_status vn_train_create(const char *run, int parts, const vn_train_part *part, uint64_t seed,

@@ -98,10 +98,13 @@ static vn_status open_arrays(vn_trainer *t, vn_err *err) {
     const vn_device *d = s->device;
     vn_status status = VN_OK;
     for (int i = 0; i < s->parts && !status; i++)
-        status = !s->part[i].frozen
-                     ? open_part(t, i, err)
-                     : vn_store_open_values(s->part[i].weights, vn_net_weights(s->part[i].net), d,
-                                            s->watch, &t->part[i].own_values, err);
+        if (s->part[i].frozen && s->part[i].values)
+            t->part[i].own_values = vn_values_share(s->part[i].values);
+        else
+            status = !s->part[i].frozen
+                         ? open_part(t, i, err)
+                         : vn_store_open_values(s->part[i].weights, vn_net_weights(s->part[i].net),
+                                                d, s->watch, &t->part[i].own_values, err);
     if (status) return status;
     void *grads = NULL;
     status = vn_device_zeros(d, (size_t)t->sums * t->floats * sizeof(float), &grads, err);
