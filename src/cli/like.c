@@ -7,13 +7,14 @@
 #include "cli/cli.h"
 #include "cli/like.h"
 
-static const char *const taken[] = {"source",  "seed",     "first",      "guidance",
-                                    "sampler", "path",     "steps",      "grid",
-                                    "sigmas",  "class",    "noise",      "weak",
-                                    "scale",   "batch",    "null-class", "begin",
-                                    "restore", "operator", "observe",    "noise-level",
-                                    "init",    "strength", "invert",     "classifier",
-                                    "prompt",  "negative", "size",       "embedded-guidance"};
+static const char *const taken[] = {"source",      "seed",     "first",      "guidance",
+                                    "sampler",     "path",     "steps",      "grid",
+                                    "sigmas",      "class",    "noise",      "weak",
+                                    "scale",       "batch",    "null-class", "begin",
+                                    "restore",     "operator", "observe",    "noise-level",
+                                    "init",        "strength", "invert",     "classifier",
+                                    "prompt",      "negative", "size",       "embedded-guidance",
+                                    "temperature", "top-k",    "top-p"};
 /* Settings that are no flag's, or are taken in a way of their own (count, guide). */
 static const char *const known[] = {"vane",  "model", "index", "trace",   "training_step",
                                     "bands", "count", "guide", "prompts", "prompts-in-turn"};

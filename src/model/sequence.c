@@ -199,6 +199,7 @@ static vn_status read_vane(vn_model *m, vn_err *err) {
     if (!status)
         status =
             vn_sampling_defaults_from_json(json_object_get(m->vane, "sampling"), &m->sampling, err);
+    m->sampling.steps = 0; /* it has none */
     return status ? vn_fail_in(err, "%s/vane.json", m->source) : VN_OK;
 }
 

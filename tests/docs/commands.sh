@@ -1,6 +1,6 @@
 #!/bin/bash
 # commands.sh BUILD: runs every `vane ...` line of README.md and docs/, in order and as it stands, where what it names is there:
-# photos (ten classes), RUN, captioned and a run of it, WORDS, a text encoder, clip-vit-large, picture.png, small.png and mask.png, world.json, noise.safetensors, pairs.npz and the docs' own tilt.json. A stand-in for the program
+# photos (ten classes), RUN, captioned and a run of it, WORDS, a text encoder, clip-vit-large, picture.png, small.png and mask.png, world.json, noise.safetensors, pairs.npz and the docs' own tilt.json and chains.json. A stand-in for the program
 # cuts only what takes long: steps and minutes of training, batches, one large network, and thousands of samples. Where a text
 # leaves a value open (G, O) one is taken.
 set -u
@@ -38,6 +38,7 @@ prepare() {
         "$program" sample drawing -n 2 --class $((i++)) --steps 1 --quiet --out "photos/$class" || return 1
     done
     sed -n '/^    {"classes"/,/^$/p' "$source/docs/what-guidance-samples.md" >tilt.json
+    sed -n '/^    {"tokens"/,/^$/p' "$source/docs/what-guidance-samples.md" >chains.json
     cp tilt.json world.json
     local header='{"noise":{"dtype":"F32","shape":[2,1,8,8],"data_offsets":[0,512]}}'
     { octets ${#header} 0 0 0 0 0 0 0 && printf %s "$header" && head -c 512 /dev/zero; } >noise.safetensors
