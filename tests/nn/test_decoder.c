@@ -150,11 +150,14 @@ static double seconds_of(clock_t began) {
     return (double)(clock() - began) / CLOCKS_PER_SEC;
 }
 
-/* 64 tokens that are made one by one: at least 5 times as fast as without a cache. */
+/* 64 tokens that are made one by one, by blocks of the preset's size: at least 5 times as fast as
+ * without a cache. (A query by itself fills one lane of attention's vectors: where blocks are
+ * smaller, that is most of what is left of the cost.) */
 static void a_cache_is_worth_it(void **state) {
     (void)state;
-    enum { LONG = 64, MANY = 32, TRIES = 3 };
-    fixture f = open_fixture(",\"num_key_value_heads\":2,\"head_dim\":32");
+    enum { LONG = 64, MANY = 16, TRIES = 3 };
+    fixture f = open_fixture(",\"hidden_size\":128,\"intermediate_size\":352,"
+                             "\"num_hidden_layers\":2,\"num_attention_heads\":4");
     vn_decoder *d = NULL;
     vn_decoder_cache *c = NULL;
     const size_t row = (size_t)f.vocab;
