@@ -59,7 +59,7 @@ static vn_status of_sequences(const watched *w, vn_model *m, int64_t n, const fl
         for (int64_t j = 0; j < k && !status; j++)
             if ((status = vn_model_check_label(m, labels[i + j], err)) != VN_OK)
                 vn_fail_in(err, "sample %lld", (long long)(i + j));
-        if (!status) status = m->row->encode(m, k, x + i * m->size, codes, err);
+        if (!status) status = m->row->to_codes(m, k, x + i * m->size, codes, err);
         if (!status) status = vn_sequence_log_p(s, k, labels + i, codes, log_p + i, err);
         if (!status && report((void *)w, (double)(i + k), s->tokens))
             status = vn_fail(err, VN_CANCELLED, "stopped");

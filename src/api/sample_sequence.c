@@ -104,8 +104,9 @@ static vn_status draw_batch(vn_drawing *d, int64_t first, int64_t i, const vn_dr
     }
     const int64_t passes = (int64_t)ceil(vn_sequence_passes(d->sequence));
     if (passes > d->passes) d->passes = passes;
-    return !status ? d->m->row->decode(d->m, progress->n, d->codes, out->data + i * d->m->size, err)
-                   : status;
+    return !status
+               ? d->m->row->from_codes(d->m, progress->n, d->codes, out->data + i * d->m->size, err)
+               : status;
 }
 
 vn_status vn_drawing_sequence_rows(vn_drawing *d, int64_t first, int64_t n,

@@ -79,8 +79,8 @@ typedef struct vn_model_row {
     /* Of models of sequences, NULL of others: what says which code comes next, owned by the model;
      * and between the codes [n,tokens] of samples and what is looked at, x [n, one sample]. */
     const vn_sequence *(*sequence)(vn_model *m);
-    vn_status (*decode)(vn_model *m, int64_t n, const int32_t *codes, float *x, vn_err *err);
-    vn_status (*encode)(vn_model *m, int64_t n, const float *x, int32_t *codes, vn_err *err);
+    vn_status (*from_codes)(vn_model *m, int64_t n, const int32_t *codes, float *x, vn_err *err);
+    vn_status (*to_codes)(vn_model *m, int64_t n, const float *x, int32_t *codes, vn_err *err);
     void (*close)(vn_model *m); /* frees what is in self */
     bool any_path;              /* it is right on every path, with any prediction */
     /* where its files name no path, the user has to; else such a model is on the rectified path */

@@ -363,8 +363,8 @@ const vn_model_row vn_sequence_model = {
     .fingerprint = fingerprint,
     .share = share,
     .sequence = sequence,
-    .decode = decode,
-    .encode = encode,
+    .from_codes = decode,
+    .to_codes = encode,
     .close = close,
 };
 
@@ -453,7 +453,7 @@ const vn_model_row vn_chains_model = {
     .denoiser = make_denoiser,
     .share = share_chains,
     .sequence = sequence_of_chains,
-    .decode = as_numbers,
-    .encode = as_codes,
+    .from_codes = as_numbers,
+    .to_codes = as_codes,
     .close = close_chains,
 };
