@@ -58,10 +58,10 @@ static vn_node *loss(const vn_choice *c, vn_loss *l) {
     logits = vn_reshape(g, logits, VN_SHAPE(n * tokens, known));
     vn_node *nats = vn_cross_entropy(g, logits, whole(g, codes, known));
     /* bits of each picture, for each of its numbers */
-    const double numbers = (double)(vn_shape_count(&l->x->shape) / n);
+    const int64_t numbers = vn_shape_count(&l->x->shape) / n;
     l->measured =
         vn_affine(g, vn_sum_to(g, vn_reshape(g, nats, VN_SHAPE(n, tokens)), VN_SHAPE(n, 1)),
-                  1 / (numbers * log(2)), 0);
+                  1 / ((double)numbers * log(2)), 0);
     return vn_mean(g, nats);
 }
 
