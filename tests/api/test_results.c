@@ -280,6 +280,8 @@ static void test_bad_arguments_are_named(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cases[i].o.struct_size = sizeof cases[i].o;
+        cases[i].o.embedded_guidance = (double)NAN; /* not asked for */
+        cases[i].o.temperature = cases[i].o.top_p = 1;
         assert_int_not_equal(vn_sample(model, &cases[i].o, &out), VN_OK);
         assert_null(out);
         if (!strstr(vn_error_text(vn), cases[i].word))
