@@ -75,7 +75,8 @@ static vn_node *to_measure(vn_loss *l, vn_node *x, vn_node *codes) {
     vn_node *shown = vn_add(g, vn_sub(g, x, above), below), *error = vn_sub(g, shown, l->x);
     const int64_t size = vn_shape_count(&x->shape) / n;
     vn_node *sum = vn_sum_product_to(g, error, error, vn_sample_shape(&x->shape));
-    vn_node *part[2] = {vn_reshape(g, vn_affine(g, sum, 1 / (double)size, 0), VN_SHAPE(n, 1)), NULL};
+    vn_node *part[2] = {vn_reshape(g, vn_affine(g, sum, 1 / (double)size, 0), VN_SHAPE(n, 1)),
+                        NULL};
     if (!codes) return part[0];
     part[1] = vn_reshape(g, codes, VN_SHAPE(n, vn_shape_count(&codes->shape) / n));
     return vn_concat(g, 1, 2, part);
