@@ -2,7 +2,7 @@
  * from the run's own files, and hands it to the loop. */
 #include "api/classifier_plot.h"
 #include "api/preview.h"
-#include "api/train_coded.h"
+#include "api/train_autoencoder.h"
 #include "api/train_job.h"
 #include "api/train_options.h"
 

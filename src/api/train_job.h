@@ -6,7 +6,7 @@
 
 #include "api/internal.h"
 #include "api/run_dir.h"
-#include "api/train_codes.h"
+#include "api/train_tokens.h"
 #include "api/train_words.h"
 #include "data/data.h"
 #include "objective/objective.h"

@@ -1,6 +1,6 @@
 /* train_pairs.c - previews of an autoencoder: the same pictures each time, each beside its
  * reconstruction. */
-#include "api/train_coded.h"
+#include "api/train_autoencoder.h"
 
 #include "objective/objective.h"
 

@@ -18,6 +18,14 @@ typedef struct vn_network_setup {
 
 /* Opens what the row vn_network_model opens. */
 vn_status vn_network_open(vn_model *m, const vn_network_setup *setup, vn_err *err);
+/* What the same row does, for rows whose denoiser is such a network and something more. */
+vn_status vn_network_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err);
+void vn_network_close_denoiser(vn_model *m);
+int64_t vn_network_batch(const vn_model *m);
+void vn_network_set_batch(vn_model *m, int64_t requested);
+void vn_network_set_guidance(vn_model *m, double guidance);
+bool vn_network_fingerprint(vn_model *m, uint64_t *out);
+void vn_network_close(vn_model *m);
 /* "S" or "HxW", each from 1 to VN_MAX_SIDE. */
 vn_status vn_model_read_size(const char *text, int64_t *height, int64_t *width, vn_err *err);
 

@@ -245,32 +245,32 @@ static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
 
 /* ---- its denoiser ---------------------------------------------------------------------------- */
 
-static vn_status make_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err) {
+vn_status vn_network_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err) {
     const vn_model_part *part = &m->part[0];
     if (!m->self && !(m->self = vn_calloc(1, sizeof(vn_net_denoiser)))) return vn_no_memory(err);
     return vn_net_denoiser_open(m->self, &m->engine, part->net, part->values, path, &m->prediction,
                                 &m->sample, m->null_row, m, out, err);
 }
 
-static void close_denoiser(vn_model *m) {
+void vn_network_close_denoiser(vn_model *m) {
     vn_net_denoiser_close(m->self);
 }
 
-static int64_t batch(const vn_model *m) {
+int64_t vn_network_batch(const vn_model *m) {
     const int64_t n = VN_BATCH_FLOATS / m->size;
     return n < 1 ? 1 : n;
 }
 
-static void set_batch(vn_model *m, int64_t requested) {
+void vn_network_set_batch(vn_model *m, int64_t requested) {
     vn_net_denoiser_batch(m->self, requested);
 }
 
-static void set_guidance(vn_model *m, double guidance) {
+void vn_network_set_guidance(vn_model *m, double guidance) {
     vn_net_denoiser *d = m->self;
     d->guidance = guidance;
 }
 
-static bool fingerprint(vn_model *m, uint64_t *out) {
+bool vn_network_fingerprint(vn_model *m, uint64_t *out) {
     bool ok = true;
     *out = vn_hash_begin;
     for (int i = 0; i < m->parts && ok; i++) ok = vn_hash_part(&m->part[i], out);
@@ -281,7 +281,7 @@ static bool detect(const char *path) {
     return vn_is_dir(path) || vn_model_dir_is_weights(path);
 }
 
-static void close(vn_model *m) {
+void vn_network_close(vn_model *m) {
     vn_free(m->self);
 }
 
@@ -289,12 +289,12 @@ const vn_model_row vn_network_model = {
     .row = {"network", "a run, a directory of diffusers, or a config with weights", "", NULL},
     .detect = detect,
     .open = open,
-    .denoiser = make_denoiser,
-    .close_denoiser = close_denoiser,
-    .batch = batch,
-    .set_batch = set_batch,
-    .set_guidance = set_guidance,
-    .fingerprint = fingerprint,
-    .close = close,
+    .denoiser = vn_network_denoiser,
+    .close_denoiser = vn_network_close_denoiser,
+    .batch = vn_network_batch,
+    .set_batch = vn_network_set_batch,
+    .set_guidance = vn_network_set_guidance,
+    .fingerprint = vn_network_fingerprint,
+    .close = vn_network_close,
     .needs_path = true,
 };

@@ -239,31 +239,11 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
 
 static vn_status make_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err) {
     vn_denoiser *inner = &m->pipeline->inner;
-    const vn_status status = vn_network_model.denoiser(m, path, inner, err);
+    const vn_status status = vn_network_denoiser(m, path, inner, err);
     *out = *inner;
     out->self = m;
     out->predict = predict;
     return status;
-}
-
-static void close_denoiser(vn_model *m) {
-    vn_network_model.close_denoiser(m);
-}
-
-static int64_t batch(const vn_model *m) {
-    return vn_network_model.batch(m);
-}
-
-static void set_batch(vn_model *m, int64_t requested) {
-    vn_network_model.set_batch(m, requested);
-}
-
-static void set_guidance(vn_model *m, double guidance) {
-    vn_network_model.set_guidance(m, guidance);
-}
-
-static bool fingerprint(vn_model *m, uint64_t *out) {
-    return vn_network_model.fingerprint(m, out);
 }
 
 static vn_status open_autoencoder(vn_model *m, vn_err *err) {
@@ -321,9 +301,10 @@ vn_status vn_model_plan_part(vn_model *m, int part, vn_part_plan *out, vn_err *e
 }
 
 #define WHAT_BOTH_ARE                                                                              \
-    .open = open, .denoiser = make_denoiser, .close_denoiser = close_denoiser, .batch = batch,     \
-    .set_batch = set_batch, .set_guidance = set_guidance, .decode = decode,                        \
-    .fingerprint = fingerprint, .share = share, .close = close, .needs_path = true
+    .open = open, .denoiser = make_denoiser, .close_denoiser = vn_network_close_denoiser,          \
+    .batch = vn_network_batch, .set_batch = vn_network_set_batch,                                  \
+    .set_guidance = vn_network_set_guidance, .decode = decode,                                     \
+    .fingerprint = vn_network_fingerprint, .share = share, .close = close, .needs_path = true
 
 const vn_model_row vn_pipeline_model = {
     .row = {"pipeline", "a pipeline of diffusers: texts, latents and an autoencoder", "", NULL},

@@ -88,47 +88,19 @@ static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
     return status ? status : prompt(m, "", &null, err);
 }
 
-static vn_status make_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err) {
-    return vn_network_model.denoiser(m, path, out, err);
-}
-
-static void close_denoiser(vn_model *m) {
-    vn_network_model.close_denoiser(m);
-}
-
-static int64_t batch(const vn_model *m) {
-    return vn_network_model.batch(m);
-}
-
-static void set_batch(vn_model *m, int64_t requested) {
-    vn_network_model.set_batch(m, requested);
-}
-
-static void set_guidance(vn_model *m, double guidance) {
-    vn_network_model.set_guidance(m, guidance);
-}
-
-static bool fingerprint(vn_model *m, uint64_t *out) {
-    return vn_network_model.fingerprint(m, out);
-}
-
-static void close_model(vn_model *m) {
-    vn_network_model.close(m);
-}
-
 const vn_model_row vn_text_model = {
     .row = {"text", "a run that was trained on captions: a denoiser and its text encoder", "",
             NULL},
     .detect = detect,
     .open = open,
-    .denoiser = make_denoiser,
-    .close_denoiser = close_denoiser,
-    .batch = batch,
-    .set_batch = set_batch,
-    .set_guidance = set_guidance,
-    .fingerprint = fingerprint,
+    .denoiser = vn_network_denoiser,
+    .close_denoiser = vn_network_close_denoiser,
+    .batch = vn_network_batch,
+    .set_batch = vn_network_set_batch,
+    .set_guidance = vn_network_set_guidance,
+    .fingerprint = vn_network_fingerprint,
     .prompt = prompt,
-    .close = close_model,
+    .close = vn_network_close,
     .needs_path = true,
 };
 

@@ -4,7 +4,7 @@
  * quantisation as it was before networks (Gersho and Gray, Vector Quantization and Signal
  * Compression, 1992), learned by k-means (train/codebook.c). Config class "VanePatchCodes", vane's
  * own. */
-#include "nn/internal.h"
+#include "nn/transformer.h"
 
 static const char net_name[] = "autoencoder-patches";
 

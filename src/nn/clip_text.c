@@ -2,7 +2,7 @@
  * CLIPTextModelWithProjection have it: learned positions, pre-norm blocks, causal attention. What
  * stands for a whole text is the last layer's output, normed, at its end token; the class with a
  * projection maps that to where images are compared with texts. */
-#include "nn/internal.h"
+#include "nn/transformer.h"
 
 #include <math.h>
 #include <string.h>

@@ -23,6 +23,7 @@
  *                          2309.16588)
  */
 #include "nn/dit.h"
+#include "nn/transformer.h"
 
 #include <math.h>
 #include <string.h>

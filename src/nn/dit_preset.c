@@ -4,6 +4,7 @@
  * depth=28,width=1152,heads=16 (XL). With options that diffusers' class lacks, the config is of
  * vane's own class. */
 #include "nn/dit.h"
+#include "nn/transformer.h"
 
 /* clang-format off */
 const vn_param vn_dit_presets[] = {

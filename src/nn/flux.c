@@ -11,7 +11,7 @@
  * as FluxPipeline packs them (src/model/packing.c). Where ids are left out the text's are 0, and
  * the image's are (0, row, column) of a square. The time is from 0 to 1; with guidance_embeds the
  * network also takes how strongly to guide itself (arXiv 2210.03142). */
-#include "nn/internal.h"
+#include "nn/transformer.h"
 
 #include <math.h>
 

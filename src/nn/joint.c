@@ -11,7 +11,7 @@
  * take from each what vn_normalized_attention makes one of. The text's tokens lie before the
  * image's wherever the two are one row; diffusers' SD3 has them behind, which is the same but
  * for rounding. */
-#include "nn/internal.h"
+#include "nn/transformer.h"
 
 #include <math.h>
 

@@ -4,7 +4,7 @@
 #ifndef VN_LLAMA_H
 #define VN_LLAMA_H
 
-#include "nn/internal.h"
+#include "nn/transformer.h"
 
 /* By the names of the config's keys. */
 typedef struct vn_llama_keys {

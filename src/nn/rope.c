@@ -9,7 +9,7 @@
  * as in transformers' Llama. A rotated pair is (a, b) cos + (-b, a) sin. The map to (-b, a) is a
  * product with a small matrix of zeros and ones: exact, and one pass over the heads, where
  * splitting and joining the pairs would take several. */
-#include "nn/internal.h"
+#include "nn/transformer.h"
 
 #include <math.h>
 

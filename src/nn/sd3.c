@@ -5,7 +5,7 @@
  * Positions are a table of pos_embed_max_size x pos_embed_max_size, which files hold and of which
  * the middle is cut out, so that the image's centre is the table's; without that key they are
  * computed for the image's size. Guidance by skipped layers is slg of src/guide/perturbed.c. */
-#include "nn/internal.h"
+#include "nn/transformer.h"
 
 #include <math.h>
 

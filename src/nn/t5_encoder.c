@@ -2,7 +2,7 @@
  * feed-forward layer is gated), as transformers' T5EncoderModel has it: pre-norm blocks with
  * RMSNorm and no biases; attention that is not scaled, with a learned bias for the distance of two
  * tokens, which the first block has for all. */
-#include "nn/internal.h"
+#include "nn/transformer.h"
 
 #include <math.h>
 #include <string.h>

@@ -15,6 +15,7 @@
  * SD3Transformer2DModel, which has neither the mask nor the mean. Config class
  * "VaneTextTransformer2DModel". */
 #include "nn/text_dit.h"
+#include "nn/transformer.h"
 
 #include <math.h>
 

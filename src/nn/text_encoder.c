@@ -3,7 +3,7 @@
  * which attends to all that are no padding. Positions are learned, GELU stands between two
  * linear layers of four times the width, and what stands for a whole text is the mean of its
  * tokens. Config class "VaneTextEncoder". */
-#include "nn/internal.h"
+#include "nn/transformer.h"
 
 #include <math.h>
 

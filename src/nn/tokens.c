@@ -1,6 +1,6 @@
 /* tokens.c - what networks over a text's tokens share: constants looked up by id, learned
  * positions, which tokens are seen, and their mean. */
-#include "nn/internal.h"
+#include "nn/transformer.h"
 
 #define MASKED 1e30 /* what no score makes up for */
 

@@ -1,7 +1,7 @@
 /* transformer.c - what transformers of images share: how wide tokens are, patches as tokens and
  * back, the sinusoidal positions of a grid of patches, the parts of a vector that modulates a block
  * (adaLN), the norm and the rotation of heads, and feed-forward layers. */
-#include "nn/internal.h"
+#include "nn/transformer.h"
 
 #include <math.h>
 #include <string.h>

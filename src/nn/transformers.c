@@ -1,6 +1,6 @@
 /* transformers.c - what the networks of Hugging Face's transformers share: their configs, which
  * hold every key that some model there has, and their activations, by name. */
-#include "nn/internal.h"
+#include "nn/transformer.h"
 
 #include <string.h>
 

@@ -12,6 +12,7 @@
  * A guide perturbs the attention of pixels to pixels, and the sparse and the normalized kind
  * that to the text; without attention the transformers keep their feed-forward layers. */
 #include "nn/unet.h"
+#include "nn/transformer.h"
 
 #include <math.h>
 

@@ -130,6 +130,18 @@ static void latents_are_scaled_by_what_was_measured(void **state) {
     }
 }
 
+static bool same_weights(const char *a, const char *b, const char *folder) {
+    char path[2][128];
+    size_t size[2];
+    snprintf(path[0], sizeof path[0], "%s/%s/diffusion_pytorch_model.safetensors", a, folder);
+    snprintf(path[1], sizeof path[1], "%s/%s/diffusion_pytorch_model.safetensors", b, folder);
+    char *one = scratch_read(path[0], &size[0]), *two = scratch_read(path[1], &size[1]);
+    const bool same = size[0] == size[1] && !memcmp(one, two, size[0]);
+    free(one);
+    free(two);
+    return same;
+}
+
 static void expect_same_weights(const char *a, const char *b, const char *folder) {
     char one[128], other[128];
     snprintf(one, sizeof one, "%s/%s/diffusion_pytorch_model.safetensors", a, folder);
@@ -137,28 +149,49 @@ static void expect_same_weights(const char *a, const char *b, const char *folder
     expect_same_file(one, other);
 }
 
+/* Trained in one go, and stopped after 4 steps of 10. */
+static void expect_resumed(const char *run, const char *folder, vn_train_options o) {
+    char stopped[32], whole[32];
+    snprintf(whole, sizeof whole, "%s-whole", run);
+    snprintf(stopped, sizeof stopped, "%s-stopped", run);
+    expect_ok(vn, vn_train(vn, "data", whole, &o, NULL));
+    o.steps = 4;
+    expect_ok(vn, vn_train(vn, "data", stopped, &o, NULL));
+    vn_train_options on = vn_train_options_default();
+    on.resume = 1;
+    on.steps = 10;
+    expect_ok(vn, vn_train(vn, "data", stopped, &on, NULL));
+    expect_same_weights(whole, stopped, folder);
+    json_t *a = described(whole), *b = described(stopped);
+    assert_true(json_equal(json_object_get(a, "measured"), json_object_get(b, "measured")));
+    json_decref(a);
+    json_decref(b);
+}
+
 /* With codes that are revived every 3 steps, between which it stops. */
 static void a_resumed_run_ends_in_the_same_bits(void **state) {
     (void)state;
     for (int k = 0; k < KINDS; k++) {
         vn_train_options o = coding_options(kinds[k].model, 10);
-        char stopped[32], whole[32];
         if (kinds[k].has_codes && !strcmp(kinds[k].run, "vq")) o.objective = "vq-vae:revive=3";
-        snprintf(whole, sizeof whole, "%s-whole", kinds[k].run);
-        snprintf(stopped, sizeof stopped, "%s-stopped", kinds[k].run);
-        expect_ok(vn, vn_train(vn, "data", whole, &o, NULL));
-        o.steps = 4;
-        expect_ok(vn, vn_train(vn, "data", stopped, &o, NULL));
-        vn_train_options on = vn_train_options_default();
-        on.resume = 1;
-        on.steps = 10;
-        expect_ok(vn, vn_train(vn, "data", stopped, &on, NULL));
-        expect_same_weights(whole, stopped, kinds[k].folder);
-        expect_same_file("kl-whole/vae/config.json", "kl-stopped/vae/config.json");
-        json_t *a = described(whole), *b = described(stopped);
-        assert_true(json_equal(json_object_get(a, "measured"), json_object_get(b, "measured")));
-        json_decref(a);
-        json_decref(b);
+        expect_resumed(kinds[k].run, kinds[k].folder, o);
+    }
+    expect_same_file("kl-whole/vae/config.json", "kl-stopped/vae/config.json");
+}
+
+/* Muon keeps a second moment of some weights alone, and revival reads that of the codebook. */
+static void codes_are_revived_under_muon(void **state) {
+    (void)state;
+    for (int k = 0; k < KINDS; k++) {
+        if (strcmp(kinds[k].run, "vq") != 0) continue;
+        vn_train_options o = coding_options(kinds[k].model, 10), never;
+        o.optimizer = "muon";
+        o.objective = "vq-vae:revive=3";
+        expect_resumed("muon", kinds[k].folder, o);
+        never = o;
+        never.objective = "vq-vae:revive=1000";
+        expect_ok(vn, vn_train(vn, "data", "never", &never, NULL));
+        assert_false(same_weights("muon-whole", "never", kinds[k].folder));
     }
 }
 
@@ -232,6 +265,7 @@ int main(void) {
         cmocka_unit_test(every_kind_learns_more_than_the_mean),
         cmocka_unit_test(latents_are_scaled_by_what_was_measured),
         cmocka_unit_test(a_resumed_run_ends_in_the_same_bits),
+        cmocka_unit_test(codes_are_revived_under_muon),
         cmocka_unit_test(previews_show_pairs),
         cmocka_unit_test(a_config_is_trained),
         cmocka_unit_test(what_has_no_effect_is_refused),

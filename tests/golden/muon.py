@@ -16,8 +16,8 @@ torch.Tensor.bfloat16 = lambda self: self.clone()
 def rows(name, values):
     lines = [f"static const float {name}[] = {{"]
     values = torch.cat([v.flatten() for v in values]).tolist()
-    for i in range(0, len(values), 8):
-        texts = [f"{v:.9g}" for v in values[i : i + 8]]
+    for i in range(0, len(values), 6):
+        texts = [f"{v:.9g}" for v in values[i : i + 6]]
         lines.append("    " + ", ".join(t + ("f" if "." in t or "e" in t else ".0f") for t in texts) + ",")
     return "\n".join(lines + ["};"])
 

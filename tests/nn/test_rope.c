@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "nn/internal.h"
+#include "nn/transformer.h"
 #include "support/bound.h"
 #include "support/reference.h"
 

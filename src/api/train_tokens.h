@@ -1,7 +1,7 @@
-/* train_codes.h - what makes tokens of pictures for a sequence model: an autoencoder with codes, or
- * a codebook of patches that is made of the data. The run holds it. */
-#ifndef VN_API_TRAIN_CODES_H
-#define VN_API_TRAIN_CODES_H
+/* train_tokens.h - what makes tokens of pictures for a sequence model: an autoencoder with
+ * codes, or a codebook of patches that is made of the data. The run holds it. */
+#ifndef VN_API_TRAIN_TOKENS_H
+#define VN_API_TRAIN_TOKENS_H
 
 #include "data/data.h"
 #include "model/model.h"

@@ -1,5 +1,5 @@
-/* train_coded.c - see the header. */
-#include "api/train_coded.h"
+/* train_autoencoder.c - see the header. */
+#include "api/train_autoencoder.h"
 
 #include "model/model.h"
 #include "objective/objective.h"

@@ -1,5 +1,5 @@
-/* train_codes.c - see the header. */
-#include "api/train_codes.h"
+/* train_tokens.c - see the header. */
+#include "api/train_tokens.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* codebook.c - the revival of codes. A row of a codebook that is nearest to no latent gets no
+/* revival.c - the revival of codes. A row of a codebook that is nearest to no latent gets no
  * gradient, and so stays unused for ever. Such a row is moved beside one that is used, which then
  * has half of that one's latents; gradients part the two. This is the splitting of vector
  * quantisation (Linde, Buzo and Gray 1980). The row that is split is drawn with a probability

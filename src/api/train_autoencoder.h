@@ -1,7 +1,7 @@
-/* train_coded.h - what the training of an autoencoder shows of it, and what is measured of it when
- * it ends. */
-#ifndef VN_API_TRAIN_CODED_H
-#define VN_API_TRAIN_CODED_H
+/* train_autoencoder.h - what the training of an autoencoder shows of it, and what is measured of
+ * it when it ends. */
+#ifndef VN_API_TRAIN_AUTOENCODER_H
+#define VN_API_TRAIN_AUTOENCODER_H
 
 #include "api/internal.h"
 #include "data/data.h"
