@@ -206,10 +206,11 @@ typedef struct vn_model_info {
     int64_t takes_prompts; /* nonzero if vn_sample_options.prompts are for it */
     /* nonzero if it tells classes, for guidance and for measuring: samples are not drawn from it */
     int64_t classifies;
-    /* of a pipeline of diffusers, its class; NULL: it is none. Its samples are denoised as latents
-     * of this shape, which noise, traces and the states of a sampling have, and then decoded to
-     * `shape` */
+    /* of a pipeline of diffusers, its class; NULL: it is none */
     const char *pipeline;
+    /* of a pipeline, and of a run that was trained on latents: its samples are denoised as latents
+     * of this shape, which noise, traces and the states of a sampling have, and then decoded to
+     * `shape`; 0: samples are what is denoised */
     int64_t latent_shape[3];
 } vn_model_info;
 
@@ -461,8 +462,8 @@ typedef struct vn_sample_options {
     uint64_t seed; /* noise of sample i depends on (seed, i) and on nothing else */
     /* index of the first sample: draw 0..9 now and 10..19 later. default 0 */
     uint64_t first;
-    /* or unit-variance noise to begin with, [count, one sample], channels first; of a pipeline
-     * [count, its latents] */
+    /* or unit-variance noise to begin with, [count, one sample], channels first; of a model that
+     * denoises latents [count, latents] */
     const float *noise;
     /* or a safetensors file that holds it as `noise`; its first size is count */
     const char *noise_file;
@@ -555,8 +556,9 @@ VN_API vn_status vn_sample(vn_model *model, const vn_sample_options *options, vn
 VN_API int64_t vn_samples_count(const vn_samples *samples);
 /* returns the rank: 3 or 1 */
 VN_API int vn_samples_shape(const vn_samples *samples, int64_t shape[3]);
-/* Of a pipeline, the latents that the samples were decoded from, [count, latents], as its network
- * sees them, and the shape of one; NULL: samples are what was denoised. Owned by the samples. */
+/* Of a pipeline or a run on latents, the latents that the samples were decoded from, [count,
+ * latents], as its network sees them, and the shape of one; NULL: samples are what was denoised.
+ * Owned by the samples. */
 VN_API const float *vn_samples_latents(const vn_samples *samples, int64_t shape[3]);
 /* [count, channels, height, width] as sampling ended: black is -1, white 1, and values beyond
  * occur; or [count, dimension]. */
@@ -755,9 +757,15 @@ typedef struct vn_train_options {
      * ("muon:momentum=0.9"); NULL: "adamw", of text-dit "muon". A resumed run goes on with its
      * own */
     const char *optimizer;
-    /* for a sequence model: the autoencoder whose codes it is trained on, a folder of one, a run or
-     * a pipeline that has one; the run has a copy of it. NULL: patches of the pictures */
+    /* an autoencoder, its folder, a run or a pipeline: the model is trained on latents of pictures,
+     * or a sequence model on codes (of vq and fsq). The run has a copy of it, which decodes what is
+     * drawn to pictures and which vn_autoencoder_open opens; and the run of a denoiser keeps the
+     * latents of every picture. NULL: the model sees the pictures themselves, and a sequence model
+     * patches of them */
     const char *latents;
+    /* autoencoders: features by which pictures are compared too: "random", or a run of a classifier
+     * of clean pictures (classifier:time=no), of which the run has a copy; NULL: none */
+    const char *perceptual;
 } vn_train_options;
 
 VN_API void vn_train_options_init(vn_train_options *o, size_t size);

@@ -86,7 +86,7 @@ static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
     if (!ok && !err->status) vn_no_memory(err);
     if (ok) ok = add_scheduler(m, out, err);
     if (ok) ok = add_plan(m, out, err);
-    if (ok && info.pipeline) ok = vn_describe_parts(m, out, err) == VN_OK;
+    if (ok && m->shown.rank) ok = vn_describe_parts(m, out, err) == VN_OK;
     if (ok) {
         json_t *train = json_object_get(dir.vane, "train"),
                *data = json_object_get(dir.vane, "data");

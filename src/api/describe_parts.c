@@ -1,6 +1,6 @@
-/* describe_parts.c - what a pipeline of several parts is: its class, the latents that it denoises,
- * and of each part its kind, its weights and what a pass of it takes. All parts and the memory of
- * their passes are held while samples are drawn. */
+/* describe_parts.c - what a model of several parts is that denoises latents: its class where it is
+ * a pipeline, the latents, and of each part its kind, its weights and what a pass of it takes. All
+ * parts and the memory of their passes are held while samples are drawn. */
 #include "api/internal.h"
 
 json_t *vn_size_list(const int64_t *dim, int rank) {
@@ -38,7 +38,7 @@ vn_status vn_describe_parts(vn_model *m, json_t *out, vn_err *err) {
         if (!status) bytes += (double)(vn_weights_bytes(vn_net_weights(plan.net)) + plan.pass);
     }
     json_t *all = status ? NULL
-                         : json_pack("{s:s, s:o, s:O, s:f}", "pipeline", vn_model_pipeline(m),
+                         : json_pack("{s:s*, s:o, s:O, s:f}", "pipeline", vn_model_pipeline(m),
                                      "latents", vn_size_list(m->sample.dim, m->sample.rank),
                                      "parts", parts, "memory_mb", 1e-6 * bytes);
     if (!status && (!all || json_object_update(out, all) != 0)) status = vn_no_memory(err);

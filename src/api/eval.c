@@ -92,6 +92,11 @@ static vn_status check(evaluation *e, vn_err *err) {
     e->needs_data = e->metrics.needs & OF_DATA;
     if (!e->m && e->metrics.needs & VN_METRIC_LIKELIHOOD)
         return vn_fail(err, VN_BAD_ARGUMENT, "nll is of a model, and these are samples");
+    if (e->m && e->m->shown.rank && e->metrics.needs & VN_METRIC_LIKELIHOOD)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "nll: %s denoises latents, and has no density of the pictures that are "
+                       "decoded from them",
+                       e->m->source);
     return check_effects(e, err);
 }
 

@@ -3,13 +3,14 @@
 #include <string.h>
 
 #include "api/eval.h"
+#include "api/train_latents.h"
 #include "api/train_options.h"
 
 /* The run's own options, and what its samples are. */
 static vn_status read_options(const char *run, const json_t *vane, vn_train_options *o,
                               vn_shape *sample, vn_err *err) {
     const vn_train_options usual = vn_train_options_default();
-    const json_t *shape = json_object_get(json_object_get(vane, "data"), "shape");
+    const json_t *shape = vn_run_data_shape(vane);
     const vn_status status =
         vn_train_options_resume(json_object_get(vane, "train"), &usual, o, err);
     if (status) return vn_fail_in(err, "%s/vane.json", run);

@@ -166,9 +166,13 @@ static const vn_option train_rows[] = {
     {TEXT(text_encoder), .word = "DIR", .otherwise = "one is trained with the model",
      .help = "a pretrained text encoder, which is not trained: a folder of transformers' with its "
              "tokenizer, or of a pipeline; the run holds a copy"},
-    {TEXT(latents), .word = "AE", .otherwise = "patches of the pictures are its tokens",
-     .help = "of a sequence model: the autoencoder (vq or fsq) whose codes it is trained on; the "
-             "run holds a copy"},
+    {TEXT(latents), .word = "AE",
+     .otherwise = "the model sees the pictures; a sequence model has patches of them as tokens",
+     .help = "train on what this autoencoder encodes pictures to, a run's or diffusers'; the run "
+             "holds a copy, which decodes what is drawn; of a sequence model, its codes"},
+    {TEXT(perceptual), .word = "F", .otherwise = "pictures are compared by their numbers alone",
+     .help = "autoencoders: compare pictures by features too: random, or a run of "
+             "classifier:time=no"},
     {NUMBER(validate, DOUBLE, -1, 0.02, 0, 0.5), .word = "P",
      .help = "part of the data that is held out for the validation loss"},
     {NUMBER(log_every, INT64, -1, 10, 1, MAX_STEPS), .unit = "steps", .word = "N",

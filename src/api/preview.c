@@ -7,9 +7,8 @@
 /* Enough to see. */
 enum { EACH_CLASS = 4, MAX_IMAGES = 40, POINTS = 1000 };
 
-bool vn_preview_possible(const vn_net_io *io) {
-    const vn_shape sample = vn_net_sample(io);
-    return sample.dim[0] == 1 || sample.dim[0] == (vn_shape_is_image(&sample) ? 3 : 2);
+bool vn_preview_possible(const vn_shape *shown) {
+    return shown->dim[0] == 1 || shown->dim[0] == (vn_shape_is_image(shown) ? 3 : 2);
 }
 
 /* The texts as conditions, by the encoder's weights as they are now; their numbers stay. */
@@ -128,6 +127,22 @@ static vn_status write(const vn_preview *p, int64_t step, const vn_image *image,
     return status;
 }
 
+/* What is to be seen of the samples: themselves or, of latents, pictures, which are the
+ * decoder's. */
+static vn_status decode(const vn_preview *p, vn_array *out, vn_err *err) {
+    *out = (vn_array){"latents", VN_F32, *p->sample, p->samples};
+    if (!p->decoder) return VN_OK;
+    const int64_t *d = p->sample->dim;
+    const vn_coding how = {.scaled = true};
+    vn_array decoded;
+    out->shape = VN_SHAPE(p->count, d[0], d[1], d[2]);
+    const vn_status status = vn_autoencoder_decode_array(p->decoder, &how, out, &decoded, err);
+    if (status) return status;
+    const int64_t *whole = decoded.shape.dim;
+    *out = (vn_array){"decoded", VN_F32, VN_SHAPE(whole[1], whole[2], whole[3]), decoded.data};
+    return VN_OK;
+}
+
 vn_status vn_preview_draw(void *preview, vn_values *const *values, int64_t step, const char *path,
                           vn_err *err) {
     vn_preview *p = preview;
@@ -145,16 +160,19 @@ vn_status vn_preview_draw(void *preview, vn_values *const *values, int64_t step,
     /* Asked to stop amid a picture: the loop hears of it too, and saves. Numbers gone wild early on
      * are no failure either. */
     if (status == VN_CANCELLED || status == VN_NOT_FINITE) return VN_OK;
+    vn_array shown;
+    if (!status) status = decode(p, &shown, err);
     if (status) return status;
+    const bool image = vn_shape_is_image(&shown.shape);
     char title[96];
     vn_snprintf(title, sizeof title, "training step %lld; guidance %g, %d step%s", (long long)step,
                 p->sampling.guidance, p->sampling.steps, VN_S(p->sampling.steps));
     const vn_band whole = {.title = title, .count = p->count};
-    const vn_show show = {.samples = p->samples,
+    const vn_show show = {.samples = shown.data,
                           .count = p->count,
-                          .channels = vn_shape_is_image(p->sample) ? (int)p->sample->dim[0] : 0,
-                          .height = vn_shape_is_image(p->sample) ? (int)p->sample->dim[1] : 0,
-                          .width = vn_shape_is_image(p->sample) ? (int)p->sample->dim[2] : 0,
+                          .channels = image ? (int)shown.shape.dim[0] : 0,
+                          .height = image ? (int)shown.shape.dim[1] : 0,
+                          .width = image ? (int)shown.shape.dim[2] : 0,
                           .dimension = (int)p->size,
                           .labels = p->labels,
                           .names = p->model ? (const char *const *)p->model->names : p->names,
@@ -162,11 +180,10 @@ vn_status vn_preview_draw(void *preview, vn_values *const *values, int64_t step,
                           .texts = p->model != NULL,
                           .bands = &whole,
                           .band_count = 1};
-    vn_image image = {0};
-    status = vn_shape_is_image(p->sample) ? vn_show_grid(&show, &image, err)
-                                          : vn_show_points(&show, &image, err);
-    if (!status) status = write(p, step, &image, path, err);
-    vn_image_free(&image);
+    vn_image picture = {0};
+    status = image ? vn_show_grid(&show, &picture, err) : vn_show_points(&show, &picture, err);
+    if (!status) status = write(p, step, &picture, path, err);
+    vn_image_free(&picture);
     return status;
 }
 

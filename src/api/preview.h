@@ -15,7 +15,9 @@ typedef struct vn_preview {
     int32_t classes;
     uint64_t seed;
     vn_sampling_defaults sampling; /* as the run says */
-    const char *run;               /* its folder, for the text chunks */
+    vn_autoencoder *decoder; /* samples are latents, which it decodes; NULL: they are shown as they
+                                are */
+    const char *run;         /* its folder, for the text chunks */
     /* where the network takes texts: part 1, its tokenizer, and what is drawn; else NULL, 0 */
     const vn_net *encoder;
     vn_prompter *frozen; /* in the place of an encoder that is trained; NULL: there is none */
@@ -34,8 +36,8 @@ typedef struct vn_preview {
     int32_t *labels;
 } vn_preview;
 
-/* Whether its samples can be shown at all: images of 1 or 3 channels, points in the plane. */
-bool vn_preview_possible(const vn_net_io *io);
+/* Whether such samples can be shown at all: images of 1 or 3 channels, points in the plane. */
+bool vn_preview_possible(const vn_shape *shown);
 /* Draws with `values`, the weights of the parts after so many training steps, which must be at the
  * same place each time; the picture says how, on it and in its text chunks. For
  * vn_train_setup.preview. */

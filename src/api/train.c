@@ -26,7 +26,10 @@ static vn_status start(vn_train_job *j, const vn_train_options *requested, vn_er
     if (!status) status = check_names(j, err);
     if (!status) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
     if (!status) status = vn_job_open_encoder(j, err);
+    if (!status) status = vn_job_open_latents(j, err);
     if (!status) status = vn_job_open_data(j, err);
+    if (!status) status = vn_job_take_latents(j, err);
+    if (!status) status = vn_job_open_features(j, err);
     if (!status) status = vn_job_find_model(j, requested, err);
     if (!status) status = vn_job_check_encoder(j, err);
     if (!status) status = vn_job_open_codes(j, err);
@@ -50,7 +53,11 @@ static vn_status resume(vn_train_job *j, const vn_train_options *requested, vn_e
     if (!status) status = vn_model_dir_open(j->out, &j->dir, err);
     if (!status) status = vn_job_read(j, requested, err);
     if (!status) status = vn_choice_parse(j->o.optimizer, &vn_optimizers, &j->optimizer, err);
+    if (!status && json_object_get(j->dir.vane, "latents"))
+        status = vn_train_latents_open(&j->latents, j->vn, j->out, err);
     if (!status) status = vn_job_open_data(j, err);
+    if (!status) status = vn_job_take_latents(j, err);
+    if (!status) status = vn_job_open_features(j, err);
     if (!status) status = vn_job_check_data(j, err);
     if (!status) status = vn_job_open_path(j, err);
     if (!status) status = vn_job_open_codes(j, err);
@@ -77,6 +84,10 @@ static void say_task(const vn_train_job *j, const vn_data_info *info) {
     if (info->classes)
         snprintf(classes, sizeof classes, "%d class%s", (int)info->classes,
                  info->classes == 1 ? "" : "es");
+    if (j->latents.autoencoder)
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %lldx%lld pixels of %lld numbers", j->seen,
+               (long long)info->sample.dim[2], (long long)info->sample.dim[1],
+               (long long)info->sample.dim[0]);
     if (j->sequence)
         vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %s; sequences of %lldx%lld tokens of %lld codes",
                j->source, classes, (long long)j->codes.columns, (long long)j->codes.rows,
@@ -102,9 +113,11 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
                           .classes = info->classes,
                           .seed = j->o.seed,
                           .sampling = j->sampling,
+                          .decoder = j->latents.autoencoder,
                           .run = j->out};
     preview.sampling.steps = vn_sampling_defaults_steps_on(&j->sampling, j->path);
-    const bool draws = vn_preview_possible(vn_net_get_io(j->net));
+    const bool draws =
+        vn_preview_possible(j->latents.autoencoder ? &j->latents.picture : &info->sample);
     vn_pairs pairs = {
         .vn = j->vn, .net = j->net, .data = j->data, .seed = j->o.seed, .run = j->out};
     const vn_train_networks all = vn_job_networks(j);
@@ -155,6 +168,8 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
     if (vn_train_words_frozen(&j->words))
         status = vn_train_encoder_encode(&j->words.pretrained, j->out, j->data, j->net,
                                          &j->vn->watch, err);
+    if (!status && j->latents.autoencoder)
+        status = vn_train_latents_encode(&j->latents, j->out, j->o.flip != 0, &j->vn->watch, err);
     if (!status) status = vn_train_run(&setup, result, err);
     if (vn_data_get_info(j->data)->named > 0 && result->step > 0)
         vn_fail_after(err, "`resume` goes on after that");

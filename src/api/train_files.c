@@ -74,12 +74,15 @@ static json_t *describe_sequence(const vn_train_job *j, json_t *vane) {
     return NULL;
 }
 
-/* And what it is sampled with where it takes texts. */
+/* And what it is sampled with where it takes texts, or sees latents. */
 static json_t *describe_all(const vn_train_job *j) {
     json_t *vane = describe(j);
+    const bool latents = j->latents.autoencoder;
     if (vane && j->sequence) return describe_sequence(j, vane);
-    if (!vane || !j->texts) return vane;
-    if (json_object_set_new(vane, "text", vn_train_words_json(&j->words)) == 0) return vane;
+    if (vane &&
+        (!j->texts || json_object_set_new(vane, "text", vn_train_words_json(&j->words)) == 0) &&
+        (!latents || json_object_set_new(vane, "latents", vn_train_latents_json(&j->latents)) == 0))
+        return vane;
     json_decref(vane);
     return NULL;
 }
@@ -94,19 +97,27 @@ vn_status vn_job_create(vn_train_job *j, vn_err *err) {
                                       vn_net_output(vn_net_get_io(j->net), "variance"));
     if (!vane || (!scheduler && !j->reconstructs && !j->sequence)) status = vn_no_memory(err);
     if (!status) {
-        const vn_model_other encoder = {VN_TRAIN_ENCODER, !j->texts ? NULL
-                                                          : frozen
-                                                              ? j->words.pretrained.dir.config
-                                                              : vn_net_config(j->words.encoder)};
-        const vn_model_other codes = {VN_CODES_PART,
-                                      j->sequence ? vn_net_config(j->codes.net) : NULL};
-        const vn_model_parts parts = {.pipeline = j->classifies     ? "VaneClassifier"
-                                                  : j->reconstructs ? "VaneAutoencoder"
-                                                  : j->sequence     ? "VaneSequencePipeline"
-                                                  : j->texts        ? "VaneTextPipeline"
-                                                                    : "DDPMPipeline",
-                                      .others = j->texts || j->sequence,
-                                      .other = j->sequence ? &codes : &encoder,
+        vn_model_other others[3];
+        int count = 0;
+        if (j->texts)
+            others[count++] =
+                (vn_model_other){VN_TRAIN_ENCODER, frozen ? j->words.pretrained.dir.config
+                                                          : vn_net_config(j->words.encoder)};
+        if (j->sequence)
+            others[count++] = (vn_model_other){VN_CODES_PART, vn_net_config(j->codes.net)};
+        if (j->latents.autoencoder)
+            others[count++] = (vn_model_other){vn_train_latents_folder(&j->latents),
+                                               vn_train_latents_config(&j->latents)};
+        if (j->features.weights)
+            others[count++] = (vn_model_other){VN_LOSS_FEATURES, vn_net_config(j->features.net)};
+        const vn_model_parts parts = {.pipeline = j->classifies            ? "VaneClassifier"
+                                                  : j->reconstructs        ? "VaneAutoencoder"
+                                                  : j->sequence            ? "VaneSequencePipeline"
+                                                  : j->texts               ? "VaneTextPipeline"
+                                                  : j->latents.autoencoder ? "VaneLatentPipeline"
+                                                                           : "DDPMPipeline",
+                                      .others = count,
+                                      .other = others,
                                       .folder = vn_net_get_row(j->net)->folder,
                                       .config = vn_net_config(j->net),
                                       .scheduler = scheduler,
@@ -116,6 +127,9 @@ vn_status vn_job_create(vn_train_job *j, vn_err *err) {
     }
     if (!status && j->sequence) status = vn_train_codes_save(&j->codes, j->run.aside, err);
     if (!status && frozen) status = vn_train_encoder_copy(&j->words.pretrained, j->run.aside, err);
+    if (!status && j->latents.autoencoder)
+        status = vn_train_latents_copy(&j->latents, j->run.aside, err);
+    if (!status) status = vn_job_copy_features(j, err);
     const vn_train_networks all = vn_job_networks(j);
     if (!status) status = vn_train_create(j->run.aside, all.count, all.part, j->o.seed, err);
     if (!status) status = save_list(j, err);
@@ -139,9 +153,9 @@ static vn_status read_names(vn_train_job *j, vn_err *err) {
     return VN_OK;
 }
 
-/* What the run's samples are, where they are pictures. */
+/* What the data's samples are, where they are pictures. */
 static void read_shape(vn_train_job *j) {
-    const json_t *shape = json_object_get(json_object_get(j->dir.vane, "data"), "shape");
+    const json_t *shape = vn_run_data_shape(j->dir.vane);
     for (size_t i = 0; json_array_size(shape) == 3 && i < 3; i++)
         j->sample.dim[i] = json_integer_value(json_array_get(shape, i));
     j->sample.rank = j->sample.dim[0] > 0 ? 3 : 0;
@@ -159,8 +173,7 @@ static vn_status find_list(vn_train_job *j, vn_err *err) {
 
 /* What the size was chosen to be stays so, whatever would be chosen now. */
 static void keep_size(vn_train_job *j) {
-    const json_t *data = json_object_get(j->dir.vane, "data"),
-                 *shape = json_object_get(data, "shape");
+    const json_t *shape = vn_run_data_shape(j->dir.vane);
     if (j->o.size != 0 || json_array_size(shape) != 3 || !vn_job_is_folder(j)) return;
     const int64_t height = json_integer_value(json_array_get(shape, 1)),
                   width = json_integer_value(json_array_get(shape, 2));

@@ -161,9 +161,6 @@ vn_status vn_job_find_role(vn_train_job *j, vn_err *err) {
     j->reconstructs = row->role == VN_ROLE_AUTOENCODER;
     j->sequence = row->role == VN_ROLE_SEQUENCE;
     if (j->sequence) return vn_train_sequence_options(&j->o, err);
-    if (j->o.latents)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "`latents`: sequence models are trained on codes; %s is none", j->o.model);
     if (j->reconstructs) return vn_train_autoencoder_options(&j->o, err);
     return j->classifies ? vn_train_classifier_options(&j->o, err) : VN_OK;
 }
@@ -199,6 +196,28 @@ vn_status vn_job_open_encoder(vn_train_job *j, vn_err *err) {
     const vn_engine engine = vn_context_engine(j->vn);
     if (!j->o.text_encoder) return VN_OK;
     return vn_train_encoder_open(&j->words.pretrained, &engine, j->o.text_encoder, err);
+}
+
+vn_status vn_job_open_latents(vn_train_job *j, vn_err *err) {
+    if (!j->o.latents || j->sequence) return VN_OK;
+    if (j->reconstructs)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "`latents` has no effect on an autoencoder: it is one");
+    if (j->o.skip_bad)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "`skip_bad`: latents are made of every picture; repair or remove those that "
+                       "cannot be read");
+    return vn_train_latents_open(&j->latents, j->vn, j->o.latents, err);
+}
+
+vn_status vn_job_take_latents(vn_train_job *j, vn_err *err) {
+    const bool latents = j->latents.autoencoder;
+    j->seen = latents ? vn_format("latents of %s", j->source) : vn_strdup(j->source);
+    if (!j->seen) return vn_no_memory(err);
+    if (!latents) return VN_OK;
+    const vn_status status = vn_train_latents_take(&j->latents, j->data, j->source, j->o.seed, err);
+    return !status && j->dir.vane ? vn_train_latents_check(&j->latents, j->dir.vane, j->out, err)
+                                  : status;
 }
 
 vn_status vn_job_check_encoder(const vn_train_job *j, vn_err *err) {
@@ -242,7 +261,7 @@ static vn_status open_net(vn_train_job *j, vn_err *err) {
     const vn_train_net checked = {.net = j->net,
                                   .data = info,
                                   .name = j->o.model,
-                                  .source = j->source,
+                                  .source = j->seen,
                                   .texts = j->texts,
                                   .codes = j->codes.codes,
                                   .variance =
@@ -276,14 +295,17 @@ vn_train_networks vn_job_networks(const vn_train_job *j) {
                                              .net = j->codes.encoder,
                                              .frozen = true,
                                              .values = j->codes.values}}};
-    return (vn_train_networks){
-        .count = j->texts && !frozen ? 2 : 1,
-        .part = {{.net = j->net, .optimizer = &j->optimizer},
-                 {.name = VN_TRAIN_ENCODER, .net = j->words.encoder, .optimizer = &j->optimizer}},
-        .text = {.frozen = frozen ? &j->words.pretrained.read : NULL,
-                 .part = 1,
-                 .tokenizer = j->words.tokenizer,
-                 .length = j->words.length}};
+    const bool features = j->features.net;
+    return (vn_train_networks){.count = features || (j->texts && !frozen) ? 2 : 1,
+                               .part = {{.net = j->net, .optimizer = &j->optimizer},
+                                        features ? j->features
+                                                 : (vn_train_part){.name = VN_TRAIN_ENCODER,
+                                                                   .net = j->words.encoder,
+                                                                   .optimizer = &j->optimizer}},
+                               .text = {.frozen = frozen ? &j->words.pretrained.read : NULL,
+                                        .part = 1,
+                                        .tokenizer = j->words.tokenizer,
+                                        .length = j->words.length}};
 }
 
 vn_status vn_job_check_memory(vn_train_job *j, vn_err *err) {
@@ -308,8 +330,11 @@ void vn_job_close(vn_train_job *j) {
     vn_path_close(&j->path);
     vn_train_words_close(&j->words);
     vn_train_codes_close(&j->codes);
+    vn_train_close_frozen(&j->features);
     vn_net_close(&j->net);
     vn_data_close(&j->data);
+    vn_train_latents_close(&j->latents);
+    vn_free(j->seen);
     vn_model_dir_close(&j->dir);
     vn_free(j->names);
     vn_free(j->known);

@@ -6,6 +6,7 @@
 
 #include "api/internal.h"
 #include "api/run_dir.h"
+#include "api/train_latents.h"
 #include "api/train_tokens.h"
 #include "api/train_words.h"
 #include "data/data.h"
@@ -32,8 +33,11 @@ typedef struct vn_train_job {
     bool sequence;     /* or a sequence model */
     bool texts;        /* it takes the captions of its data */
     vn_train_words words;
-    vn_train_codes codes; /* of a sequence model */
-    vn_choice model;      /* row NULL: a config or a run says what it is */
+    vn_train_codes codes;     /* of a sequence model */
+    vn_train_part features;   /* of an autoencoder's perceptual loss; net NULL: there is none */
+    vn_train_latents latents; /* autoencoder NULL: the model sees pictures */
+    char *seen;               /* what messages call its samples: the data, or latents of it */
+    vn_choice model;          /* row NULL: a config or a run says what it is */
     vn_choice optimizer;
     const char **names; /* [classes] */
     const char **known; /* [known_count] classes of the run that is resumed, in dir; else NULL */
@@ -62,6 +66,13 @@ vn_status vn_job_find_model(vn_train_job *j, const vn_train_options *requested, 
 vn_status vn_job_open_codes(vn_train_job *j, vn_err *err);
 /* Opens a pretrained text encoder: what is wrong with it shows before the data is read. */
 vn_status vn_job_open_encoder(vn_train_job *j, vn_err *err);
+/* Opens the autoencoder of a new run, and then makes the data be read as its latents. */
+vn_status vn_job_open_latents(vn_train_job *j, vn_err *err);
+vn_status vn_job_take_latents(vn_train_job *j, vn_err *err);
+/* The features of a perceptual loss (train_features.c), of a new run or of one that goes on; copied
+ * into a new run. */
+vn_status vn_job_open_features(vn_train_job *j, vn_err *err);
+vn_status vn_job_copy_features(const vn_train_job *j, vn_err *err);
 /* Refuses one where there are no texts for it. */
 vn_status vn_job_check_encoder(const vn_train_job *j, vn_err *err);
 /* The objective, the network and, of captions, what makes arrays of them. */

@@ -29,6 +29,7 @@ static const cli_option rows[] = {
     CLI_OPTION_ROW(TRAIN, o, "model"),
     CLI_OPTION_ROW(TRAIN, o, "text_encoder"),
     CLI_OPTION_ROW(TRAIN, o, "latents"),
+    CLI_OPTION_ROW(TRAIN, o, "perceptual"),
     CLI_OPTION_ROW(TRAIN, o, "path"),
     CLI_OPTION_ROW(TRAIN, o, "predict"),
     CLI_OPTION_ROW(TRAIN, o, "objective"),

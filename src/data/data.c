@@ -53,6 +53,7 @@ struct vn_data {
     vn_prefetch *feed; /* folders */
     char *list;        /* of a run, kept up to date; or NULL */
     const vn_watch *watch;
+    vn_data_coder coder; /* read NULL: there is none */
     uint64_t seed;
     bool flip;
     float level[256]; /* byte to [-1, 1] */
@@ -460,7 +461,10 @@ static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, f
     const size_t size = vn_source_sample_size(s);
     if (d->feed) return take_picture(d, part, position, x, index, err);
     *index = vn_order_at(&d->order, part, position);
-    const bool flip = flips(d, part, position);
+    const bool flip = flips(d, part, position), train = part == VN_DATA_TRAIN;
+    if (d->coder.read)
+        return d->coder.read(d->coder.self, *index, flip, train ? position : (uint64_t)*index,
+                             train ? 0 : 1, x, err);
     const size_t at = (size_t)*index * size;
     vn_status status = VN_OK;
     if (s->rows)
@@ -478,7 +482,7 @@ static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, f
 vn_status vn_data_read(vn_data *data, vn_data_part part, uint64_t position, int64_t n,
                        const vn_data_samples *out, vn_err *err) {
     const vn_source *s = &data->source;
-    const size_t size = vn_source_sample_size(s);
+    const size_t size = (size_t)vn_shape_count(&data->info.sample);
     vn_err own = {0};
     if (!err) err = &own;
     if (n < 0 || n > MAX_BATCH)
@@ -528,6 +532,13 @@ vn_status vn_data_at(vn_data *data, int64_t i, float *x, int32_t *label, vn_err 
         vn_free(pixels);
     }
     return status;
+}
+
+void vn_data_set_coder(vn_data *data, const vn_data_coder *coder) {
+    if (data->feed) data->info.memory -= vn_prefetch_bytes(data->feed);
+    vn_prefetch_close(&data->feed);
+    data->coder = *coder;
+    data->info.sample = coder->sample;
 }
 
 const int32_t *vn_data_labels(const vn_data *data) {

@@ -145,6 +145,20 @@ typedef struct vn_data_samples {
 vn_status vn_data_read(vn_data *data, vn_data_part part, uint64_t position, int64_t n,
                        const vn_data_samples *out, vn_err *err);
 
+/* What is read in the place of each picture: numbers that were made of it, such as latents. */
+typedef struct vn_data_coder {
+    vn_shape sample; /* [C,H,W] of them */
+    /* x [H,W,C] of sample i of the source's own order, or of its mirror image; what is drawn for it
+     * is keyed by (index, step). One caller at a time. */
+    vn_status (*read)(void *self, int64_t i, bool mirrored, uint64_t index, uint64_t step, float *x,
+                      vn_err *err);
+    void *self;
+} vn_data_coder;
+/* From now on samples are read by the coder, which is copied, and info.sample is of its shape;
+ * order, labels and captions stay, and vn_data_at gives pictures still. Nothing is decoded ahead
+ * any more. The data must be images that bring no noise. */
+void vn_data_set_coder(vn_data *data, const vn_data_coder *coder);
+
 /* Sample i in the source's own order, as it is: for those who read a few of many. label may be
  * NULL. */
 vn_status vn_data_at(vn_data *data, int64_t i, float *x, int32_t *label, vn_err *err);

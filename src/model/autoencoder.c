@@ -1,24 +1,9 @@
 /* autoencoder.c - an autoencoder as a program uses it: images to latents or codes, and back. Its
- * encoder and decoder are networks on one set of weights. A batch is run in slices, and a large
- * image in parts, where memory asks for it (tiles.c). */
-#include "model/internal.h"
+ * encoder and decoder are networks on one set of weights, run by autoencoder_half.c. */
+#include "model/autoencoder.h"
 
 #include <math.h>
 #include <string.h>
-
-#define PASS_BYTES ((size_t)256 << 20) /* that a slice of several images may take */
-
-struct vn_autoencoder {
-    vn_context *vn;
-    vn_engine engine;
-    char *source;
-    vn_net *net;
-    vn_values *values;
-    bool borrowed;               /* the two are somebody else's */
-    vn_net *half[VN_HALF_COUNT]; /* opened on first use, and their runners */
-    vn_runner *runner[VN_HALF_COUNT];
-    float *outputs; /* of the latest call */
-};
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
@@ -113,147 +98,17 @@ vn_context *vn_autoencoder_context(const vn_autoencoder *a) {
     return a->vn;
 }
 
-static const vn_latents *latents_of(const vn_autoencoder *a) {
-    return &vn_net_get_io(a->net)->latents;
+const char *vn_autoencoder_folder(const vn_autoencoder *a) {
+    return a->source;
 }
 
-static vn_status open_half(vn_autoencoder *a, vn_half half, vn_err *err) {
-    if (a->runner[half]) return VN_OK;
-    vn_status status = a->half[half] ? VN_OK : vn_net_open_half(a->net, half, &a->half[half], err);
-    if (!status)
-        status = vn_runner_open(a->half[half], a->engine.device, a->values, &a->runner[half], err);
-    return status ? vn_fail_in(err, "%s", a->source) : VN_OK;
-}
-
-/* ---- one half on a batch --------------------------------------------------------------------- */
-
-/* What a half is run on, and what is taken of it. */
-typedef struct half_run {
-    vn_autoencoder *a;
-    vn_half half;
-    const vn_array *in;    /* [n,..] */
-    int64_t rows, columns; /* of the input */
-    int fetches;
-    vn_fetch out[2];
-    int64_t floats[2]; /* of one sample, of each output */
-} half_run;
-
-static vn_status run_slice(const half_run *r, int64_t first, int64_t n, vn_err *err) {
-    vn_feed feed = {.array = *r->in};
-    const int64_t each = vn_shape_count(&r->in->shape) / r->in->shape.dim[0];
-    vn_fetch out[2];
-    feed.array.shape.dim[0] = n;
-    feed.array.data =
-        (const char *)r->in->data + (size_t)(first * each) * vn_dtype_size(r->in->dtype);
-    for (int i = 0; i < r->fetches; i++)
-        out[i] = (vn_fetch){r->out[i].name, r->out[i].data + first * r->floats[i]};
-    const vn_net_spec spec = {.extent = {.batch = n, .height = r->rows, .width = r->columns}};
-    return vn_runner_run(r->a->runner[r->half], &spec, 1, &feed, r->fetches, out, err);
-}
-
-/* So many at once as PASS_BYTES allow. */
-static vn_status run_slices(const half_run *r, vn_err *err) {
-    const int64_t n = r->in->shape.dim[0];
-    const vn_extent extent = {.batch = n, .height = r->rows, .width = r->columns};
-    int64_t slice = 1;
-    vn_status status = vn_net_rows_within(r->a->half[r->half], r->a->engine.device, &extent,
-                                          PASS_BYTES, &slice, err);
-    for (int64_t i = 0; i < n && !status; i += slice)
-        status = run_slice(r, i, n - i < slice ? n - i : slice, err);
-    return status;
-}
-
-static vn_status run_tile(void *self, int64_t rows, int64_t columns, const float *in, float *out,
-                          vn_err *err) {
-    const half_run *r = self;
-    const vn_feed feed = {
-        .array = {"sample", VN_F32, VN_SHAPE(1, r->in->shape.dim[1], rows, columns), in}};
-    const vn_net_spec spec = {.extent = {.batch = 1, .height = rows, .width = columns}};
-    return vn_runner_run(r->a->runner[r->half], &spec, 1, &feed, 1,
-                         &(vn_fetch){r->out[0].name, out}, err);
-}
-
-static vn_status run_tiles(const half_run *r, int64_t tile, vn_err *err) {
-    const vn_latents *l = latents_of(r->a);
-    const bool up = r->half == VN_HALF_DECODER;
-    const vn_port *port = vn_net_output(vn_net_get_io(r->a->half[r->half]), r->out[0].name);
-    const int64_t n = r->in->shape.dim[0], each = vn_shape_count(&r->in->shape) / n;
-    const vn_tiles t = {.n = 1,
-                        .channels = r->in->shape.dim[1],
-                        .rows = r->rows,
-                        .columns = r->columns,
-                        .out_channels = port->shape.dim[1],
-                        .tile = up ? tile / l->factor : tile,
-                        .reduced = port->reduced ? port->reduced : 1,
-                        .enlarged = port->enlarged ? port->enlarged : 1,
-                        .ramps = l->ramps,
-                        .run = run_tile,
-                        .self = (void *)r};
-    vn_status status = VN_OK;
-    for (int64_t i = 0; i < n && !status; i++)
-        status = vn_tiles_run(&t, (const float *)r->in->data + i * each,
-                              r->out[0].data + i * r->floats[0], err);
-    return status;
-}
-
-/* ---- whole or in parts ----------------------------------------------------------------------- */
-
-/* Parts must have whole latents in what they overlap by. */
-static vn_status check_tile(const vn_autoencoder *a, int64_t tile, vn_err *err) {
-    const vn_latents *l = latents_of(a);
-    const char *name = vn_net_get_row(a->net)->row.name;
-    const int64_t unit = (l->ramps ? 16 : 4) * l->factor;
-    if (tile <= 0) return VN_OK;
-    if (!l->tile)
-        return vn_fail(err, VN_UNSUPPORTED, "tile: %s takes images as a whole alone", name);
-    if (tile % unit == 0) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "tile: %lld is not a multiple of %lld, as parts of %s are",
-                   (long long)tile, (long long)unit, name);
-}
-
-/* The side of the parts that an image is run in; 0: it is run whole. */
-static vn_status choose_tile(const half_run *r, int64_t asked, int64_t *tile, vn_err *err) {
-    const vn_latents *l = latents_of(r->a);
-    const int64_t unit = r->half == VN_HALF_ENCODER ? 1 : l->factor, rows = r->rows * unit,
-                  columns = r->columns * unit;
-    *tile = asked > 0 ? asked : l->tile;
-    if (asked < 0 || r->half == VN_HALF_LOOKUP || !*tile || (rows <= *tile && columns <= *tile))
-        *tile = 0;
-    if (asked || !*tile) return VN_OK;
-    size_t bytes = 0;
-    const vn_extent one = {.batch = 1, .height = r->rows, .width = r->columns};
-    const vn_status status =
-        vn_net_pass_bytes(r->a->half[r->half], r->a->engine.device, &one, &bytes, err);
-    if (status || bytes <= vn_memory_total() / 2) *tile = 0;
-    if (!status && *tile) return check_tile(r->a, *tile, err);
-    return status;
-}
-
-/* Opens the half and holds an array to its input. */
-static vn_status check_input(vn_autoencoder *a, vn_half half, const vn_array *in, vn_err *err) {
-    const vn_shape *s = &in->shape;
-    const vn_feed feed = {.array = *in};
-    vn_extent extent = {0};
-    vn_status status = open_half(a, half, err);
-    if (!status) status = vn_net_match(a->half[half], &extent, 1, &feed, err);
-    if (status) return status;
-    const long long rows = s->dim[s->rank - 2], columns = s->dim[s->rank - 1],
-                    multiple = vn_net_get_io(a->half[half])->multiple;
-    if (rows % multiple == 0 && columns % multiple == 0) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT,
-                   "%s: images of %lld x %lld: both sides must be multiples of %lld",
-                   vn_net_get_row(a->net)->row.name, rows, columns, multiple);
-}
-
-/* Of an input that was checked. */
-static vn_status run_half(half_run *r, int64_t asked, vn_err *err) {
-    const vn_shape *s = &r->in->shape;
-    int64_t tile = 0;
-    r->rows = s->dim[s->rank - 2];
-    r->columns = s->dim[s->rank - 1];
-    const vn_status status = choose_tile(r, asked, &tile, err);
-    if (status) return status;
-    return tile ? run_tiles(r, tile, err) : run_slices(r, err);
+bool vn_autoencoder_hash(const vn_autoencoder *a, uint64_t *hash) {
+    const vn_model_part part = {.net = a->net, .values = a->values};
+    char *config = vn_json_text(vn_net_config(a->net), JSON_COMPACT | JSON_SORT_KEYS);
+    if (!config) return false;
+    *hash = vn_hash_text(*hash, config);
+    vn_free(config);
+    return vn_hash_part(&part, hash);
 }
 
 /* ---- latents --------------------------------------------------------------------------------- */
@@ -299,7 +154,7 @@ static void give_latents(const vn_autoencoder *a, const vn_coding *how, const en
             z[k] = (float)((double)mean[k] + (by > 0 ? by * (double)z[k] : 0));
         }
     }
-    if (how->scaled) scale(latents_of(a), e, false, to);
+    if (how->scaled) scale(vn_autoencoder_latents(a), e, false, to);
 }
 
 static void give_moment(const encoded *e, bool variance, float *to) {
@@ -383,16 +238,16 @@ static vn_status as_floats(vn_array *x, float **copy, vn_err *err) {
 
 static vn_status check_encoding(vn_autoencoder *a, const vn_coding *how, const vn_array *sample,
                                 size_t n_out, const vn_array *out, int *which, vn_err *err) {
-    vn_status status = check_tile(a, how->tile, err);
+    vn_status status = vn_half_check_tile(a, how->tile, err);
     if (!status) status = check_drawing(a, how, err);
     for (size_t i = 0; i < n_out && !status; i++)
         status = find_output(a, out[i].name, &which[i], err);
-    return status ? status : check_input(a, VN_HALF_ENCODER, sample, err);
+    return status ? status : vn_half_check_input(a, VN_HALF_ENCODER, sample, err);
 }
 
 static vn_status encode(vn_autoencoder *a, const vn_coding *how, const vn_array *images,
                         size_t n_out, vn_array *out, vn_err *err) {
-    const vn_latents *l = latents_of(a);
+    const vn_latents *l = vn_autoencoder_latents(a);
     int which[VN_ENCODED] = {0};
     vn_array sample = *images;
     sample.name = "sample";
@@ -408,13 +263,13 @@ static vn_status encode(vn_autoencoder *a, const vn_coding *how, const vn_array 
     status = place(a, &e, n_out, out, which, e.n * (raw + codes), &at, err);
     if (!status) status = as_floats(&sample, &copy, err);
     if (status) return status;
-    half_run r = {.a = a,
-                  .half = VN_HALF_ENCODER,
-                  .in = &sample,
-                  .fetches = codes ? 2 : 1,
-                  .out = {{e.normal ? "moments" : "latents", at}, {"codes", at + e.n * raw}},
-                  .floats = {raw, codes}};
-    status = run_half(&r, how->tile, err);
+    vn_half_call r = {.a = a,
+                      .half = VN_HALF_ENCODER,
+                      .in = &sample,
+                      .fetches = codes ? 2 : 1,
+                      .out = {{e.normal ? "moments" : "latents", at}, {"codes", at + e.n * raw}},
+                      .floats = {raw, codes}};
+    status = vn_half_run(&r, how->tile, err);
     vn_free(copy);
     e.raw = at;
     e.codes = at + e.n * raw;
@@ -439,7 +294,7 @@ static vn_status unscaled(const vn_autoencoder *a, const vn_coding *how, vn_arra
     z->dtype = VN_F32;
     z->data = *copy;
     const encoded e = {.n = d[0], .channels = d[1], .pixels = d[2] * d[3]};
-    if (how->scaled) scale(latents_of(a), &e, true, *copy);
+    if (how->scaled) scale(vn_autoencoder_latents(a), &e, true, *copy);
     return VN_OK;
 }
 
@@ -447,14 +302,14 @@ static vn_status decode(vn_autoencoder *a, const vn_coding *how, const vn_array 
                         vn_err *err) {
     const bool looked_up = !strcmp(in->name, "codes");
     const vn_half half = looked_up ? VN_HALF_LOOKUP : VN_HALF_DECODER;
-    vn_status status = check_tile(a, how->tile, err);
+    vn_status status = vn_half_check_tile(a, how->tile, err);
     if (status) return status;
     if (!looked_up && strcmp(in->name, "latents") != 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s decodes latents or codes, not \"%.64s\"",
                        vn_net_get_row(a->net)->row.name, in->name);
     vn_array sample = *in;
     if (!looked_up) sample.name = "sample";
-    status = check_input(a, half, &sample, err);
+    status = vn_half_check_input(a, half, &sample, err);
     if (status) return status;
     const int64_t *d = in->shape.dim, rank = in->shape.rank;
     const vn_extent extent = {.batch = d[0], .height = d[rank - 2], .width = d[rank - 1]};
@@ -464,28 +319,16 @@ static vn_status decode(vn_autoencoder *a, const vn_coding *how, const vn_array 
     a->outputs = vn_alloc((size_t)vn_shape_count(&whole), sizeof *a->outputs);
     if (!a->outputs) return vn_no_memory(err);
     if (!looked_up) status = unscaled(a, how, &sample, &copy, err);
-    half_run r = {.a = a,
-                  .half = half,
-                  .in = &sample,
-                  .fetches = 1,
-                  .out = {{"decoded", a->outputs}},
-                  .floats = {vn_shape_count(&whole) / d[0]}};
-    if (!status) status = run_half(&r, how->tile, err);
+    vn_half_call r = {.a = a,
+                      .half = half,
+                      .in = &sample,
+                      .fetches = 1,
+                      .out = {{"decoded", a->outputs}},
+                      .floats = {vn_shape_count(&whole) / d[0]}};
+    if (!status) status = vn_half_run(&r, how->tile, err);
     vn_free(copy);
     *out = (vn_array){"decoded", VN_F32, whole, a->outputs};
     return status;
-}
-
-vn_status vn_autoencoder_plan(vn_autoencoder *a, int64_t rows, int64_t columns, size_t *bytes,
-                              int64_t *tile, vn_err *err) {
-    const vn_latents *l = latents_of(a);
-    const half_run r = {.a = a, .half = VN_HALF_DECODER, .rows = rows, .columns = columns};
-    vn_status status = open_half(a, VN_HALF_DECODER, err);
-    if (!status) status = choose_tile(&r, 0, tile, err);
-    vn_extent one = {.batch = 1, .height = rows, .width = columns};
-    if (!status && *tile) one.height = one.width = *tile / l->factor;
-    return status ? status
-                  : vn_net_pass_bytes(a->half[VN_HALF_DECODER], a->engine.device, &one, bytes, err);
 }
 
 /* ---- the calls: what the one before gave may be what this one takes -------------------------- */

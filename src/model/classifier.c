@@ -175,7 +175,7 @@ static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
     if (source->null_class >= 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "`null_class` %d has no effect on a classifier",
                        (int)source->null_class);
-    return vn_network_model.open(m, source, err);
+    return vn_network_open(m, &(vn_network_setup){.source = source}, err);
 }
 
 static bool fingerprint(vn_model *m, uint64_t *out) {

@@ -16,7 +16,7 @@ typedef struct vn_network_setup {
     bool own_times;          /* vn_scheduler_use */
 } vn_network_setup;
 
-/* Opens what the row vn_network_model opens. */
+/* Opens the network and all that its files say of it. */
 vn_status vn_network_open(vn_model *m, const vn_network_setup *setup, vn_err *err);
 /* What the same row does, for rows whose denoiser is such a network and something more. */
 vn_status vn_network_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err);
@@ -40,6 +40,33 @@ vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t nu
 /* An empty model of this row, to be closed with vn_model_close. */
 vn_status vn_model_new(vn_context *vn, const vn_engine *engine, const vn_model_row *row,
                        const char *source, vn_model **out, vn_err *err);
+
+/* ---- parts (parts.c) ------------------------------------------------------------------------- */
+
+/* Opens the network in a folder of the model's directory, of this role. *part is to be closed,
+ * after a failure too, unless it is added. */
+vn_status vn_model_open_part(const vn_model *m, const char *name, vn_role role, vn_model_part *part,
+                             vn_err *err);
+/* The part becomes the model's: its index. */
+int vn_model_add_part(vn_model *m, vn_model_part *part);
+void vn_model_close_part(vn_model_part *part); /* safe on one that was added */
+
+/* ---- latents of an autoencoder (latents.c) --------------------------------------------------- */
+
+/* Opens the network of a model whose samples are latents of this autoencoder, and what they are
+ * shown as; setup->source->size is in pixels. The autoencoder is added as a part when the others
+ * are there. */
+vn_status vn_latents_open(vn_model *m, const vn_network_setup *setup, const vn_net *autoencoder,
+                          vn_err *err);
+/* The same of a run that was trained with `latents`, with the autoencoder that it has; of another
+ * source opens the network alone. *autoencoder is to be closed, after a failure too. */
+vn_status vn_latents_open_run(vn_model *m, const vn_model_source *source,
+                              vn_model_part *autoencoder, vn_err *err);
+/* The part, unless it is empty, becomes the model's, which decodes by it from then on. */
+void vn_latents_add_autoencoder(vn_model *m, vn_model_part *part);
+/* Opens m->autoencoder where it is not open; and a row's `decode`. */
+vn_status vn_latents_open_autoencoder(vn_model *m, vn_err *err);
+vn_status vn_latents_decode(vn_model *m, int64_t n, const float *x, float *shown, vn_err *err);
 
 /* ---- arrays of conditions in a batch (condition_feeds.c) ------------------------------------- */
 
@@ -110,6 +137,11 @@ bool vn_hash_part(const vn_model_part *part, uint64_t *hash);
 uint64_t vn_hash_text(uint64_t hash, const char *text);
 /* The hash of a world's JSON, whatever its layout; false: out of memory. */
 bool vn_hash_world(const json_t *world, uint64_t *out);
+
+/* Of files that are kept beside a run (cache_file.c): the bytes at a position, false: they are not
+ * there; and the hash of all that follows `from` in a file of `size` bytes. */
+bool vn_cache_read_at(int fd, void *to, size_t size, uint64_t at);
+bool vn_cache_hash(int fd, uint64_t from, uint64_t size, uint64_t *hash);
 /* Sets the model's fingerprint; without memory it has none. */
 void vn_model_keep_fingerprint(vn_model *m, uint64_t hash);
 

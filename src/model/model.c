@@ -179,6 +179,7 @@ static void take_shared(vn_model *m, const vn_model *of) {
     m->sample = of->sample;
     m->size = of->size;
     m->shown = of->shown;
+    m->decoder = of->decoder;
     m->empty_text = of->empty_text;
     m->tokens = of->tokens;
     m->steps = of->steps;
@@ -243,6 +244,7 @@ void vn_model_close(vn_model **model) {
     close_denoiser(m);
     if (m->row->close) m->row->close(m);
     vn_prompter_close(&m->prompter);
+    vn_autoencoder_free(&m->autoencoder);
     vn_runner_close(&m->runner);
     vn_free(m->outputs);
     vn_free(m->fingerprint);

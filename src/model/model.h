@@ -146,7 +146,9 @@ struct vn_model {
 
     vn_prompter *prompter; /* of a model that takes texts, opened on first use */
     vn_pipeline *pipeline; /* NULL: it is none */
-    bool empty_text;       /* the empty text is another condition than null */
+    int decoder;           /* the part that decodes what is denoised; 0: there is none */
+    struct vn_autoencoder *autoencoder; /* that part, opened on first use */
+    bool empty_text;                    /* the empty text is another condition than null */
 
     /* of vn_forward_arrays: NULL before the first */
     vn_runner *runner;
@@ -420,6 +422,11 @@ void vn_autoencoder_free(vn_autoencoder **a);
 const vn_net *vn_autoencoder_net(const vn_autoencoder *a);
 vn_context *vn_autoencoder_context(const vn_autoencoder *a);
 
+/* The folder of its config and weights. */
+const char *vn_autoencoder_folder(const vn_autoencoder *a);
+/* Adds its config and weights to a hash (fingerprint.c); false: out of memory. */
+bool vn_autoencoder_hash(const vn_autoencoder *a, uint64_t *hash);
+
 /* How it is run. */
 typedef struct vn_coding {
     int64_t tile; /* pixels on a side of a part; 0: parts only if memory asks for them, -1: none */
@@ -441,5 +448,44 @@ vn_status vn_autoencoder_plan(vn_autoencoder *a, int64_t rows, int64_t columns, 
 /* "latents" [n,c,h,w] or "codes" [n,h,w] to images. */
 vn_status vn_autoencoder_decode_array(vn_autoencoder *a, const vn_coding *how, const vn_array *in,
                                       vn_array *out, vn_err *err);
+
+/* Whether what vane.json has of a run's latents is so of its autoencoder. */
+vn_status vn_latents_check(const json_t *latents, const vn_net *autoencoder, const char *source,
+                           vn_err *err);
+
+/* ---- the pictures of a training, encoded once (latent_cache.c) ------------------------------- */
+
+typedef struct vn_latent_cache vn_latent_cache;
+
+typedef struct vn_latent_cache_setup {
+    vn_autoencoder *autoencoder; /* outlives the cache */
+    const char *path;            /* of the file */
+    vn_shape picture;            /* [C,H,W] */
+    int64_t count;
+    bool flips;           /* their mirror images are read too */
+    uint64_t fingerprint; /* of the data: a file of other data is not read */
+    /* Picture i [H,W,C]. */
+    vn_status (*read)(void *from, int64_t i, float *x, vn_err *err);
+    void *from;
+    uint64_t
+        most; /* bytes of the file: pictures after those that fit are encoded when they are read */
+    const vn_watch *watch;
+} vn_latent_cache_setup;
+
+/* Opens the file, if it is whole and of these pictures and this autoencoder, else makes it, which
+ * takes as long as encoding them all; it may be stopped (VN_CANCELLED). The log says what was
+ * done. */
+vn_status vn_latent_cache_open(const vn_latent_cache_setup *setup, vn_latent_cache **out,
+                               vn_err *err);
+void vn_latent_cache_close(vn_latent_cache **c); /* safe on NULL */
+
+/* By what latents that are a distribution are drawn (VN_STREAM_LATENT). */
+typedef struct vn_draw {
+    uint64_t seed, index, step;
+} vn_draw;
+/* The latents of picture i, or of its mirror image, as a diffusion model sees them: [h,w,c]. One
+ * thread at a time. */
+vn_status vn_latent_cache_read(vn_latent_cache *c, int64_t i, bool mirrored, const vn_draw *draw,
+                               float *x, vn_err *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* network.c - a model that is one network: a run, a directory of diffusers, or a bare config with
- * weights. Opened by what its files say of shape, path, prediction and classes. */
+/* network.c - the network that denoises, of every kind of model that has one, opened by what its
+ * files say of shape, path, prediction and classes; and its denoiser. */
 #include "model/internal.h"
 
 #include <string.h>
@@ -239,10 +239,6 @@ vn_status vn_network_open(vn_model *m, const vn_network_setup *setup, vn_err *er
     return status;
 }
 
-static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
-    return vn_network_open(m, &(vn_network_setup){.source = source}, err);
-}
-
 /* ---- its denoiser ---------------------------------------------------------------------------- */
 
 vn_status vn_network_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err) {
@@ -277,24 +273,6 @@ bool vn_network_fingerprint(vn_model *m, uint64_t *out) {
     return ok;
 }
 
-static bool detect(const char *path) {
-    return vn_is_dir(path) || vn_model_dir_is_weights(path);
-}
-
 void vn_network_close(vn_model *m) {
     vn_free(m->self);
 }
-
-const vn_model_row vn_network_model = {
-    .row = {"network", "a run, a directory of diffusers, or a config with weights", "", NULL},
-    .detect = detect,
-    .open = open,
-    .denoiser = vn_network_denoiser,
-    .close_denoiser = vn_network_close_denoiser,
-    .batch = vn_network_batch,
-    .set_batch = vn_network_set_batch,
-    .set_guidance = vn_network_set_guidance,
-    .fingerprint = vn_network_fingerprint,
-    .close = vn_network_close,
-    .needs_path = true,
-};

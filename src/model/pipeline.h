@@ -73,8 +73,6 @@ struct vn_pipeline {
     int64_t length[VN_PIPELINE_TEXTS];
     vn_prompter *prompter[VN_PIPELINE_TEXTS]; /* opened on first use */
     bool null_is_zeros;
-    int decoder;                 /* the model's part that is the autoencoder */
-    vn_autoencoder *autoencoder; /* opened on first use */
     vn_denoiser inner;
 };
 
@@ -85,13 +83,6 @@ const char *vn_pipeline_class(const json_t *index);
 /* Whether the index has the part: an entry [library, class] that is not of nulls. */
 bool vn_pipeline_has(const json_t *index, const char *part);
 vn_status vn_pipeline_need(const vn_model *m, const json_t *index, const char *part, vn_err *err);
-/* Opens the network in a folder of the pipeline, of this role. *part is to be closed, after a
- * failure too, unless it is added. */
-vn_status vn_pipeline_open_part(const vn_model *m, const char *name, vn_role role,
-                                vn_model_part *part, vn_err *err);
-/* The part becomes the model's: its index. */
-int vn_pipeline_add_part(vn_model *m, vn_model_part *part);
-void vn_pipeline_close_part(vn_model_part *part);
 
 /* ---- texts (pipeline_texts.c) ---------------------------------------------------------------- */
 

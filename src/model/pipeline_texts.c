@@ -45,13 +45,13 @@ static vn_status open_encoders(vn_model *m, const json_t *index, vn_err *err) {
         if (text->optional && !vn_pipeline_has(index, text->encoder)) continue;
         status = vn_pipeline_need(m, index, text->encoder, err);
         if (!status) status = vn_pipeline_need(m, index, text->tokenizer, err);
-        if (!status) status = vn_pipeline_open_part(m, text->encoder, VN_ROLE_ENCODER, &part, err);
+        if (!status) status = vn_model_open_part(m, text->encoder, VN_ROLE_ENCODER, &part, err);
         if (!status) status = check_outputs(m, text, part.net, err);
         if (!status) status = read_length(m, text, &p->length[i], err);
         if (!status)
-            p->part[i] = vn_pipeline_add_part(m, &part);
+            p->part[i] = vn_model_add_part(m, &part);
         else
-            vn_pipeline_close_part(&part);
+            vn_model_close_part(&part);
     }
     return status;
 }

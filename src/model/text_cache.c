@@ -13,8 +13,6 @@
  * used fails a read and ends nothing. */
 #include "model/internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,7 +20,7 @@
 
 #define MARK UINT64_C(0x3174786574656e76) /* "vnetext1" */
 
-enum { BATCH = 16, PIECE = 1 << 18, TOLD = 64 };
+enum { BATCH = 16, TOLD = 64 };
 
 typedef struct head {
     uint64_t mark, key, texts, numbers, hash;
@@ -133,46 +131,19 @@ static void fit(vn_text_cache *c) {
 
 /* ---- a file that is there -------------------------------------------------------------------- */
 
-static bool read_at(int fd, void *to, size_t size, uint64_t at) {
-    char *bytes = to;
-    while (size > 0) {
-        const ssize_t n = pread(fd, bytes, size, (off_t)at);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        bytes += n;
-        size -= (size_t)n;
-        at += (uint64_t)n;
-    }
-    return true;
-}
-
-/* The hash of all that follows the head. */
-static bool hash_file(int fd, uint64_t size, uint64_t *hash) {
-    char *piece = vn_alloc(PIECE, 1);
-    bool ok = piece != NULL;
-    *hash = vn_hash_begin;
-    for (uint64_t at = sizeof(head); at < size && ok; at += PIECE) {
-        const size_t n = size - at < PIECE ? (size_t)(size - at) : PIECE;
-        ok = read_at(fd, piece, n, at);
-        if (ok) *hash = vn_hash_words(*hash, piece, n / sizeof(uint32_t));
-    }
-    vn_free(piece);
-    return ok;
-}
-
 /* Whether the file is of these texts, or of the first of them, and whole; *h: its head. */
 static bool is_planned(const vn_text_cache *c, int fd, head *h) {
     struct stat info;
     uint64_t hash;
-    if (fstat(fd, &info) != 0 || !read_at(fd, h, sizeof *h, 0) || h->mark != MARK ||
+    if (fstat(fd, &info) != 0 || !vn_cache_read_at(fd, h, sizeof *h, 0) || h->mark != MARK ||
         h->key != c->head.key || h->texts > all_texts(c) ||
         h->numbers != numbers_before(c, h->texts) || (uint64_t)info.st_size != file_size(h))
         return false;
     const size_t entries = (size_t)h->texts * sizeof(entry);
     entry *found = vn_alloc((size_t)h->texts, sizeof *found);
-    const bool is = found && read_at(fd, found, entries, sizeof *h) &&
-                    memcmp(found, c->entry, entries) == 0 && hash_file(fd, file_size(h), &hash) &&
-                    hash == h->hash;
+    const bool is = found && vn_cache_read_at(fd, found, entries, sizeof *h) &&
+                    memcmp(found, c->entry, entries) == 0 &&
+                    vn_cache_hash(fd, sizeof *h, file_size(h), &hash) && hash == h->hash;
     vn_free(found);
     return is;
 }
@@ -350,8 +321,8 @@ vn_status vn_text_cache_read(vn_text_cache *c, int32_t i, float *states, int32_t
     if (number >= c->head.texts) {
         memcpy(states + first, c->states + first, numbers * sizeof *states);
         if (pooled) memcpy(pooled, c->whole, whole);
-    } else if (!read_at(c->fd, states + first, numbers * sizeof *states, at) ||
-               (pooled && !read_at(c->fd, pooled, whole, at + numbers * sizeof *states))) {
+    } else if (!vn_cache_read_at(c->fd, states + first, numbers * sizeof *states, at) ||
+               (pooled && !vn_cache_read_at(c->fd, pooled, whole, at + numbers * sizeof *states))) {
         return vn_fail(err, VN_IO, "%s: cannot be read, or has become shorter", c->s.path);
     }
     for (int64_t t = 0; mask && t < c->length; t++) mask[t] = t >= e.begin && t < e.end;

@@ -5,7 +5,8 @@
  *
  * the tokenizer "bytes" or, as any other word, the files in tokenizer/; the tokens of each text;
  * and captions of its data, which it is sampled with where none are given. The encoder is in
- * text_encoder/. All else is as of any network (network.c). The empty text is the null condition,
+ * text_encoder/. All else is as of any network (network.c), with an autoencoder where the run was
+ * trained on latents (latents.c). The empty text is the null condition,
  * as it was in training. */
 #include "model/internal.h"
 
@@ -83,8 +84,11 @@ static vn_status prompt(vn_model *m, const char *text, vn_condition *out, vn_err
 
 static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
     vn_condition null;
-    vn_status status = vn_network_model.open(m, source, err);
+    vn_model_part autoencoder = {0};
+    vn_status status = vn_latents_open_run(m, source, &autoencoder, err);
     if (!status) status = open_encoder(m, err);
+    if (!status) vn_latents_add_autoencoder(m, &autoencoder);
+    vn_model_close_part(&autoencoder);
     return status ? status : prompt(m, "", &null, err);
 }
 
@@ -98,6 +102,7 @@ const vn_model_row vn_text_model = {
     .batch = vn_network_batch,
     .set_batch = vn_network_set_batch,
     .set_guidance = vn_network_set_guidance,
+    .decode = vn_latents_decode,
     .fingerprint = vn_network_fingerprint,
     .prompt = prompt,
     .close = vn_network_close,

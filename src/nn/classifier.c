@@ -92,6 +92,7 @@ static vn_status open_classifier(const json_t *config, void **self, vn_net_io *i
                                          c->block_out_channels.at[c->block_out_channels.count - 1]);
     features.optional = features.features = true;
     vn_net_add_output(io, features);
+    if (c->input == VN_CLASSIFIER_IMAGE) vn_net_add_maps(io, &c->block_out_channels);
     *self = c;
     return VN_OK;
 }
@@ -165,6 +166,9 @@ static vn_node *encode_image(const vn_scope *s, const vn_classifier_keys *c, vn_
     state.x =
         vn_block_end(vn_layer_conv3(s, "conv_in", x, c->in_channels, c->block_out_channels.at[0]));
     vn_unet_go_down(s, &body, &state);
+    /* the image first, then each level's layers and, but for the last, the one that halves */
+    for (size_t i = 0, at = 0; i < body.levels; i++, at++)
+        vn_scope_map(s, i, state.skip[at += (size_t)c->layers_per_block]);
     x = vn_layer_group_norm(s, "norm_out", state.x, last_channels(c), c->norm_num_groups, NORM_EPS,
                             VN_FN_SILU);
     return c->pool == VN_CLASSIFIER_POOL_ATTENTION ? attention_pool(s, c, x)

@@ -57,6 +57,7 @@ static vn_status open_features(const json_t *config, void **self, vn_net_io *io,
     *io = (vn_net_io){.height = f->sample_size[0], .width = f->sample_size[1], .multiple = 1};
     vn_net_add_sample(io, true, f->in_channels);
     vn_net_add_output(io, vn_port_of_sample("features", false, width));
+    vn_net_add_maps(io, &f->block_out_channels);
     *self = f;
     return VN_OK;
 }
@@ -75,6 +76,7 @@ static void build(const void *self, const vn_scope *s) {
                               .pad = {1, 1, 1, 1},
                               .bias = true};
         x = vn_unary(s->g, vn_layer_conv(&at, "conv", x, conv), VN_FN_RELU);
+        vn_scope_map(s, i, x);
         means[i] = vn_spatial_mean(&at, x);
     }
     vn_scope_output(s, "features", levels > 1 ? vn_concat(s->g, 1, (int)levels, means) : means[0]);

@@ -338,6 +338,14 @@ vn_node *vn_resize_to(const vn_scope *s, vn_node *x, vn_resize resize);
 /* k-diffusion's smooth resampling by 2, edges reflected. */
 vn_node *vn_resize_reflect(const vn_scope *s, vn_node *x, bool up);
 
+/* ---- maps.c: what pictures are compared by, level by level ----------------------------------- */
+
+/* Outputs "map0", "map1", .. [N,channels,H/2^i,W/2^i] of the first levels of a network of images,
+ * given if asked for. */
+#define VN_MAPS 4
+void vn_net_add_maps(vn_net_io *io, const vn_config_ints *channels);
+void vn_scope_map(const vn_scope *s, size_t level, vn_node *x);
+
 /* ---- mlp.c ----------------------------------------------------------------------------------- */
 
 /* Residual layers on points: x [N,in] -> [N,width], the time (if any) added in each. */

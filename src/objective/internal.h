@@ -60,7 +60,7 @@ vn_node *vn_number_of(vn_graph *g, vn_node *numbers, int i, const vn_node *x);
 
 /* vq-vae's parameter of the steps between revivals, where it is, and its default; and what moves
  * codes that are not used (codebook.c). */
-enum { VN_REVIVE = 3, VN_REVIVE_STEPS = 100 };
+enum { VN_REVIVE = 4, VN_REVIVE_STEPS = 100 };
 extern const vn_tending vn_codebook_tending;
 
 /* z with P(N(0,1) < z) = u, for u in (0,1). */

@@ -86,11 +86,13 @@ typedef struct vn_given {
 /* Halves of an autoencoder, which losses may call by themselves. */
 #define VN_LOSS_ENCODER "encoder"
 #define VN_LOSS_DECODER "decoder"
+/* The part whose outputs "map0", "map1", .. pictures are compared by, beside their numbers. */
+#define VN_LOSS_FEATURES "perceptual"
 
 /* Which network is called, and how. No gradient goes to the weights of a frozen part, to averages,
  * or to a part that another of the objective's losses trains; it does go through their inputs, so
- * that a target wants vn_stop_gradient. A half that is called again for another output, with all
- * else as in the call before, is not computed again. */
+ * that a target wants vn_stop_gradient. A half or a frozen part that is called again for another
+ * output, with all else as in the call before, is not computed again. */
 typedef struct vn_loss_call {
     /* a part of the training by name ("teacher"); NULL: the network that is trained on the batch */
     const char *part;
@@ -119,6 +121,8 @@ typedef struct vn_loss {
     /* The output [N,..]; "sample" of a network that learns a variance has twice the channels: the
      * prediction, then v. */
     vn_node *(*network)(void *self, const vn_loss_call *call);
+    /* Whether there is a part of this name, with this output; NULL: there is none. */
+    bool (*has)(void *self, const char *part, const char *output);
     void *self;
 
     /* the objective's, set by vn_objective_loss */

@@ -2,7 +2,9 @@
  * latents between them tame. Samples are clean. With |.| of all numbers of a picture, d of them, a
  * loss is the mean over samples of
  *
- *     reconstruction  |x - x^| / d  (l1), or |x - x^|^2 / d  (l2)
+ *     reconstruction  |x - x^| / d  (l1), or |x - x^|^2 / d  (l2); with features, and perceptual
+ *                     times the squared distance of the directions that the maps of these have,
+ *                     means over pixels, summed over maps (1801.03924 without its weights)
  *     vae             the same of z ~ N(mean, exp(logvar)), and kl times the divergence of that
  *                     from N(0, 1), over d (1312.6114): 1e-6 as in latent diffusion (2112.10752),
  *                     where all is d times as much
@@ -22,14 +24,19 @@ enum { L1, L2 };
 #define DISTANCE \
     {"distance", "of a picture and its reconstruction: of each number, or its square", \
      L1, 0, 1, 1, "l1|l2"}
-static const vn_param params[] = {DISTANCE, {0}};
+#define PERCEPTUAL \
+    {"perceptual", "weight of the distance of their features (--perceptual)", \
+     0.1, 0, 1e6, 0, NULL}
+static const vn_param params[] = {DISTANCE, PERCEPTUAL, {0}};
 static const vn_param vae_params[] = {
     DISTANCE,
+    PERCEPTUAL,
     {"kl", "weight of the divergence of a picture's latents from N(0, 1)", 1e-6, 0, 1e6, 0, NULL},
     {0},
 };
 static const vn_param vq_params[] = {
     DISTANCE,
+    PERCEPTUAL,
     {"codebook", "weight that draws rows of the codebook to latents", 1, 0, 1e6, 0, NULL},
     {"commitment", "weight that draws latents to rows of the codebook", 0.25, 0, 1e6, 0, NULL},
     {"revive", "steps between looks for codes that are not used, to be moved; 0: none is moved",
@@ -37,9 +44,9 @@ static const vn_param vq_params[] = {
     {0},
 };
 /* clang-format on */
-enum { DISTANCE_OF };
-enum { KL = 1 };
-enum { CODEBOOK = 1, COMMITMENT };
+enum { DISTANCE_OF, PERCEPTUAL_WEIGHT, OWN };
+enum { KL = OWN };
+enum { CODEBOOK = OWN, COMMITMENT };
 _Static_assert((int)COMMITMENT + 1 == (int)VN_REVIVE, "codebook.c reads it");
 
 /* ---- the losses ------------------------------------------------------------------------------ */
@@ -59,9 +66,51 @@ static vn_node *mean_square(vn_graph *g, vn_node *a, vn_node *b) {
     return vn_mean(g, vn_unary(g, vn_sub(g, a, b), VN_FN_SQUARE));
 }
 
+/* x [N,H,W,C] / sqrt(sum over C of x^2): the features of a pixel as a direction. */
+static vn_node *direction(vn_graph *g, vn_node *x) {
+    vn_shape one = x ? x->shape : VN_SHAPE(1);
+    one.dim[one.rank - 1] = 1;
+    vn_node *square = vn_affine(g, vn_sum_product_to(g, x, x, one), 1, 1e-10);
+    return x ? vn_mul(g, x, vn_unary(g, square, VN_FN_RSQRT)) : NULL;
+}
+
+/* The mean over pixels of the squared distance of directions, summed over maps of the features. */
+static vn_node *perceptual(vn_loss *l, vn_node *x) {
+    static const char *const maps[] = {"map0", "map1", "map2", "map3"};
+    vn_graph *g = l->g;
+    vn_node *of[2][VN_COUNT(maps)] = {{NULL}}, *sum = NULL;
+    for (int k = 0; k < 2; k++)
+        for (size_t i = 0; i < VN_COUNT(maps); i++) {
+            const vn_given given = {"sample", k ? x : l->x};
+            const vn_loss_call call = {
+                .part = VN_LOSS_FEATURES, .output = maps[i], .n = 1, .given = &given};
+            if (!l->has(l->self, VN_LOSS_FEATURES, maps[i])) continue;
+            of[k][i] = direction(g, l->network(l->self, &call));
+        }
+    for (size_t i = 0; i < VN_COUNT(maps); i++) {
+        if (!of[0][i] || !of[1][i]) continue;
+        const int64_t channels = of[0][i]->shape.dim[of[0][i]->shape.rank - 1];
+        vn_node *apart = vn_affine(g, mean_square(g, of[1][i], vn_stop_gradient(g, of[0][i])),
+                                   (double)channels, 0);
+        sum = sum ? vn_add(g, sum, apart) : apart;
+    }
+    return sum;
+}
+
 static vn_node *distance(const vn_choice *c, vn_loss *l, vn_node *x) {
-    if (c->value[DISTANCE_OF] == L2) return mean_square(l->g, x, l->x);
-    return vn_mean(l->g, vn_unary(l->g, vn_sub(l->g, x, l->x), VN_FN_ABS));
+    vn_graph *g = l->g;
+    const double weight = c->value[PERCEPTUAL_WEIGHT];
+    const bool features = l->has && l->has(l->self, VN_LOSS_FEATURES, "map0");
+    vn_node *apart = c->value[DISTANCE_OF] == L2
+                         ? mean_square(g, x, l->x)
+                         : vn_mean(g, vn_unary(g, vn_sub(g, x, l->x), VN_FN_ABS));
+    if (c->given[PERCEPTUAL_WEIGHT] && weight > 0 && !features)
+        return vn_graph_fail(g, VN_BAD_ARGUMENT,
+                             "perceptual=%g has no effect without features, which `perceptual` "
+                             "names",
+                             weight);
+    if (!features || weight == 0) return apart;
+    return vn_add(g, apart, vn_affine(g, perceptual(l, x), weight, 0));
 }
 
 /* [N,numbers]: the mean square error of each sample that is cut to -1 .. 1, then its codes [N,h,w],

@@ -65,7 +65,7 @@ static vn_status check_part(const vn_train_setup *s, int i, vn_err *err) {
             return vn_fail(err, VN_BAD_ARGUMENT, "two parts are called %s", p->name);
     if (p->frozen && i == 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "the first part is what is trained: it is not frozen");
-    if (p->frozen && !p->weights && !p->values)
+    if (p->frozen && !p->weights && !p->values && !p->random)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s is frozen and has no file of weights", p->name);
     if (p->lr < 0)
         return vn_fail(err, VN_BAD_ARGUMENT,
@@ -152,7 +152,7 @@ vn_status vn_parts_check(const vn_train_setup *s, vn_err *err) {
 vn_status vn_parts_read_types(const vn_train_setup *s, vn_err *err) {
     vn_status status = VN_OK;
     for (int i = 0; i < s->parts && !status; i++)
-        if (s->part[i].frozen && !s->part[i].values)
+        if (s->part[i].frozen && s->part[i].weights)
             status = vn_store_read_types(s->part[i].weights, vn_net_weights(s->part[i].net),
                                          s->device->row, err);
     return status;

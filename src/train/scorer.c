@@ -120,10 +120,11 @@ static void scale_time(const vn_scorer *c, const vn_net_io *io, vn_net_nodes *no
             nodes->in[i] = vn_affine(c->graph, nodes->in[i], io->time_unit, 0);
 }
 
-/* The network on its inputs, unless it is a half that was just called on them. */
+/* The network on its inputs, unless it is a half, or frozen, and was just called on them. */
 static void build_call(vn_scorer *c, const vn_loss_call *call, int part, const vn_net *net,
                        const vn_net_spec *how, vn_net_nodes *nodes) {
-    if (call->half && c->latest.net == net && c->latest.average == call->average &&
+    const bool keeps = call->half || c->s->part[part].frozen;
+    if (keeps && c->latest.net == net && c->latest.average == call->average &&
         !memcmp(c->latest.nodes.in, nodes->in, sizeof nodes->in)) {
         *nodes = c->latest.nodes;
         return;
@@ -136,7 +137,7 @@ static void build_call(vn_scorer *c, const vn_loss_call *call, int part, const v
     vn_net_build_on(net, c->graph, how, nodes, NULL);
     vn_graph_set_values(c->graph, 0);
     if (vn_graph_site(c->graph) < next) vn_graph_set_site(c->graph, next);
-    if (!call->half) return;
+    if (!keeps) return;
     c->latest.net = net;
     c->latest.average = call->average;
     c->latest.nodes = *nodes;
@@ -160,6 +161,13 @@ static vn_node *network(void *self, const vn_loss_call *call) {
     if (out || vn_graph_status(c->graph, NULL) != VN_OK) return out;
     return vn_graph_fail(c->graph, VN_UNSUPPORTED, "%s: has no output \"%s\"",
                          vn_part_folder(p, part), name);
+}
+
+/* Whether there is such a part, with such an output (vn_loss.has). */
+static bool has_output(void *self, const char *part, const char *output) {
+    const vn_scorer *c = self;
+    const int i = vn_part_find(c->s, part);
+    return i >= 0 && vn_net_output(vn_net_get_io(c->s->part[i].net), output);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -208,6 +216,7 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int loss, int64_t 
                   .tokens = sequence ? logits->shape.dim[2] : 0,
                   .time = vn_net_in(first, &c->batch_nodes, "timestep"),
                   .network = network,
+                  .has = has_output,
                   .self = c};
     c->loss = vn_objective_build(s->objective, loss, &c->parts);
     status = vn_graph_status(c->graph, err);

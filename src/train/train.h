@@ -38,9 +38,11 @@ typedef struct vn_train_part {
      * types that they have there. */
     bool frozen;
     /* A .safetensors or its index: of a frozen part; or what one that is trained begins with.
-     * NULL: by its inits. */
+     * NULL: by its inits; of a frozen part, if it is to be random, by `seed`. */
     const char *weights;
-    vn_values *values;          /* of a frozen part, in the place of a file, shared; or NULL */
+    vn_values *values; /* of a frozen part, in the place of a file, shared; or NULL */
+    bool random;
+    uint64_t seed;
     double lr;                  /* factor of the learning rate; 0: 1 */
     const vn_choice *optimizer; /* of vn_optimizers, which stays; NULL: adamw */
     bool no_average;            /* none is kept; what people see of it is what is trained */

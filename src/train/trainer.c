@@ -93,18 +93,27 @@ static vn_status open_optimizers(vn_trainer *t, vn_err *err) {
     return status;
 }
 
+/* The values of a frozen part: those that it shares, those of its file, or random ones. */
+static vn_status open_frozen(vn_trainer *t, int i, vn_err *err) {
+    const vn_train_part *p = &t->s->part[i];
+    vn_weights *w = vn_net_weights(p->net);
+    vn_values **values = &t->part[i].own_values;
+    if (p->values) {
+        *values = vn_values_share(p->values);
+        return VN_OK;
+    }
+    if (p->weights)
+        return vn_store_open_values(p->weights, w, t->s->device, t->s->watch, values, err);
+    const vn_status status = vn_values_open(w, t->s->device, NULL, values, err);
+    return status ? status : vn_values_init(*values, p->seed, err);
+}
+
 static vn_status open_arrays(vn_trainer *t, vn_err *err) {
     const vn_train_setup *s = t->s;
     const vn_device *d = s->device;
     vn_status status = VN_OK;
     for (int i = 0; i < s->parts && !status; i++)
-        if (s->part[i].frozen && s->part[i].values)
-            t->part[i].own_values = vn_values_share(s->part[i].values);
-        else
-            status = !s->part[i].frozen
-                         ? open_part(t, i, err)
-                         : vn_store_open_values(s->part[i].weights, vn_net_weights(s->part[i].net),
-                                                d, s->watch, &t->part[i].own_values, err);
+        status = s->part[i].frozen ? open_frozen(t, i, err) : open_part(t, i, err);
     if (status) return status;
     void *grads = NULL;
     status = vn_device_zeros(d, (size_t)t->sums * t->floats * sizeof(float), &grads, err);

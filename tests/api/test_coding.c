@@ -207,6 +207,50 @@ static void previews_show_pairs(void **state) {
     json_decref(d);
 }
 
+/* Compared by features too, of a random network or of a classifier of the run's own, it learns
+ * something else, and a run that stopped goes on without the classifier's folder. */
+static void features_change_what_is_learned(void **state) {
+    (void)state;
+    const char *const model = "autoencoder:kind=tiny,channels=8,factor=2";
+    vn_train_options c = tiny_options(2), o = coding_options(model, 6);
+    c.model = "classifier:time=no,channels=8,levels=2";
+    expect_ok(vn, vn_train(vn, "data", "classifier", &c, NULL));
+    vn_train_result without = vn_train_result_default(), with = without;
+    o.objective = "reconstruction:perceptual=2";
+    o.perceptual = NULL;
+    expect_refused(vn_train(vn, "data", "refused", &o, NULL), VN_BAD_ARGUMENT,
+                   "perceptual=2 has no effect without features");
+    o.objective = NULL;
+    expect_ok(vn, vn_train(vn, "data", "by-numbers", &o, &without));
+    o.objective = "reconstruction:perceptual=2";
+    o.perceptual = "random";
+    expect_ok(vn, vn_train(vn, "data", "by-random", &o, &with));
+    assert_true(with.loss > without.loss); /* by what the features add */
+    o.perceptual = "classifier";
+    expect_ok(vn, vn_train(vn, "data", "by-classifier", &o, &with));
+    assert_true(with.loss > without.loss);
+    o.steps = 2;
+    expect_ok(vn, vn_train(vn, "data", "by-stopped", &o, NULL));
+    assert_int_equal(rename("classifier", "elsewhere"), 0);
+    vn_train_options on = vn_train_options_default();
+    on.resume = 1;
+    on.steps = 6;
+    expect_ok(vn, vn_train(vn, "data", "by-stopped", &on, NULL));
+    assert_int_equal(rename("elsewhere", "classifier"), 0);
+    expect_same_weights("by-classifier", "by-stopped", "vae");
+    c.model = "classifier:channels=8,levels=2";
+    c.overwrite = 1;
+    expect_ok(vn, vn_train(vn, "data", "classifier", &c, NULL));
+    expect_refused(vn_train(vn, "data", "refused", &o, NULL), VN_BAD_ARGUMENT,
+                   "is of noisy samples");
+    o.perceptual = "shown";
+    expect_refused(vn_train(vn, "data", "refused", &o, NULL), VN_BAD_ARGUMENT, "has no maps");
+    c.model = "unet2d:channels=8,levels=2";
+    c.perceptual = "random";
+    expect_refused(vn_train(vn, "data", "refused", &c, NULL), VN_BAD_ARGUMENT,
+                   "on autoencoders alone");
+}
+
 /* A config.json of diffusers may be trained as well. */
 static void a_config_is_trained(void **state) {
     (void)state;
@@ -267,6 +311,7 @@ int main(void) {
         cmocka_unit_test(a_resumed_run_ends_in_the_same_bits),
         cmocka_unit_test(codes_are_revived_under_muon),
         cmocka_unit_test(previews_show_pairs),
+        cmocka_unit_test(features_change_what_is_learned),
         cmocka_unit_test(a_config_is_trained),
         cmocka_unit_test(what_has_no_effect_is_refused),
     };

@@ -244,10 +244,6 @@ static void options_are_refused_by_name(void **state) {
         assert_int_equal(vn_train_on(vn, &d, "refused", &t, NULL), VN_BAD_ARGUMENT);
         expect_words(refused[i].words);
     }
-    vn_train_options t = options_of("unet2d:channels=4,levels=1", 2);
-    t.latents = "run";
-    assert_int_equal(vn_train_on(vn, &d, "refused", &t, NULL), VN_BAD_ARGUMENT);
-    expect_words("`latents`: sequence models are trained on codes");
 }
 
 /* The codes of another run do as well as one's own; those of other pictures do not. */

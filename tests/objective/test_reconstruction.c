@@ -31,6 +31,15 @@ static vn_node *answer(void *self, const vn_loss_call *call) {
         vn_node *node;
     } outputs[] = {{"mean", c->mean},           {"logvar", c->logvar}, {"latents", c->latents},
                    {"quantised", c->quantised}, {"codes", c->codes},   {"decoded", c->decoded}};
+    if (call->part) { /* features: maps of 2 and of 4 channels */
+        assert_string_equal(call->part, VN_LOSS_FEATURES);
+        assert_int_equal(call->n, 1);
+        const bool first = !strcmp(call->output, "map0");
+        return vn_affine(c->g,
+                         vn_reshape(c->g, call->given[0].node,
+                                    first ? VN_SHAPE(N, 2, 1, 2) : VN_SHAPE(N, 1, 1, 4)),
+                         first ? 2 : -1, first ? 0.3 : 0.5);
+    }
     if (call->half && !strcmp(call->half, VN_LOSS_DECODER)) {
         assert_int_equal(call->n, 1);
         return vn_affine(c->g, call->given[0].node, 1.5, 0.2);
@@ -39,6 +48,11 @@ static vn_node *answer(void *self, const vn_loss_call *call) {
         if (!strcmp(outputs[i].name, call->output)) return outputs[i].node;
     fail_msg("no output %s", call->output);
     return NULL;
+}
+
+static bool has(void *self, const char *part, const char *output) {
+    (void)self;
+    return !strcmp(part, VN_LOSS_FEATURES) && (!strcmp(output, "map0") || !strcmp(output, "map1"));
 }
 
 typedef struct setting {
@@ -71,7 +85,8 @@ static vn_node *image(vn_graph *g) {
 }
 
 /* A loss on inputs of that coder, with its gradients by the first two of `by`. */
-static void open(setting *s, const char *objective, const char *network, bool quantised) {
+static void open_with(setting *s, const char *objective, const char *network, bool quantised,
+                      bool features) {
     vn_err err = {0};
     if (try_open(s, objective, NULL, VN_TRAINS_AUTOENCODERS, network, &err))
         fail_msg("%s", err.text);
@@ -87,12 +102,17 @@ static void open(setting *s, const char *objective, const char *network, bool qu
         c->mean = image(g);
         c->logvar = image(g);
     }
-    s->l = (vn_loss){.g = g, .x = image(g), .network = answer, .self = c};
+    s->l = (vn_loss){
+        .g = g, .x = image(g), .network = answer, .has = features ? has : NULL, .self = c};
     s->loss = vn_objective_loss(s->objective, &s->l);
     vn_node *wrt[2] = {quantised ? c->latents : c->mean, quantised ? c->quantised : c->logvar};
     if (!strncmp(objective, "reconstruction", 14)) wrt[0] = wrt[1] = c->decoded;
     if (vn_graph_gradient(g, s->loss, NULL, wrt[0] == wrt[1] ? 1 : 2, wrt, s->by, &err))
         fail_msg("%s", err.text);
+}
+
+static void open(setting *s, const char *objective, const char *network, bool quantised) {
+    open_with(s, objective, network, quantised, false);
 }
 
 static void close(setting *s) {
@@ -109,17 +129,39 @@ static const double b[ALL] = {-1, 0.5, -2, 0.1, -0.3, 0.9, -3, -0.6};
 
 typedef struct formula {
     bool square;
-    double kl, codebook, commitment;
+    double kl, codebook, commitment, perceptual;
     const double *noise;
     double fixed_a[ALL], fixed_b[ALL]; /* what no gradient goes through */
     double (*value)(const struct formula *f, const double *a, const double *b);
 } formula;
 
+/* Of numbers in pixels of so many channels, each a direction: the mean over pixels of the squared
+ * distance. */
+static double directions_apart(const double *decoded, int channels, double scale, double shift) {
+    double sum = 0;
+    for (int i = 0; i < ALL; i += channels) {
+        double of[2] = {1e-10, 1e-10};
+        for (int k = i; k < i + channels; k++) {
+            of[0] += pow(scale * x[k] + shift, 2);
+            of[1] += pow(scale * decoded[k] + shift, 2);
+        }
+        for (int k = i; k < i + channels; k++)
+            sum += pow((scale * x[k] + shift) / sqrt(of[0]) -
+                           (scale * decoded[k] + shift) / sqrt(of[1]),
+                       2);
+    }
+    return sum / (ALL / channels);
+}
+
+static double features_apart(const double *decoded) {
+    return directions_apart(decoded, 2, 2, 0.3) + directions_apart(decoded, 4, -1, 0.5);
+}
+
 static double apart(const formula *f, const double *decoded) {
     double sum = 0;
     for (int i = 0; i < ALL; i++)
         sum += f->square ? (decoded[i] - x[i]) * (decoded[i] - x[i]) : fabs(decoded[i] - x[i]);
-    return sum / ALL;
+    return sum / ALL + (f->perceptual > 0 ? f->perceptual * features_apart(decoded) : 0);
 }
 
 static double plain(const formula *f, const double *decoded, const double *ignored) {
@@ -166,7 +208,7 @@ static void hold(const char *what, const setting *s, const ref_graph *r, const f
 
 static void try_formula(const char *objective, const char *network, bool quantised, formula f) {
     setting s;
-    open(&s, objective, network, quantised);
+    open_with(&s, objective, network, quantised, f.perceptual > 0);
     ref_graph r = ref_open(s.coder.g);
     ref_set(&r, s.l.x, x);
     if (s.coder.mean) ref_set(&r, s.coder.mean, a);
@@ -194,6 +236,10 @@ static void losses_are_their_formulas(void **state) {
                 (formula){.kl = 0.3, .noise = noise, .value = vae});
     try_formula("vae:kl=2,distance=l2", "autoencoder-kl", false,
                 (formula){.square = true, .kl = 2, .noise = noise, .value = vae});
+    try_formula("reconstruction:perceptual=0.4", "autoencoder-tiny", false,
+                (formula){.perceptual = 0.4, .value = plain});
+    try_formula("vae:kl=0", "autoencoder-kl", false,
+                (formula){.perceptual = 0.1, .noise = noise, .value = vae});
     try_formula("vq-vae", "autoencoder-vq", true,
                 (formula){.codebook = 1, .commitment = 0.25, .value = vq});
     try_formula("vq-vae:codebook=0.5,commitment=2,distance=l2", "autoencoder-vq", true,

@@ -1,0 +1,257 @@
+/* Runs on latents draw pictures: those that their own autoencoder decodes the latents to, of
+ * classes and of captions, of other sizes, in whatever batches; they are measured against the data
+ * that they were trained on; and a run whose parts do not fit together is refused with both
+ * numbers. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/support_captioned.h"
+#include "base/base.h"
+#include "store/store.h"
+#include "support/kernels.h"
+#include "support/scratch.h"
+
+enum { PICTURES = 40, SIDE = 8, PIXELS = SIDE * SIDE, CHANNELS = 4, DRAWN = 5 };
+
+static vn_train_options latent_options(const char *autoencoder, const char *model) {
+    vn_train_options o = tiny_options(3);
+    o.model = model;
+    o.latents = autoencoder;
+    return o;
+}
+
+static int enter(void **state) {
+    static const char *const captions[] = {"it is black", "it is white"};
+    if (context_enter(state)) return 1;
+    make_data("data", PICTURES);
+    make_captioned("words", captions);
+    vn_train_options o = latent_options(NULL, "autoencoder:kind=kl,channels=8,factor=2");
+    expect_ok(vn, vn_train(vn, "data", "kl", &o, NULL));
+    o.model = "autoencoder:kind=vq,channels=8,factor=2,latents=3,codes=32";
+    expect_ok(vn, vn_train(vn, "data", "vq", &o, NULL));
+    o = latent_options("kl", "dit:width=16,depth=1,heads=2,patch=2");
+    expect_ok(vn, vn_train(vn, "data", "dit", &o, NULL));
+    o = latent_options("vq", "unet2d:channels=8,levels=2");
+    expect_ok(vn, vn_train(vn, "data", "unet", &o, NULL));
+    o = captioned_options("text-dit:depth=1,width=16,heads=2,text_depth=1,text_width=16", 3);
+    o.latents = "kl";
+    o.validate = 0.25;
+    expect_ok(vn, vn_train(vn, "words", "text", &o, NULL));
+    return 0;
+}
+
+static vn_model *open_model(const char *run) {
+    vn_model *m = NULL;
+    expect_ok(vn, vn_model_open(vn, run, &m));
+    return m;
+}
+
+static vn_sample_options drawing(void) {
+    vn_sample_options o = vn_sample_options_default();
+    o.count = DRAWN;
+    o.steps = 3;
+    o.seed = 4;
+    return o;
+}
+
+static vn_samples *draw(vn_model *m, const vn_sample_options *o) {
+    vn_samples *s = NULL;
+    expect_ok(vn, vn_sample(m, o, &s));
+    return s;
+}
+
+/* Pictures are what the autoencoder in the run's folder decodes the latents to, bit for bit. */
+static void expect_decoded(const char *run, const vn_samples *s, int64_t channels, int64_t side) {
+    int64_t shape[3] = {0}, of_latents[3] = {0};
+    vn_autoencoder *a = NULL;
+    vn_autoencoder_options how = vn_autoencoder_options_default();
+    vn_array decoded;
+    how.scaled = 1;
+    const float *latents = vn_samples_latents(s, of_latents);
+    const int64_t n = vn_samples_count(s);
+    assert_non_null(latents);
+    assert_int_equal(vn_samples_shape(s, shape), 3);
+    assert_int_equal(shape[0], 1);
+    assert_int_equal(shape[1], side);
+    assert_int_equal(of_latents[0], channels);
+    assert_int_equal(of_latents[1], side / 2);
+    const vn_array in = {"latents", VN_F32, VN_SHAPE(n, channels, side / 2, side / 2), latents};
+    expect_ok(vn, vn_autoencoder_open(vn, run, &a));
+    expect_ok(vn, vn_autoencoder_decode(a, &how, &in, &decoded));
+    assert_memory_equal(decoded.data, vn_samples_data(s),
+                        (size_t)(n * side * side) * sizeof(float));
+    vn_autoencoder_close(&a);
+}
+
+static void samples_are_decoded_latents(void **state) {
+    (void)state;
+    static const struct {
+        const char *run;
+        int64_t channels;
+    } runs[] = {{"dit", CHANNELS}, {"unet", 3}, {"text", CHANNELS}};
+    for (size_t i = 0; i < VN_COUNT(runs); i++) {
+        vn_model *m = open_model(runs[i].run);
+        const vn_model_info info = info_of(m);
+        assert_int_equal(info.shape[1], SIDE);
+        assert_int_equal(info.latent_shape[0], runs[i].channels);
+        assert_null(info.pipeline);
+        vn_sample_options o = drawing();
+        vn_samples *all = draw(m, &o);
+        expect_decoded(runs[i].run, all, runs[i].channels, SIDE);
+        o.batch = 2;
+        vn_samples *parts = draw(m, &o);
+        assert_memory_equal(vn_samples_data(all), vn_samples_data(parts),
+                            DRAWN * PIXELS * sizeof(float));
+        vn_samples_close(&all);
+        vn_samples_close(&parts);
+        vn_model_close(&m);
+    }
+}
+
+/* Another handle of the model has the same weights, and an autoencoder of its own. */
+static void models_that_share_decode_alike(void **state) {
+    (void)state;
+    vn_model *m = open_model("dit"), *other = NULL;
+    vn_sample_options o = drawing();
+    expect_ok(vn, vn_model_share(m, vn, &other));
+    vn_samples *a = draw(m, &o), *b = draw(other, &o);
+    assert_memory_equal(vn_samples_data(a), vn_samples_data(b), DRAWN * PIXELS * sizeof(float));
+    vn_samples_close(&a);
+    vn_samples_close(&b);
+    vn_model_close(&m);
+    vn_model_close(&other);
+}
+
+static void files_have_pictures_and_latents(void **state) {
+    (void)state;
+    vn_err err = {0};
+    vn_safetensors *st = NULL;
+    const vn_array *samples, *latents;
+    vn_model *m = open_model("dit");
+    const vn_sample_options o = drawing();
+    vn_samples *s = draw(m, &o);
+    expect_ok(vn, vn_samples_save(s, "s.safetensors"));
+    assert_int_equal(vn_safetensors_open("s.safetensors", &st, &err), VN_OK);
+    assert_int_equal(vn_safetensors_get(st, "samples", &samples, &err), VN_OK);
+    assert_int_equal(vn_safetensors_get(st, "latents", &latents, &err), VN_OK);
+    assert_int_equal(samples->shape.dim[2], SIDE);
+    assert_int_equal(latents->shape.dim[2], SIDE / 2);
+    assert_memory_equal(samples->data, vn_samples_data(s), DRAWN * PIXELS * sizeof(float));
+    vn_safetensors_close(&st);
+    vn_samples_close(&s);
+    vn_model_close(&m);
+}
+
+/* In pixels; a network of any size draws others than those it was trained on. */
+static void sizes_are_in_pixels(void **state) {
+    (void)state;
+    vn_model_options o = vn_model_options_default();
+    vn_model *m = NULL;
+    o.size = "16";
+    expect_ok(vn, vn_model_open_with(vn, "unet", &o, &m));
+    const vn_sample_options how = drawing();
+    vn_samples *s = draw(m, &how);
+    expect_decoded("unet", s, 3, 16);
+    vn_samples_close(&s);
+    vn_model_close(&m);
+    o.size = "18";
+    expect_refused(vn_model_open_with(vn, "unet", &o, &m), VN_BAD_ARGUMENT,
+                   "size 18: unet draws images whose sides are multiples of 4");
+}
+
+static void runs_are_measured_against_their_data(void **state) {
+    (void)state;
+    static const char *const runs[] = {"dit", "text"};
+    for (size_t i = 0; i < VN_COUNT(runs); i++) {
+        vn_model *m = open_model(runs[i]);
+        vn_eval_options o = vn_eval_options_default();
+        vn_eval_result r = vn_eval_result_default();
+        vn_sample_options how = drawing();
+        o.metric = "kd";
+        o.data = runs[i]; /* what was held out of its data */
+        o.sample = &how;
+        o.resamples = 0;
+        expect_ok(vn, vn_eval(m, &o, &r));
+        assert_in_range(r.measures, 1, 16);
+        assert_true(isfinite(r.measure[0].value));
+        o.metric = "nll";
+        expect_refused(vn_eval(m, &o, &r), VN_UNSUPPORTED, "denoises latents");
+        vn_model_close(&m);
+    }
+}
+
+static void a_run_says_what_it_is(void **state) {
+    (void)state;
+    static const struct {
+        const char *run;
+        size_t parts;
+    } runs[] = {{"dit", 2}, {"text", 3}};
+    for (size_t i = 0; i < VN_COUNT(runs); i++) {
+        char *text = NULL;
+        expect_ok(vn, vn_describe(vn, runs[i].run, &text));
+        json_t *d = json_loads(text, 0, NULL), *parts = json_object_get(d, "parts");
+        assert_int_equal(json_integer_value(json_array_get(json_object_get(d, "shape"), 1)), SIDE);
+        assert_int_equal(json_integer_value(json_array_get(json_object_get(d, "latents"), 1)),
+                         SIDE / 2);
+        assert_null(json_object_get(d, "pipeline"));
+        assert_int_equal(json_array_size(parts), runs[i].parts);
+        const json_t *last = json_array_get(parts, runs[i].parts - 1);
+        assert_string_equal(json_string_value(json_object_get(last, "part")), "vae");
+        assert_string_equal(json_string_value(json_object_get(last, "kind")), "autoencoder-kl");
+        json_decref(d);
+        vn_text_free(&text);
+    }
+}
+
+/* The run with one thing in vane.json changed. */
+static void change(const char *key, json_t *value) {
+    json_t *vane = json_load_file("dit/vane.json", 0, NULL);
+    json_object_set_new(json_object_get(vane, "latents"), key, value);
+    assert_int_equal(rename("dit/vane.json", "kept.json"), 0);
+    assert_int_equal(json_dump_file(vane, "dit/vane.json", JSON_INDENT(2)), 0);
+    json_decref(vane);
+}
+
+static void what_does_not_fit_is_refused(void **state) {
+    (void)state;
+    vn_model *m = NULL;
+    const struct {
+        const char *key, *words;
+        json_t *value;
+    } faults[] = {
+        {"factor", "was trained on latents of factor 4, and its autoencoder has 2",
+         json_integer(4)},
+        {"channels", "was trained on latents of channels 7, and its autoencoder has 4",
+         json_integer(7)},
+        {"folder", "latents of no autoencoder that vane knows", json_string("../kl/vae")},
+        {"folder", "vqvae", json_string("vqvae")},
+    };
+    for (size_t i = 0; i < VN_COUNT(faults); i++) {
+        change(faults[i].key, faults[i].value);
+        const vn_status status = vn_model_open(vn, "dit", &m);
+        assert_int_not_equal(status, VN_OK);
+        expect_refused(status, status, faults[i].words);
+        assert_int_equal(rename("kept.json", "dit/vane.json"), 0);
+    }
+    /* its network alone is a model of latents still */
+    vn_model_options o = vn_model_options_default();
+    expect_ok(vn, vn_model_open_with(vn, "dit/transformer", &o, &m));
+    assert_int_equal(info_of(m).shape[0], CHANNELS);
+    vn_model_close(&m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(samples_are_decoded_latents),
+        cmocka_unit_test(models_that_share_decode_alike),
+        cmocka_unit_test(files_have_pictures_and_latents),
+        cmocka_unit_test(sizes_are_in_pixels),
+        cmocka_unit_test(runs_are_measured_against_their_data),
+        cmocka_unit_test(a_run_says_what_it_is),
+        cmocka_unit_test(what_does_not_fit_is_refused),
+    };
+    return run_under_each_kernel_set(tests, enter, context_leave);
+}
