@@ -112,9 +112,11 @@ static json_t *describe_network(const vn_model_dir *dir, const char *path, vn_er
     const vn_net_io *io = vn_net_get_io(net);
     const vn_shape shape = vn_net_sample(io);
     const vn_net_row *row = vn_net_get_row(net);
+    const json_t *own = json_object_get(dir->config, "_class_name"),
+                 *first = json_array_get(json_object_get(dir->config, "architectures"), 0);
     json_t *out =
         json_pack("{s:s, s:s, s:s, s:o, s:I, s:I}", "is", "network", "kind", row->row.name, "class",
-                  json_string_value(json_object_get(dir->config, "_class_name")), "shape",
+                  json_string_value(own ? own : first), "shape",
                   vn_size_list(shape.dim, shape.rank), "labels", (json_int_t)vn_net_labels(io),
                   "parameters", (json_int_t)vn_weights_parameters(vn_net_weights(net)));
     if (!out) vn_no_memory(err);

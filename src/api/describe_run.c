@@ -167,6 +167,7 @@ static json_t *command(const vn_model *m) {
 /* How it is sampled; a classifier is not. */
 static json_t *sampling_of(const vn_model *m) {
     json_t *out = m->row->classifies ? json_object() : vn_sampling_defaults_to_json(&m->sampling);
+    if (m->row->sequence) json_object_del(out, "steps"); /* it has tokens */
     if (out && put(out, "command", m->row->classifies ? classifier_command(m) : command(m)))
         return out;
     json_decref(out);

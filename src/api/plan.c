@@ -133,7 +133,9 @@ static vn_status measure_encoder(const vn_context *vn, const vn_model_dir *run, 
     const json_t *text = json_object_get(run->vane, "text");
     vn_model_dir dir = {0};
     vn_net *net = NULL;
-    if (!run->index || !json_is_object(text)) return VN_OK; /* a part by itself */
+    /* a part by itself, or a sequence model, which reads texts by itself */
+    if (!run->index || !json_is_object(text) || json_object_get(run->vane, "sequence"))
+        return VN_OK;
     char *folder = vn_path_join(run->path, VN_TRAIN_ENCODER);
     vn_status status = folder ? vn_model_dir_open(folder, &dir, err) : vn_no_memory(err);
     if (!status) status = vn_net_open(dir.config, &net, err);

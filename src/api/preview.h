@@ -1,4 +1,5 @@
-/* preview.h - pictures of a run while it trains. */
+/* preview.h - pictures of a run while it trains: of a denoiser (preview.c), and of a sequence model
+ * (preview_tokens.c). */
 #ifndef VN_API_PREVIEW_H
 #define VN_API_PREVIEW_H
 
@@ -44,5 +45,28 @@ bool vn_preview_possible(const vn_shape *shown);
 vn_status vn_preview_draw(void *preview, vn_values *const *values, int64_t step, const char *path,
                           vn_err *err);
 void vn_preview_close(vn_preview *p);
+
+/* The same of a sequence model. */
+typedef struct vn_token_preview {
+    vn_context *vn;
+    vn_sequence_parts parts; /* but for `values`, which come with the first picture */
+    uint64_t seed;
+    double guidance;
+    const char *run;         /* its folder, for the text chunks */
+    const char *const *text; /* [texts] what is drawn, where it takes texts */
+    int texts;
+
+    vn_model *model;
+    vn_sequence_run *sequence;
+    int64_t count;
+    float *samples;
+    int32_t *labels, *codes;
+} vn_token_preview;
+
+/* Whether its pictures can be shown at all. */
+bool vn_token_preview_possible(const vn_token_preview *p);
+vn_status vn_token_preview_draw(void *preview, vn_values *const *values, int64_t step,
+                                const char *path, vn_err *err);
+void vn_token_preview_close(vn_token_preview *p);
 
 #endif

@@ -27,8 +27,7 @@ static const char *without_effect(const vn_sample_options *o) {
                {"init_file", o->init_file || o->init},
                {"strength", o->strength > 0},
                {"invert", o->invert > 0},
-               {"classifier", o->classifier},
-               {"negative", o->negative}};
+               {"classifier", o->classifier}};
     for (size_t i = 0; i < VN_COUNT(all); i++)
         if (all[i].given) return all[i].name;
     return NULL;
@@ -63,7 +62,8 @@ vn_status vn_drawing_open_sequence(vn_drawing *d, bool together, vn_err *err) {
                                          .top_k = o->top_k,
                                          .top_p = o->top_p,
                                          .seed = o->seed,
-                                         .capacity = d->batch};
+                                         .capacity = d->batch,
+                                         .none = o->negative ? &d->negative : NULL};
     const vn_status status = vn_sequence_open(&options, &d->sequence, err);
     if (status) return status;
     d->codes = vn_alloc((size_t)d->batch, (size_t)sequence->tokens * sizeof *d->codes);

@@ -89,9 +89,9 @@ static void say_task(const vn_train_job *j, const vn_data_info *info) {
                (long long)info->sample.dim[2], (long long)info->sample.dim[1],
                (long long)info->sample.dim[0]);
     if (j->sequence)
-        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %s; sequences of %lldx%lld tokens of %lld codes",
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %s; sequences of %lldx%lld tokens of %lld codes%s",
                j->source, classes, (long long)j->codes.columns, (long long)j->codes.rows,
-               (long long)j->codes.codes);
+               (long long)j->codes.codes, j->texts ? ", after those of a text" : "");
     else if (j->classifies)
         vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %s to tell apart; path %s%s", j->source, classes,
                j->path_text,
@@ -100,6 +100,27 @@ static void say_task(const vn_train_job *j, const vn_data_info *info) {
     else
         vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %s; path %s, predicts %s", j->source, classes,
                j->path_text, j->prediction.row->row.name);
+}
+
+/* What previews of a sequence model are drawn with. */
+static vn_token_preview token_preview(const vn_train_job *j) {
+    const vn_data_info *info = vn_data_get_info(j->data);
+    return (vn_token_preview){.vn = j->vn,
+                              .parts = {.net = j->net,
+                                        .codes = j->codes.net,
+                                        .codes_values = j->codes.values,
+                                        .rows = j->codes.rows,
+                                        .columns = j->codes.columns,
+                                        .sample = info->sample,
+                                        .classes = info->classes,
+                                        .names = j->names,
+                                        .tokenizer = j->texts ? j->words.source : NULL,
+                                        .length = j->words.length},
+                              .seed = j->o.seed,
+                              .guidance = j->sampling.guidance,
+                              .run = j->out,
+                              .text = j->words.example,
+                              .texts = j->texts ? j->words.examples : 0};
 }
 
 static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
@@ -120,6 +141,7 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
         vn_preview_possible(j->latents.autoencoder ? &j->latents.picture : &info->sample);
     vn_pairs pairs = {
         .vn = j->vn, .net = j->net, .data = j->data, .seed = j->o.seed, .run = j->out};
+    vn_token_preview tokens = j->sequence ? token_preview(j) : (vn_token_preview){0};
     const vn_train_networks all = vn_job_networks(j);
     if (j->texts) {
         preview.encoder = j->words.encoder;
@@ -156,10 +178,13 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
         .preview = j->o.preview_every < 0 ? NULL
                    : j->classifies        ? vn_classifier_plot
                    : j->reconstructs      ? (draws ? vn_pairs_draw : NULL)
-                   : draws                ? vn_preview_draw
-                                          : NULL,
+                   : j->sequence
+                       ? (vn_token_preview_possible(&tokens) ? vn_token_preview_draw : NULL)
+                   : draws ? vn_preview_draw
+                           : NULL,
         .user = j->classifies     ? (void *)(uintptr_t)j->out
                 : j->reconstructs ? (void *)&pairs
+                : j->sequence     ? (void *)&tokens
                                   : &preview};
     say_task(j, info);
     if (info->brings_noise)
@@ -175,6 +200,7 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
         vn_fail_after(err, "`resume` goes on after that");
     vn_preview_close(&preview);
     vn_pairs_close(&pairs);
+    vn_token_preview_close(&tokens);
     if (j->reconstructs && (!status || status == VN_CANCELLED)) {
         vn_err measured = {0};
         if (vn_train_measure_coding(j->vn, j->out, j->data, &measured)) {

@@ -78,7 +78,7 @@ static json_t *describe_sequence(const vn_train_job *j, json_t *vane) {
 static json_t *describe_all(const vn_train_job *j) {
     json_t *vane = describe(j);
     const bool latents = j->latents.autoencoder;
-    if (vane && j->sequence) return describe_sequence(j, vane);
+    if (vane && j->sequence) vane = describe_sequence(j, vane);
     if (vane &&
         (!j->texts || json_object_set_new(vane, "text", vn_train_words_json(&j->words)) == 0) &&
         (!latents || json_object_set_new(vane, "latents", vn_train_latents_json(&j->latents)) == 0))
@@ -99,7 +99,7 @@ vn_status vn_job_create(vn_train_job *j, vn_err *err) {
     if (!status) {
         vn_model_other others[3];
         int count = 0;
-        if (j->texts)
+        if (j->texts && !j->sequence)
             others[count++] =
                 (vn_model_other){VN_TRAIN_ENCODER, frozen ? j->words.pretrained.dir.config
                                                           : vn_net_config(j->words.encoder)};

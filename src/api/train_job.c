@@ -115,17 +115,18 @@ static vn_status make_config(vn_train_job *j, const vn_data_info *info, json_t *
                        "model %s: only files have such networks; there is no preset of it to be "
                        "trained",
                        row->row.name);
-    const vn_net_data data = {.sample = info->sample,
-                              .labels = info->classes ? info->classes + 1 : 0,
-                              .dropout = j->o.dropout,
-                              .learns_variance =
-                                  j->objective && vn_objective_learns_variance(j->objective),
-                              .clean = j->o.times && vn_times_are_clean(j->o.times),
-                              .captions = j->texts,
-                              .text_width = j->words.pretrained.read.width,
-                              .text_pooled = j->words.pretrained.read.pooled,
-                              .vocabulary = j->codes.codes + info->classes + 1,
-                              .tokens = vn_train_codes_tokens(&j->codes)};
+    const vn_net_data data = {
+        .sample = info->sample,
+        .labels = info->classes ? info->classes + 1 : 0,
+        .dropout = j->o.dropout,
+        .learns_variance = j->objective && vn_objective_learns_variance(j->objective),
+        .clean = j->o.times && vn_times_are_clean(j->o.times),
+        .captions = j->texts,
+        .text_width = j->words.pretrained.read.width,
+        .text_pooled = j->words.pretrained.read.pooled,
+        .vocabulary =
+            j->codes.codes + (j->texts ? vn_text_size(j->words.tokenizer) : info->classes + 1),
+        .tokens = vn_train_codes_tokens(&j->codes) + (j->texts ? j->words.length - 1 : 0)};
     *config = row->config(&choice, &data, err);
     if (!*config) return err->status;
     tell_levels(j, &choice, *config);
@@ -168,9 +169,11 @@ vn_status vn_job_find_role(vn_train_job *j, vn_err *err) {
 static void find_texts(vn_train_job *j) {
     const bool has = vn_data_captions(j->data) != NULL;
     const vn_net_row *row = (const vn_net_row *)j->model.row;
-    const bool takes = j->net ? vn_net_input(vn_net_get_io(j->net), "encoder_hidden_states") != NULL
-                       : row  ? row->takes_texts
-                              : vn_shape_is_image(&vn_data_get_info(j->data)->sample);
+    const bool takes = j->sequence ? true
+                       : j->net
+                           ? vn_net_input(vn_net_get_io(j->net), "encoder_hidden_states") != NULL
+                       : row ? row->takes_texts
+                             : vn_shape_is_image(&vn_data_get_info(j->data)->sample);
     j->texts = has && takes;
     if (has && !takes)
         vn_log(&j->vn->watch, VN_LOG_INFO,
@@ -223,7 +226,11 @@ vn_status vn_job_take_latents(vn_train_job *j, vn_err *err) {
 vn_status vn_job_check_encoder(const vn_train_job *j, vn_err *err) {
     const bool captions = vn_data_captions(j->data) != NULL;
     const char *model = j->o.model ? j->o.model : "mlp";
-    if (!j->o.text_encoder || j->texts) return VN_OK;
+    if (!j->o.text_encoder || (j->texts && !j->sequence)) return VN_OK;
+    if (j->texts)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "`text_encoder` %s has no effect: %s reads the captions' tokens itself",
+                       j->o.text_encoder, model);
     return vn_fail(err, VN_BAD_ARGUMENT, "`text_encoder` %s has no effect: %s %s",
                    j->o.text_encoder, captions ? model : j->source,
                    captions ? "takes no texts" : "has no captions");
@@ -253,25 +260,28 @@ vn_status vn_job_open_codes(vn_train_job *j, vn_err *err) {
 static vn_status open_net(vn_train_job *j, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
     const vn_engine engine = vn_context_engine(j->vn);
+    const vn_choice *model = j->model.row ? &j->model : NULL;
     json_t *config = json_incref(j->dir.config); /* of a run that goes on */
     vn_status status = VN_OK;
-    if (!j->net && !config) status = make_config(j, info, &config, err);
+    if (j->texts)
+        status = config ? vn_train_words_read(&j->words, j->out, j->dir.vane, j->data, &engine, err)
+                        : vn_train_words_make(&j->words, model, j->out, j->data, &engine, err);
+    if (!status && !j->net && !config) status = make_config(j, info, &config, err);
     if (!status && !j->net && (status = vn_net_open(config, &j->net, err)) && j->o.model)
         vn_fail_in(err, "%s", j->o.model);
-    const vn_train_net checked = {.net = j->net,
-                                  .data = info,
-                                  .name = j->o.model,
-                                  .source = j->seen,
-                                  .texts = j->texts,
-                                  .codes = j->codes.codes,
-                                  .variance =
-                                      j->objective && vn_objective_learns_variance(j->objective)};
+    const vn_train_net checked = {
+        .net = j->net,
+        .data = info,
+        .name = j->o.model,
+        .source = j->seen,
+        .texts = j->texts,
+        .codes = j->codes.codes,
+        .words = !status && j->texts ? vn_text_size(j->words.tokenizer) : 0,
+        .variance = j->objective && vn_objective_learns_variance(j->objective)};
     if (!status) status = vn_train_check_net(&checked, err);
-    if (!status && j->texts)
-        status = j->dir.config
-                     ? vn_train_words_read(&j->words, j->out, j->dir.vane, j->data, &engine, err)
-                     : vn_train_words_make(&j->words, j->net, j->model.row ? &j->model : NULL,
-                                           j->o.dropout, j->out, j->data, &engine, err);
+    if (!status && j->texts && !j->sequence && !j->words.encoder &&
+        !vn_train_words_frozen(&j->words))
+        status = vn_train_words_make_encoder(&j->words, j->net, model, j->o.dropout, err);
     if (!status && j->classifies) status = vn_train_classifier_times(&j->o, j->net, err);
     json_decref(config);
     return status;
@@ -289,12 +299,14 @@ vn_status vn_job_open_learning(vn_train_job *j, vn_err *err) {
 vn_train_networks vn_job_networks(const vn_train_job *j) {
     const bool frozen = vn_train_words_frozen(&j->words);
     if (j->sequence)
-        return (vn_train_networks){.count = 2,
-                                   .part = {{.net = j->net},
-                                            {.name = VN_CODES_PART,
-                                             .net = j->codes.encoder,
-                                             .frozen = true,
-                                             .values = j->codes.values}}};
+        return (vn_train_networks){
+            .count = 2,
+            .part = {{.net = j->net, .optimizer = &j->optimizer},
+                     {.name = VN_CODES_PART,
+                      .net = j->codes.encoder,
+                      .frozen = true,
+                      .values = j->codes.values}},
+            .text = {.tokenizer = j->words.tokenizer, .length = j->words.length}};
     const bool features = j->features.net;
     return (vn_train_networks){.count = features || (j->texts && !frozen) ? 2 : 1,
                                .part = {{.net = j->net, .optimizer = &j->optimizer},

@@ -187,8 +187,14 @@ vn_status vn_train_sequence_options(vn_train_options *o, vn_err *err) {
 
 static vn_status check_sequence(const vn_train_net *t, vn_err *err) {
     const int64_t knows = vn_net_output(vn_net_get_io(t->net), "logits")->shape.dim[2],
-                  needs = t->codes + t->data->classes + 1;
+                  needs = t->codes + (t->texts ? t->words : t->data->classes + 1);
     if (knows == needs) return VN_OK;
+    if (t->texts)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "model %s knows %lld tokens, %s needs %lld (%lld codes, %lld tokens of "
+                       "texts)",
+                       name_of(t), (long long)knows, t->source, (long long)needs,
+                       (long long)t->codes, (long long)t->words);
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "model %s knows %lld tokens, %s needs %lld (%lld codes, %d classes and null)",
                    name_of(t), (long long)knows, t->source, (long long)needs, (long long)t->codes,

@@ -13,6 +13,7 @@ typedef struct vn_train_net {
     const char *name, *source; /* of the model, NULL: its row's; of the data */
     bool texts;                /* the data has captions, which the network is given */
     int64_t codes;             /* of a sequence model: kinds of tokens of its pictures */
+    int64_t words;             /* and of its texts; 0: it has classes */
     bool variance;             /* the objective learns one */
 } vn_train_net;
 

@@ -107,7 +107,7 @@ int64_t vn_train_codes_tokens(const vn_train_codes *c) {
 /* The codebook, the only weight. */
 static vn_status save_codebook(const vn_train_codes *c, const char *run, vn_err *err) {
     const vn_weight *w = vn_weights_at(vn_net_weights(c->net), 0);
-    char *path = vn_store_weights_path(run, VN_CODES_PART);
+    char *path = vn_store_weights_path(run, VN_CODES_PART, vn_net_config(c->net));
     float *table = vn_alloc(w->count, sizeof *table);
     vn_status status = path && table ? vn_values_read(c->values, 0, table, err) : vn_no_memory(err);
     const vn_array array = {.name = w->name, .dtype = VN_F32, .shape = w->file, .data = table};

@@ -113,9 +113,8 @@ static vn_status make_tokenizer(vn_train_words *w, int64_t tokens, const char *r
     return w->learned ? vn_text_open_json(w->learned, &w->tokenizer, err) : err->status;
 }
 
-/* An encoder that is trained with the network. */
-static vn_status make_encoder(vn_train_words *w, const vn_net *net, const vn_choice *model,
-                              double dropout, vn_err *err) {
+vn_status vn_train_words_make_encoder(vn_train_words *w, const vn_net *net, const vn_choice *model,
+                                      double dropout, vn_err *err) {
     const vn_port *words = vn_net_input(vn_net_get_io(net), "encoder_hidden_states");
     bool left;
     const vn_text_encoder_size size = {.tokens = vn_text_size(w->tokenizer),
@@ -139,18 +138,16 @@ static vn_status take_tokenizer(vn_train_words *w, vn_err *err) {
     return w->source ? vn_text_open(source, &w->tokenizer, err) : vn_no_memory(err);
 }
 
-vn_status vn_train_words_make(vn_train_words *w, const vn_net *net, const vn_choice *model,
-                              double dropout, const char *run, const vn_data *data,
-                              const vn_engine *engine, vn_err *err) {
+vn_status vn_train_words_make(vn_train_words *w, const vn_choice *model, const char *run,
+                              const vn_data *data, const vn_engine *engine, vn_err *err) {
     const bool frozen = vn_train_words_frozen(w);
     vn_status status =
         frozen ? take_tokenizer(w, err)
                : make_tokenizer(w, preset(model, "text_tokens", TOKENS), run, data, err);
     if (!status) status = choose_length(w, data, preset(model, "text_length", 0), err);
     if (!status && w->length < SHORTEST) w->length = SHORTEST;
-    if (!status)
-        status = frozen ? vn_train_encoder_set_length(&w->pretrained, engine, w->length, err)
-                        : make_encoder(w, net, model, dropout, err);
+    if (!status && frozen)
+        status = vn_train_encoder_set_length(&w->pretrained, engine, w->length, err);
     if (status) return status;
     take_examples(w, data);
     return tell(w, data, engine->watch, err);
@@ -177,18 +174,22 @@ vn_status vn_train_words_save(const vn_train_words *w, const char *run, vn_err *
 
 /* ---- a run that goes on ---------------------------------------------------------------------- */
 
+static vn_status read_tokenizer(vn_train_words *w, const char *run, const json_t *text,
+                                vn_err *err) {
+    const char *name = json_string_value(json_object_get(text, "tokenizer"));
+    if (!name) return vn_fail(err, VN_BAD_FILE, "%s/vane.json: no tokenizer", run);
+    w->kind = !strcmp(name, bytes) ? bytes : own;
+    w->source = w->kind == own ? vn_path_join(run, VN_TRAIN_TOKENIZER) : vn_strdup(bytes);
+    return w->source ? vn_text_open(w->source, &w->tokenizer, err) : vn_no_memory(err);
+}
+
 /* The encoder that is trained. */
 static vn_status read_encoder(vn_train_words *w, const char *run, const json_t *text, vn_err *err) {
-    const char *name = json_string_value(json_object_get(text, "tokenizer"));
     char *folder = vn_path_join(run, VN_TRAIN_ENCODER);
     vn_model_dir dir = {0};
     vn_status status = folder ? vn_model_dir_open(folder, &dir, err) : vn_no_memory(err);
     if (!status) status = vn_net_open(dir.config, &w->encoder, err);
-    if (!status && !name) status = vn_fail(err, VN_BAD_FILE, "%s/vane.json: no tokenizer", run);
-    w->kind = name && !strcmp(name, bytes) ? bytes : own;
-    w->source = w->kind == own ? vn_path_join(run, VN_TRAIN_TOKENIZER) : vn_strdup(bytes);
-    if (!status && !w->source) status = vn_no_memory(err);
-    if (!status) status = vn_text_open(w->source, &w->tokenizer, err);
+    if (!status) status = read_tokenizer(w, run, text, err);
     vn_model_dir_close(&dir);
     vn_free(folder);
     return status;
@@ -208,9 +209,10 @@ vn_status vn_train_words_read(vn_train_words *w, const char *run, const json_t *
     if (w->length < SHORTEST || w->length > VN_PROMPT_LONGEST)
         return vn_fail(err, VN_BAD_FILE, "%s/vane.json: texts of %lld tokens", run,
                        (long long)w->length);
-    const vn_status status = json_is_true(json_object_get(text, "frozen"))
-                                 ? read_pretrained(w, run, engine, err)
-                                 : read_encoder(w, run, text, err);
+    const vn_status status =
+        json_is_object(json_object_get(vane, "sequence")) ? read_tokenizer(w, run, text, err)
+        : json_is_true(json_object_get(text, "frozen"))   ? read_pretrained(w, run, engine, err)
+                                                          : read_encoder(w, run, text, err);
     if (!status) take_examples(w, data);
     return status;
 }

@@ -1,5 +1,5 @@
-/* train_words.h - what a training on captions has beside its denoiser: a text encoder that is
- * trained with it, or a pretrained one that is not, and a tokenizer. */
+/* train_words.h - what a training on captions has beside its network: a tokenizer and, unless that
+ * is a sequence model, a text encoder that is trained with it, or a pretrained one that is not. */
 #ifndef VN_API_TRAIN_WORDS_H
 #define VN_API_TRAIN_WORDS_H
 
@@ -18,7 +18,7 @@ enum { VN_TRAIN_EXAMPLES = 8 };
 /* Zero-initialise; closed with vn_train_words_close. */
 typedef struct vn_train_words {
     vn_net *encoder;             /* that is trained; NULL: */
-    vn_train_encoder pretrained; /* one that is not */
+    vn_train_encoder pretrained; /* one that is not, or none */
     vn_text *tokenizer;
     const char *kind; /* "bytes", or "own": the one in the run's folder, */
     char *source;     /* and what opens it there */
@@ -28,13 +28,14 @@ typedef struct vn_train_words {
     const char *example[VN_TRAIN_EXAMPLES]; /* captions of the data, which owns them */
 } vn_train_words;
 
-/* Of a new run: the pretrained encoder, if it is open, or one whose tokens are what the network
- * takes, and a tokenizer that is learned from the captions, or one of bytes; of `model`, a
- * choice of the models table or NULL, are their sizes. Says how many captions there are, and how
- * many are cut. */
-vn_status vn_train_words_make(vn_train_words *w, const vn_net *net, const vn_choice *model,
-                              double dropout, const char *run, const vn_data *data,
-                              const vn_engine *engine, vn_err *err);
+/* Of a new run: the tokenizer of the pretrained encoder, if that is open, or one that is learned
+ * from the captions, or one of bytes, and how many tokens a text has; of `model`, a choice of the
+ * models table or NULL, are their sizes. Says how many captions there are, and how many are cut. */
+vn_status vn_train_words_make(vn_train_words *w, const vn_choice *model, const char *run,
+                              const vn_data *data, const vn_engine *engine, vn_err *err);
+/* And an encoder that is to be trained with the network, whose tokens are what that takes. */
+vn_status vn_train_words_make_encoder(vn_train_words *w, const vn_net *net, const vn_choice *model,
+                                      double dropout, vn_err *err);
 /* Writes the files of a tokenizer that was learned into a run's folder. */
 vn_status vn_train_words_save(const vn_train_words *w, const char *run, vn_err *err);
 /* Of a run that goes on, by its files. */

@@ -3,10 +3,11 @@
 #define VN_MODEL_INTERNAL_H
 
 #include "model/model.h"
+#include "text/text.h"
 
 extern const vn_model_row vn_network_model, vn_text_model, vn_pipeline_model,
-    vn_class_pipeline_model, vn_classifier_model, vn_sequence_model, vn_chains_model,
-    vn_world_model, vn_callback_model_row;
+    vn_class_pipeline_model, vn_classifier_model, vn_sequence_model, vn_text_sequence_model,
+    vn_chains_model, vn_world_model, vn_callback_model_row;
 
 /* What opens a network as a part of something larger says of it. */
 typedef struct vn_network_setup {
@@ -120,6 +121,9 @@ bool vn_model_find_added(const vn_model *m, const char *name, vn_condition *out)
 /* A text's ids and mask [length], as vn_text_fill. */
 vn_status vn_prompter_tokens(vn_prompter *p, const char *text, int32_t *ids, int32_t *mask,
                              int64_t *whole, vn_err *err);
+/* A text's ids [length], filled up or cut, which the log says; with its words in an error. */
+vn_status vn_prompt_fill(vn_text *text, const vn_watch *watch, const char *prompt, int64_t length,
+                         int32_t *ids, vn_err *err);
 /* vn_prompter_encode with a text's words in an error; the log says where it is cut. who: the
  * encoder's folder, for messages; NULL: there is one alone. */
 vn_status vn_prompter_answer(vn_prompter *p, const vn_watch *watch, const char *who,
@@ -144,6 +148,11 @@ bool vn_cache_read_at(int fd, void *to, size_t size, uint64_t at);
 bool vn_cache_hash(int fd, uint64_t from, uint64_t size, uint64_t *hash);
 /* Sets the model's fingerprint; without memory it has none. */
 void vn_model_keep_fingerprint(vn_model *m, uint64_t hash);
+
+/* The row's `denoiser` of models of sequences, which have none: likelihoods by an ODE, restoration
+ * and timing ask for one. */
+vn_status vn_sequence_refuse_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out,
+                                      vn_err *err);
 
 /* ---- large images in parts (tiles.c) --------------------------------------------------------- */
 

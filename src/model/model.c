@@ -5,9 +5,9 @@
 #include <string.h>
 
 static const vn_model_row *const rows[] = {
-    &vn_classifier_model,     &vn_text_model,     &vn_pipeline_model,
-    &vn_class_pipeline_model, &vn_sequence_model, &vn_network_model,
-    &vn_chains_model,         &vn_world_model,    &vn_callback_model_row};
+    &vn_classifier_model, &vn_sequence_model,       &vn_text_sequence_model, &vn_text_model,
+    &vn_pipeline_model,   &vn_class_pipeline_model, &vn_network_model,       &vn_chains_model,
+    &vn_world_model,      &vn_callback_model_row};
 const vn_table vn_model_kinds = {"kind of model", rows, 0, VN_COUNT(rows), NULL, NULL};
 
 /* Samples of a sampling run, where the row sets no batch: bounds the memory of the run's own

@@ -367,6 +367,23 @@ json_t *vn_model_text_json(const char *tokenizer, int64_t length, int examples,
  * back (parts = 0) before the model is closed. */
 vn_status vn_model_of_ports(vn_context *vn, const vn_engine *engine, vn_net *denoiser,
                             vn_model **out, vn_err *err);
+/* The same of a sequence model. All that it is made of outlives it; closed with
+ * vn_model_of_sequence_close, which is safe on NULL. */
+typedef struct vn_sequence_parts {
+    vn_net *net; /* that says which code comes next */
+    vn_values *values;
+    vn_net *codes; /* the autoencoder whose codes they are */
+    vn_values *codes_values;
+    int64_t rows, columns; /* of codes in a picture */
+    vn_shape sample;       /* a picture [C,H,W] */
+    int32_t classes;
+    const char *const *names; /* [classes] */
+    const char *tokenizer;    /* of texts, as vn_text_open takes it; NULL: it has classes */
+    int64_t length;           /* tokens of each text */
+} vn_sequence_parts;
+vn_status vn_model_of_sequence(vn_context *vn, const vn_engine *engine, const vn_sequence_parts *p,
+                               vn_model **out, vn_err *err);
+void vn_model_of_sequence_close(vn_model **m);
 /* Forgets the conditions, whose numbers are given anew. */
 void vn_model_forget_conditions(vn_model *m);
 

@@ -172,18 +172,31 @@ static const char *shown(const char *text, char out[PROMPT_SHOWN]) {
     return out;
 }
 
-vn_status vn_prompter_answer(vn_prompter *p, const vn_watch *watch, const char *who,
-                             const char *text, vn_array out[VN_PROMPT_ARRAYS], vn_err *err) {
+/* What is said of a text that was made tokens of, `whole` of them. */
+static vn_status tell(vn_status status, const vn_watch *watch, const char *who, const char *text,
+                      int64_t whole, int64_t length, vn_err *err) {
     char begins[PROMPT_SHOWN];
-    int64_t whole = 0;
-    const vn_status status = vn_prompter_encode(p, text, out, &whole, err);
     if (status == VN_BAD_ARGUMENT && vn_is_utf8(text))
         return vn_fail_in(err, "\"%s\"", shown(text, begins));
-    if (!status && whole > p->length)
+    if (!status && whole > length)
         vn_log(watch, VN_LOG_WARNING,
                "prompt \"%s\": %lld tokens, of which the first %lld count%s%s", shown(text, begins),
-               (long long)whole, (long long)p->length, who ? " for the " : "", who ? who : "");
+               (long long)whole, (long long)length, who ? " for the " : "", who ? who : "");
     return status;
+}
+
+vn_status vn_prompter_answer(vn_prompter *p, const vn_watch *watch, const char *who,
+                             const char *text, vn_array out[VN_PROMPT_ARRAYS], vn_err *err) {
+    int64_t whole = 0;
+    const vn_status status = vn_prompter_encode(p, text, out, &whole, err);
+    return tell(status, watch, who, text, whole, p->length, err);
+}
+
+vn_status vn_prompt_fill(vn_text *text, const vn_watch *watch, const char *prompt, int64_t length,
+                         int32_t *ids, vn_err *err) {
+    int64_t whole = 0;
+    const vn_status status = vn_text_fill(text, prompt, length, ids, NULL, &whole, err);
+    return tell(status, watch, NULL, prompt, whole, length, err);
 }
 
 vn_status vn_prompter_keep(vn_prompter *p, vn_model *m, const char *text, vn_condition *out,

@@ -257,6 +257,7 @@ const vn_net_row vn_gpt_net = {
     .role = VN_ROLE_SEQUENCE,
     .class_name = "LlamaForCausalLM",
     .folder = "transformer",
+    .takes_texts = true,
     .config = vn_llama_config,
     .open = open_llama,
     .close = vn_free,

@@ -65,6 +65,9 @@ static vn_status open_net(const vn_net_row *row, const json_t *config, vn_net **
     if (!status) status = vn_weights_open(&net->weights, err);
     if (!status) net->build = net->row->build;
     if (!status) status = net->row->open(net->config, &net->self, &net->io, err);
+    /* the class is named as the given config names it, by which its files are called too */
+    if (!status && !json_object_get(config, "_class_name"))
+        json_object_del(net->config, "_class_name");
     if (!status) status = declare_weights(net, err);
     if (!status)
         *out = net;

@@ -216,7 +216,7 @@ typedef struct vn_net_row {
     const char *class_name;
     const char *own_class; /* vane's _class_name for what goes beyond diffusers' class, or NULL */
     const char *folder;    /* "unet", "transformer", "model", "classifier" */
-    bool takes_texts;      /* its presets are for samples with captions */
+    bool takes_texts;      /* its presets are for samples with captions, or may be */
     /* of a text encoder: a tokenizer that needs no files (text.h), which it has where none lies
      * beside it; NULL: one has to */
     const char *tokenizer;

@@ -1,8 +1,10 @@
 /* next_token.c - the objective of sequence models: cross entropy of each token, given those before
- * it (2406.06525, of images). The part "vqvae" makes codes of the picture; the sequence begins with
- * a token of the class, or of the null condition where the class was dropped. The numbers of tokens
- * are those of the codes, then of the classes, then the null one; only codes are predicted, so that
- * the loss is exactly minus log p of the picture's codes, divided by their number. */
+ * it (2406.06525, of images). The part "vqvae" makes codes of the picture. The sequence begins with
+ * a token of the class, or of the null condition where the class was dropped; or with the tokens of
+ * the picture's text, of the empty one where it was dropped. The numbers of tokens are those of the
+ * codes, then of the classes, then the null one; or of the codes, then of texts' tokens. Only codes
+ * are predicted, so that the loss is exactly minus log p of the picture's codes, divided by their
+ * number. */
 #include "objective/internal.h"
 
 #include <math.h>
@@ -37,24 +39,53 @@ static vn_node *codes_of(vn_loss *l) {
     return vn_reshape(l->g, codes, VN_SHAPE(n, vn_shape_count(&codes->shape) / n));
 }
 
+/* How many codes there are: the first of the tokens that the network knows. */
+static int64_t known_codes(const vn_loss *l) {
+    const int64_t classes = l->null_label < 0 ? 0 : l->null_label;
+    return l->tokens - (l->text ? l->words : classes + 1);
+}
+
+/* The tokens of the texts as numbers [N,L], which follow those of the codes. */
+static vn_node *words_of(const vn_loss *l) {
+    const int64_t known = known_codes(l), words = l->words;
+    float *table = vn_alloc((size_t)words, sizeof *table);
+    if (!table) return vn_graph_fail(l->g, VN_NO_MEMORY, "out of memory");
+    for (int64_t i = 0; i < words; i++) table[i] = (float)(known + i);
+    vn_node *numbers = vn_const(l->g, VN_F32, VN_SHAPE(words, 1), table);
+    vn_free(table);
+    return vn_reshape(l->g, vn_embedding(l->g, numbers, l->text), l->text->shape);
+}
+
+/* What the sequences begin with, as numbers [N,P]. */
+static vn_node *prefix_of(vn_loss *l, int64_t n) {
+    if (l->text) return words_of(l);
+    vn_node *class = vn_loss_filled(l, "class", VN_SHAPE(n, 1), fill_class);
+    return vn_affine(l->g, class, 1, (double)known_codes(l));
+}
+
+/* The logits of the codes [N,T,known], each given what goes before it. */
+static vn_node *logits_of(vn_loss *l, vn_node *codes) {
+    vn_graph *g = l->g;
+    const int64_t n = codes->shape.dim[0], tokens = codes->shape.dim[1];
+    vn_node *before = prefix_of(l, n);
+    if (!before) return NULL;
+    const int64_t prefix = before->shape.dim[1];
+    if (tokens > 1)
+        before = vn_concat(g, 1, 2, (vn_node *[]){before, vn_slice(g, codes, 1, 0, tokens - 1)});
+    const vn_given ids = {
+        "input_ids", vn_reshape(g, whole(g, before, l->tokens), VN_SHAPE(n, prefix + tokens - 1))};
+    vn_node *logits =
+        l->network(l->self, &(vn_loss_call){.output = "logits", .n = 1, .given = &ids});
+    if (prefix > 1) logits = vn_slice(g, logits, 1, prefix - 1, tokens);
+    return vn_slice(g, logits, -1, 0, known_codes(l));
+}
+
 static vn_node *loss(const vn_choice *c, vn_loss *l) {
     (void)c;
     vn_graph *g = l->g;
-    vn_node *codes = codes_of(l);
-    if (!codes) return NULL;
-    const int64_t n = codes->shape.dim[0], tokens = codes->shape.dim[1],
-                  classes = l->null_label < 0 ? 0 : l->null_label, known = l->tokens - classes - 1;
-    vn_node *class = vn_loss_filled(l, "class", VN_SHAPE(n, 1), fill_class);
-    class = vn_affine(g, class, 1, (double)known);
-    vn_node *before = class;
-    if (tokens > 1)
-        before = vn_concat(g, 1, 2, (vn_node *[]){class, vn_slice(g, codes, 1, 0, tokens - 1)});
-    const vn_given ids = {"input_ids",
-                          vn_reshape(g, whole(g, before, l->tokens), VN_SHAPE(n, tokens))};
-    vn_node *logits =
-        l->network(l->self, &(vn_loss_call){.output = "logits", .n = 1, .given = &ids});
-    logits = vn_slice(g, logits, -1, 0, known);
+    vn_node *codes = codes_of(l), *logits = codes ? logits_of(l, codes) : NULL;
     if (!logits) return NULL;
+    const int64_t n = codes->shape.dim[0], tokens = codes->shape.dim[1], known = known_codes(l);
     logits = vn_reshape(g, logits, VN_SHAPE(n * tokens, known));
     vn_node *nats = vn_cross_entropy(g, logits, whole(g, codes, known));
     /* bits of each picture, for each of its numbers */

@@ -118,6 +118,10 @@ typedef struct vn_loss {
     vn_node *x;     /* INPUT [N,..] the network's "sample" of this batch */
     vn_node *time;  /* INPUT [N] its "timestep"; NULL: it takes none */
     int64_t tokens; /* kinds of tokens that the network knows; 0: it is no sequence model */
+    /* of such a model whose samples have texts, their tokens, INPUT i32 [N,L], and how many kinds
+     * of these there are; NULL, 0: there are none */
+    vn_node *text;
+    int64_t words;
     /* The output [N,..]; "sample" of a network that learns a variance has twice the channels: the
      * prediction, then v. */
     vn_node *(*network)(void *self, const vn_loss_call *call);

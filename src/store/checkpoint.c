@@ -121,7 +121,7 @@ static vn_status save_state(const char *dir, const vn_checkpoint *c, vn_err *err
 /* What people sample from. */
 static vn_status save_shown(const char *dir, const vn_checkpoint_part *p, int64_t step,
                             vn_err *err) {
-    char *path = vn_store_weights_path(dir, p->folder);
+    char *path = vn_store_weights_path(dir, p->folder, p->config);
     if (!path) return vn_no_memory(err);
     const float *shown = p->average ? p->average : p->live;
     vn_status status = vn_store_save_weights(path, p->weights, shown, step, err);
@@ -176,7 +176,7 @@ static vn_status load_state(const char *path, vn_checkpoint *c, vn_err *err) {
 
 /* Writes a part's weights again if they are not those of the state's step. */
 static vn_status repair(const char *dir, const vn_checkpoint_part *p, int64_t at, vn_err *err) {
-    char *path = vn_store_weights_path(dir, p->folder);
+    char *path = vn_store_weights_path(dir, p->folder, p->config);
     if (!path) return vn_no_memory(err);
     int64_t step = -1;
     vn_err ignored;
@@ -214,6 +214,6 @@ static vn_status remove_file(char *path, vn_err *err) {
 vn_status vn_store_remove_checkpoint(const char *dir, const vn_checkpoint *c, vn_err *err) {
     vn_status status = remove_file(vn_path_join(dir, STATE_FILE), err);
     for (int i = 0; i < c->parts && !status; i++)
-        status = remove_file(vn_store_weights_path(dir, c->part[i].folder), err);
+        status = remove_file(vn_store_weights_path(dir, c->part[i].folder, c->part[i].config), err);
     return status;
 }

@@ -326,7 +326,3 @@ vn_status vn_store_save_model(const char *dir, const vn_model_parts *parts, vn_e
     json_decref(index);
     return status;
 }
-
-char *vn_store_weights_path(const char *dir, const char *folder) {
-    return join3(dir, folder, VN_WEIGHTS_FILE);
-}

@@ -6,7 +6,8 @@
  *
  *     model_index.json                   names the parts and their classes
  *     unet/ or transformer/              a network's folder: config.json and
- *                                        diffusion_pytorch_model.safetensors
+ *                                        diffusion_pytorch_model.safetensors, or of a network
+ *                                        of transformers model.safetensors
  *     scheduler/scheduler_config.json
  *     vane.json                          vane's own: data, objective, path, seed, class names,
  *                                        version
@@ -157,8 +158,10 @@ typedef struct vn_model_parts {
 vn_status vn_store_save_model(const char *dir, const vn_model_parts *parts, vn_err *err);
 /* Copies a file of weights into a folder, under its name, and if it is an index the shards too. */
 vn_status vn_store_copy_weights(const char *file, const char *folder, vn_err *err);
-/* dir/folder/diffusion_pytorch_model.safetensors; new string or NULL. */
-char *vn_store_weights_path(const char *dir, const char *folder);
+/* Where a folder's weights are written: dir/folder/diffusion_pytorch_model.safetensors or, of a
+ * network whose config is transformers' (it has no _class_name), model.safetensors. config NULL:
+ * the former. New string or NULL. */
+char *vn_store_weights_path(const char *dir, const char *folder, const json_t *config);
 
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 
@@ -168,6 +171,8 @@ char *vn_store_weights_path(const char *dir, const char *folder);
  * caller. */
 typedef struct vn_checkpoint_part {
     const char *folder; /* of its weights in the directory, unlike any other's */
+    /* the network's, by which the file of its weights is called (vn_store_weights_path); or NULL */
+    const json_t *config;
     const vn_weights *weights;
     float *live;    /* the weights being trained */
     float *average; /* their EMA; NULL: none is kept */

@@ -65,6 +65,11 @@ static int library_of(const json_t *config) {
                : DIFFUSERS;
 }
 
+char *vn_store_weights_path(const char *dir, const char *folder, const json_t *config) {
+    return vn_format("%s%s%s/%s", dir, folder[0] ? "/" : "", folder,
+                     plain_files[library_of(config)]);
+}
+
 bool vn_store_is_weights(const char *name) {
     const char *slash = strrchr(name, '/');
     name = slash ? slash + 1 : name;

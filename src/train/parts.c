@@ -109,10 +109,24 @@ static vn_status check_widths(const vn_net *first, int64_t width, int64_t pooled
     return VN_OK;
 }
 
+/* A sequence model takes the tokens of texts themselves. */
+static vn_status check_tokens(const vn_train_text *text, const vn_net *first, vn_err *err) {
+    const char *name = vn_net_get_row(first)->row.name;
+    const int64_t knows = vn_net_input(vn_net_get_io(first), "input_ids")->below;
+    if (text->frozen || text->part)
+        return vn_fail(err, VN_UNSUPPORTED, "%s takes the tokens of texts, and no encoder of them",
+                       name);
+    if (vn_text_size(text->tokenizer) < knows) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "the tokenizer has %d tokens, and %s knows %lld, those of codes among them",
+                   (int)vn_text_size(text->tokenizer), name, (long long)knows);
+}
+
 /* The encoder and the network that it works for fit together. */
 static vn_status check_text(const vn_train_setup *s, vn_err *err) {
     const vn_train_text *text = s->text;
     const vn_net *first = s->part[0].net;
+    if (vn_net_get_row(first)->role == VN_ROLE_SEQUENCE) return check_tokens(text, first, err);
     const vn_port *takes = vn_net_input(vn_net_get_io(first), VN_TEXT_STATES);
     if (text->frozen && takes)
         return check_widths(first, text->frozen->width, text->frozen->pooled, "the text encoder",

@@ -214,6 +214,8 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int loss, int64_t 
         (vn_loss){.g = c->graph,
                   .x = sequence ? picture_of(c, info) : vn_net_in(first, &c->batch_nodes, "sample"),
                   .tokens = sequence ? logits->shape.dim[2] : 0,
+                  .text = sequence ? c->ids : NULL,
+                  .words = sequence && c->ids ? vn_text_size(s->text->tokenizer) : 0,
                   .time = vn_net_in(first, &c->batch_nodes, "timestep"),
                   .network = network,
                   .has = has_output,

@@ -60,13 +60,15 @@ typedef struct vn_train_states {
 } vn_train_states;
 
 /* Where samples have captions. Either a part makes of each the "encoder_hidden_states" of the first
- * part, in the same graph, so that it learns with it; or the encoder is frozen, and no part. A
- * sample whose caption is dropped, or that has none, has the empty text. */
+ * part, in the same graph, so that it learns with it; or the encoder is frozen, and no part; or the
+ * first part is a sequence model, which takes the texts' tokens themselves. A sample whose caption
+ * is dropped, or that has none, has the empty text. */
 typedef struct vn_train_text {
     const vn_train_states *frozen; /* NULL: a part is trained: */
-    int part;                      /* takes "input_ids", gives "last_hidden_state" */
-    vn_text *tokenizer;            /* which one thread uses at a time */
-    int64_t length;                /* tokens of each text, filled up or cut */
+    /* takes "input_ids", gives "last_hidden_state"; of a sequence model 0: it has none */
+    int part;
+    vn_text *tokenizer; /* which one thread uses at a time */
+    int64_t length;     /* tokens of each text, filled up or cut */
 } vn_train_text;
 
 typedef struct vn_train_setup {

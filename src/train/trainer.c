@@ -35,6 +35,7 @@ static vn_checkpoint checkpoint_of(int parts, const vn_train_part *part) {
         if (!part[i].frozen)
             c.part[c.parts++] =
                 (vn_checkpoint_part){.folder = vn_part_folder(&part[i], i),
+                                     .config = vn_net_config(part[i].net),
                                      .weights = vn_net_weights(part[i].net),
                                      .optimizer = vn_optimizer_of(&part[i]).row->name};
     return c;

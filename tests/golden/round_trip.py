@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What vane trains is what diffusers opens: networks of random configs are trained for two steps on pictures with captions, opened with
-from_pretrained, and answer as `vane forward` does; autoencoders of `--model autoencoder:kind=...` too, whose scaling_factor and
-shift_factor are those of their latents.
+"""What vane trains is what diffusers and transformers open: networks of random configs are trained for two steps on pictures with
+captions, opened with from_pretrained, and answer as `vane forward` does; autoencoders of `--model autoencoder:kind=...` too, whose
+scaling_factor and shift_factor are those of their latents; and sequence models of `--model gpt`, on classes and on captions.
 
     round_trip.py --vane build/vane [--count 4] [--seed 0]
 
-Exit status 1 where diffusers misses a tensor, finds one it does not know, or answers otherwise (by more than 1e-4 of the norm).
+Exit status 1 where Python misses a tensor, finds one it does not know, or answers otherwise (by more than 1e-4 of the norm).
 """
 
 import argparse
@@ -30,6 +30,7 @@ from diffusers import (
 )
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers import LlamaForCausalLM
 
 import mmdit
 import unet_case
@@ -188,6 +189,32 @@ def one_coder(vane, kind, seed):
     return f"{preset}: {error:.1e}, deviation {deviation:.3f}"
 
 
+def one_sequence(vane, seed):
+    r = random.Random(seed)
+    heads = r.choice([1, 2, 4])
+    preset = f"gpt:depth={r.choice([1, 2])},width={heads * 8},heads={heads},key_heads={r.choice([1, heads])},patch=4,codes={r.choice([4, 9])}"
+    captions = r.random() < 0.5
+    with tempfile.TemporaryDirectory() as folder:
+        at = lambda name: os.path.join(folder, name)
+        pictures(at("pictures"), captions)
+        run = lambda *words: subprocess.run([vane, *words], capture_output=True, text=True)
+        done = run("train", at("pictures"), "--model", preset, "--out", at("run"), "--steps", "2", "--batch", "4", "--size", str(SIDE))
+        if done.returncode:
+            return f"{preset}: {done.stderr.strip().splitlines()[-1]}"
+        model, info = LlamaForCausalLM.from_pretrained(at("run"), subfolder="transformer", output_loading_info=True)
+        odd = [k for k in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[k]]
+        tokens = model.config.max_position_embeddings
+        ids = torch.randint(model.config.vocab_size, (3, tokens), generator=torch.Generator().manual_seed(seed))
+        save_file({"input_ids": ids}, at("in.safetensors"))
+        done = run("forward", at("run"), "--in", at("in.safetensors"), "--out", at("out.safetensors"))
+        if odd or done.returncode:
+            return f"{preset}: {[info[k] for k in odd]} {done.stderr.strip()}"
+        with torch.no_grad():
+            expected = model.eval()(ids).logits
+        error = unet_case.relative(load_file(at("out.safetensors"))["logits"], expected)
+    return "" if error < 1e-4 else f"{preset}: {error:.1e}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vane", required=True)
@@ -206,7 +233,10 @@ def main():
             said = one_coder(a.vane, kind, seed)
             bad += bool(said)
             print(f"{seed:4} {kind.__name__:24} {said or 'ok'}", flush=True)
-    print(f"{bad} of {a.count * (len(KINDS) + len(CODERS))} wrong")
+        said = one_sequence(a.vane, seed)
+        bad += bool(said)
+        print(f"{seed:4} {LlamaForCausalLM.__name__:24} {said or 'ok'}", flush=True)
+    print(f"{bad} of {a.count * (len(KINDS) + len(CODERS) + 1)} wrong")
     sys.exit(bad > 0)
 
 

@@ -113,7 +113,7 @@ static void assert_shown(const vn_checkpoint *c) {
         const vn_checkpoint_part *p = &c->part[i];
         int64_t step;
         float *shown = number_values(p->weights, 0);
-        char *path = vn_store_weights_path("run", p->folder);
+        char *path = vn_store_weights_path("run", p->folder, NULL);
         assert_int_equal(vn_store_weights_step(path, &step, NULL), VN_OK);
         assert_int_equal(step, c->step);
         assert_int_equal(vn_store_load_weights(path, p->weights, shown, NULL, NULL), VN_OK);

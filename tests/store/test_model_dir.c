@@ -55,7 +55,7 @@ static void what_is_written_is_found(void **state) {
     assert_string_equal(err.text, "run/deep/unet: has no diffusion_pytorch_model.safetensors");
     vn_model_dir_close(&d);
 
-    char *path = vn_store_weights_path("run/deep", "unet");
+    char *path = vn_store_weights_path("run/deep", "unet", NULL);
     scratch_write_text(path, "");
     assert_int_equal(vn_model_dir_open("run/deep", &d, NULL), VN_OK);
     assert_int_equal(vn_model_dir_weights(&d, &weights, NULL), VN_OK);
