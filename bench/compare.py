@@ -5,8 +5,8 @@ Times vane and PyTorch, eager and compiled, on the same networks and prints the 
 table. They take turns: each round is a few steps of vane, then of PyTorch eager, then of PyTorch compiled, so that
 whatever else the machine does meets all of them. PyTorch's processes live on between rounds, so that it compiles once.
 
-The first run needs an environment with PyTorch and diffusers: --install makes one in bench/.venv, --python PATH takes
-another. torch.compile needs g++. Run it on an idle machine, and not at a lowered priority.
+The first run needs an environment with PyTorch, diffusers and transformers: --install makes one in bench/.venv, --python
+PATH takes another. torch.compile needs g++. Run it on an idle machine, and not at a lowered priority.
 """
 import argparse
 import contextlib
@@ -23,7 +23,7 @@ from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent
 VENV = BENCH / ".venv"
-PACKAGES = "torch==2.13.0", "diffusers==0.42.1"
+PACKAGES = "torch==2.13.0", "diffusers==0.42.1", "transformers==5.24.0"
 
 DIT = {"_class_name": "DiTTransformer2DModel", "in_channels": 1, "sample_size": 28, "patch_size": 2, "num_embeds_ada_norm": 10}
 CONFIGS = {
@@ -55,6 +55,19 @@ CONFIGS["sd1-quarter"] = {  # Stable Diffusion 1.x at a quarter of its width
     "block_out_channels": [80, 160, 320, 320], "norm_num_groups": 16, "attention_head_dim": 8, "cross_attention_dim": 192,
     "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
     "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+}  # fmt: skip
+CONFIGS["kl"] = {  # encodes and decodes, as `vane train --model autoencoder` makes it
+    "_class_name": "AutoencoderKL", "sample_size": 32, "in_channels": 3, "out_channels": 3, "latent_channels": 4, "layers_per_block": 1,
+    "block_out_channels": [32, 64, 128], "norm_num_groups": 16,
+    "down_block_types": ["DownEncoderBlock2D"] * 3, "up_block_types": ["UpDecoderBlock2D"] * 3,
+}  # fmt: skip
+CONFIGS["sd1-vae-quarter"] = {  # Stable Diffusion's at a quarter of its width
+    **CONFIGS["kl"], "layers_per_block": 2, "block_out_channels": [32, 64, 128, 128],
+    "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4,
+}  # fmt: skip
+CONFIGS["gpt"] = {  # as `vane train --model gpt` makes it, of 77 tokens, every one of which is read
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 1035, "hidden_size": 128, "intermediate_size": 352,
+    "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 4, "tie_word_embeddings": False,
 }  # fmt: skip
 MODES = "train", "infer"
 PEERS = "eager", "compiled"
@@ -89,6 +102,10 @@ def training_step(torch, output, weights, target):
     return step
 
 
+def class_of(config):
+    return config.get("_class_name") or config["architectures"][0]
+
+
 def inputs_of(torch, config, batch):
     """The sample, the other inputs and the shape of the output."""
     inputs = {"timestep": torch.arange(batch) * 37 % 1000}
@@ -99,7 +116,7 @@ def inputs_of(torch, config, batch):
         inputs["pooled_projections"] = torch.randn(batch, config["pooled_projection_dim"])
     if "cross_attention_dim" in config:
         inputs["encoder_hidden_states"] = torch.randn(batch, TOKENS, config["cross_attention_dim"])
-    if config["_class_name"] == "FluxTransformer2DModel":
+    if class_of(config) == "FluxTransformer2DModel":
         axes = len(config["axes_dims_rope"])
         inputs["img_ids"], inputs["txt_ids"] = torch.randn(PATCHES, axes), torch.zeros(TOKENS, axes)
         inputs["timestep"] = torch.rand(batch)
@@ -107,15 +124,32 @@ def inputs_of(torch, config, batch):
             inputs["guidance"] = torch.ones(batch)
         sample = torch.randn(batch, PATCHES, config["in_channels"])
         return sample, inputs, (batch, PATCHES, config.get("out_channels") or config["in_channels"])
+    if class_of(config) == "LlamaForCausalLM":
+        ids = torch.randint(config["vocab_size"], (batch, TOKENS), generator=torch.Generator().manual_seed(0))
+        return ids, {"use_cache": False}, (batch, TOKENS, config["vocab_size"])
     side = config["sample_size"]
+    if class_of(config) == "AutoencoderKL":  # decoded from the mean, as in vane
+        sample = torch.randn(batch, config["in_channels"], side, side)
+        return sample, {"sample_posterior": False}, sample.shape
     height, width = side if isinstance(side, list) else (side, side)
     sample = torch.randn(batch, config["in_channels"], height, width)  # a U-Net's sample, a transformer's hidden_states
     return sample, inputs, (batch, config.get("out_channels") or config["in_channels"], height, width)
 
 
+def make(config):
+    """Of diffusers, or of transformers where the config has no _class_name."""
+    if "_class_name" not in config:
+        import transformers
+
+        kind = getattr(transformers, class_of(config))
+        return kind(kind.config_class(**config))
+    import diffusers
+
+    return getattr(diffusers, config["_class_name"]).from_config(config)
+
+
 def network(spec):
     """The step to time, and the number of the network's parameters."""
-    import diffusers
     import torch
 
     torch.manual_seed(0)
@@ -125,13 +159,14 @@ def network(spec):
 
         inductor.cpp.march = "x86-64-v3"  # else the compiler vectorises for this machine
     config, batch, train = spec["config"], spec["batch"], spec["mode"] == "train"
-    model = getattr(diffusers, config["_class_name"]).from_config(config).train(train)
+    model = make(config).train(train)
     images, inputs, shape = inputs_of(torch, config, batch)
     net = torch.compile(model) if spec["peer"] == "compiled" else model
     count = sum(p.numel() for p in model.parameters())
+    output = "logits" if class_of(config) == "LlamaForCausalLM" else "sample"
     if train:
         target = torch.randn(shape)
-        return training_step(torch, lambda: net(images, **inputs).sample, model.parameters(), target), count
+        return training_step(torch, lambda: getattr(net(images, **inputs), output), model.parameters(), target), count
     return torch.inference_mode()(lambda: net(images, **inputs)), count
 
 
@@ -141,6 +176,9 @@ def worker(spec):
     os.dup2(2, 1)  # whatever the libraries print
     import diffusers  # noqa: F401 - its memory counts as the libraries'
     import torch
+
+    if "_class_name" not in spec["config"]:
+        import transformers  # noqa: F401 - likewise
 
     libraries = peak_mb()
     step, parameters = network(spec)
@@ -230,7 +268,7 @@ def compare(args, name, mode, config):
         args.torch = row[peer]["torch"]
         tables = (config.get("pos_embed_max_size") or 0) ** 2 * config.get("caption_projection_dim", 0)  # SD3's, not a parameter there
         if row[peer]["parameters"] + tables != row["vane"]["parameters"]:
-            sys.exit(f"compare: {name} has {row['vane']['parameters']} parameters in vane, {row[peer]['parameters']} in diffusers")
+            sys.exit(f"compare: {name} has {row['vane']['parameters']} parameters in vane, {row[peer]['parameters']} in PyTorch")
     return row
 
 
@@ -261,7 +299,7 @@ def machine(args, load):
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")] or names
         flags = next((line for line in lines if line.startswith("flags")), "").split()
     widest = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "no AVX2"
-    vane = subprocess.run([args.vane, "--version"], capture_output=True, text=True).stdout.strip()
+    vane = subprocess.run([args.vane, "--version"], capture_output=True, text=True).stdout.partition("\n")[0]
     return {
         "cpu": names[0], "cores": os.cpu_count(), "isa": widest, "held_to": None if args.cpu == "auto" else args.cpu,
         "threads": args.threads, "load": load, "vane": vane, "torch": args.torch, "batch": args.batch,
@@ -312,8 +350,8 @@ def parse():
     p.add_argument("--threads", type=int, help="of each (default: one a core that this process may use)")
     p.add_argument("--cpu", choices=["auto", "avx2"], default="auto", help="avx2 holds all of them to AVX2")
     p.add_argument("--vane", default=str(BENCH.parent / "build" / "vane"), help="the program (build/vane)")
-    p.add_argument("--python", help="an interpreter that has torch and diffusers (bench/.venv)")
-    p.add_argument("--install", action="store_true", help=f"first make bench/.venv with {' and '.join(PACKAGES)}")
+    p.add_argument("--python", help="an interpreter that has torch, diffusers and transformers (bench/.venv)")
+    p.add_argument("--install", action="store_true", help=f"first make bench/.venv with {', '.join(PACKAGES)}")
     p.add_argument("--json", action="store_true", help="print the result as one JSON object")
     p.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     args = p.parse_args()
@@ -336,7 +374,7 @@ def main():
     args.python = args.python or str(VENV / "bin" / "python")
     args.threads = args.threads or len(os.sched_getaffinity(0))
     if not shutil.which(args.python):
-        sys.exit(f"compare: there is no {args.python}: --install makes it, or --python names one with torch and diffusers")
+        sys.exit(f"compare: there is no {args.python}: --install makes it, or --python names one with torch, diffusers and transformers")
     if not shutil.which(args.vane):
         sys.exit(f"compare: there is no {args.vane}: build vane first, or name it with --vane")
     if "compiled" in args.against and not shutil.which(os.environ.get("CXX", "g++")):

@@ -28,7 +28,8 @@ from diffusers import (AutoencoderKL, AutoencoderTiny, DDIMScheduler, DEISMultis
                        UNet2DConditionModel, UniPCMultistepScheduler)
 from diffusers.pipelines.dit import pipeline_dit
 from safetensors.torch import load_file, save_file
-from transformers import (AutoTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel)
+from transformers import (AutoTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5Config,
+                          T5EncoderModel)
 
 transformers.logging.set_verbosity_error()
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -51,7 +52,9 @@ def lively(model, seed):
 
 
 def clip_tokenizer(name):
-    return AutoTokenizer.from_pretrained(os.path.join(HERE, "text", name), model_max_length=77)
+    folder = os.path.join(HERE, "text", name)  # of vocab.json and merges.txt alone nothing says the class
+    kind = AutoTokenizer if os.path.exists(os.path.join(folder, "tokenizer_config.json")) else CLIPTokenizer
+    return kind.from_pretrained(folder, model_max_length=77)
 
 
 def t5_tokenizer():
@@ -295,7 +298,8 @@ def save(pipe, dtype, folder):
         return pipe
     pipe.to(dtype)
     pipe.save_pretrained(folder)
-    more = dict(add_watermarker=False) if isinstance(pipe, StableDiffusionXLPipeline) else {}
+    more = {k: v for k, v in pipe.components.items() if v is None}  # else diffusers asks for it
+    more |= dict(add_watermarker=False) if isinstance(pipe, StableDiffusionXLPipeline) else {}
     return type(pipe).from_pretrained(folder, torch_dtype=torch.float32, **more)
 
 
