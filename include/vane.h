@@ -742,8 +742,9 @@ typedef struct vn_train_options {
     int64_t preview_every;
     int resume;    /* go on with the run in `out`: options that would change it are refused */
     int overwrite; /* replace the run in `out` */
-    /* parts of equal size in which a step's batch is passed through the network, one after
-     * another, for less memory; 0: 1. What is learned is the same but for rounding */
+    /* parts of equal size in which a step's batch is passed through the network: at the same time,
+     * as many as there are threads, and one after another for less memory; 0: 2 of an even batch of
+     * 16 or more, else 1. What is learned is the same but for rounding */
     int64_t microbatches;
     /* where captions of the data are: a row of the kind "captions", or "none"; NULL: what is found
      * beside the pictures, if anything. A resumed run goes on with what it began with */

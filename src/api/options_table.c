@@ -183,7 +183,9 @@ static const vn_option train_rows[] = {
      .otherwise = "after 20 seconds, then every minute",
      .help = "steps between pictures in RUN/previews; -1: none"},
     {NUMBER(microbatches, INT64, 0, 1, 1, 65536), .unit = "parts", .word = "N",
-     .help = "less memory: pass a step's samples through the network in N equal parts"},
+     .otherwise = "2 of an even batch of 16 or more, else 1",
+     .help = "pass a step's samples through the network in N equal parts: at the same time, as many "
+             "as there are threads; one after another takes less memory"},
     {FLAG(recompute),
      .help = "less memory, for more time: blocks of the network are computed again in the "
              "backward pass; the result is the same"},

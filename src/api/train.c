@@ -163,6 +163,7 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
         .seed = j->o.seed,
         .batch = j->o.batch,
         .microbatches = j->o.microbatches,
+        .workers = j->workers,
         .steps = j->o.steps,
         .seconds = 60 * j->o.minutes,
         .lr = j->o.lr,

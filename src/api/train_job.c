@@ -322,18 +322,19 @@ vn_train_networks vn_job_networks(const vn_train_job *j) {
 
 vn_status vn_job_check_memory(vn_train_job *j, vn_err *err) {
     const vn_train_networks all = vn_job_networks(j);
-    const vn_train_setup setup = {.device = &j->vn->device,
-                                  .parts = all.count,
-                                  .part = all.part,
-                                  .data = j->data,
-                                  .objective = j->objective,
-                                  .text = j->texts ? &all.text : NULL,
-                                  .batch = j->o.batch,
-                                  .microbatches = j->o.microbatches,
-                                  .recompute =
-                                      j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP};
+    vn_train_setup setup = {.device = &j->vn->device,
+                            .parts = all.count,
+                            .part = all.part,
+                            .data = j->data,
+                            .objective = j->objective,
+                            .text = j->texts ? &all.text : NULL,
+                            .batch = j->o.batch,
+                            .microbatches = j->o.microbatches,
+                            .recompute = j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP};
     const bool may_resize = !j->o.resume && vn_job_is_folder(j);
-    return vn_train_check_memory(&setup, may_resize, j->source, err);
+    const vn_status status = vn_train_check_memory(&setup, may_resize, j->source, err);
+    j->workers = setup.workers;
+    return status;
 }
 
 void vn_job_close(vn_train_job *j) {

@@ -45,6 +45,7 @@ typedef struct vn_train_job {
     vn_shape sample; /* of its data, where they are images; else of rank 0 */
     char *list;      /* its list of the data's files, when it is resumed and has one; else NULL */
     char *path_text;
+    int workers;                   /* that fit in memory (vn_train_setup) */
     vn_sampling_defaults sampling; /* how the run is sampled unless told otherwise */
 } vn_train_job;
 
@@ -77,7 +78,8 @@ vn_status vn_job_copy_features(const vn_train_job *j, vn_err *err);
 vn_status vn_job_check_encoder(const vn_train_job *j, vn_err *err);
 /* The objective, the network and, of captions, what makes arrays of them. */
 vn_status vn_job_open_learning(vn_train_job *j, vn_err *err);
-/* Whether a step fits in memory, before anything of the run's size is made. */
+/* Whether a step fits in memory, before anything of the run's size is made, and with how many
+ * workers. */
 vn_status vn_job_check_memory(vn_train_job *j, vn_err *err);
 void vn_job_close(vn_train_job *j); /* all but j->run */
 

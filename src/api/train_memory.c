@@ -2,6 +2,7 @@
  * is planned, and where it is more than there is, a size, number of parts or batch that would fit
  * is named. */
 #include "api/train_memory.h"
+#include "api/train_options.h"
 
 #include <stdio.h>
 
@@ -13,13 +14,27 @@ static vn_status measure(const vn_train_setup *s, int64_t batch, double *bytes, 
     return vn_train_measure(&with, bytes, err);
 }
 
-/* The largest power of two below the batch that fits; 0: none does. */
+/* The most that fit at the same time, at least one. */
+static vn_status bound_workers(vn_train_setup *s, double memory, double *bytes, vn_err *err) {
+    vn_status status = measure(s, s->batch, bytes, err);
+    while (!status && *bytes > memory && vn_train_workers(s) > 1) {
+        s->workers = vn_train_workers(s) / 2;
+        status = measure(s, s->batch, bytes, err);
+    }
+    return status;
+}
+
+/* The largest power of two below the batch that fits; 0: none does. In as many microbatches, unless
+ * they are what the batch has where none are asked for. */
 static vn_status find_batch(const vn_train_setup *s, double memory, int64_t *batch, vn_err *err) {
+    const bool usual = s->microbatches == vn_train_microbatches(s->batch);
+    vn_train_setup with = *s;
     vn_status status = VN_OK;
     for (*batch = 65536; !status && *batch > 0; *batch /= 2) {
         double bytes = 0;
-        if (*batch >= s->batch || (s->microbatches && *batch % s->microbatches)) continue;
-        status = measure(s, *batch, &bytes, err);
+        if (usual) with.microbatches = vn_train_microbatches(*batch);
+        if (*batch >= s->batch || (with.microbatches && *batch % with.microbatches)) continue;
+        status = measure(&with, *batch, &bytes, err);
         if (!status && bytes <= memory) return VN_OK;
     }
     return status;
@@ -54,14 +69,14 @@ static int find_side(const vn_train_setup *s, double bytes, double memory) {
     return 0;
 }
 
-vn_status vn_train_check_memory(const vn_train_setup *s, bool may_resize, const char *source,
+vn_status vn_train_check_memory(vn_train_setup *s, bool may_resize, const char *source,
                                 vn_err *err) {
     const vn_data_info *info = vn_data_get_info(s->data);
     const double memory = (double)vn_memory_total();
     double bytes = 0;
     int64_t batch = 0, parts = 0;
     char takes[32], has[32], size[64] = "", word[3][48];
-    vn_status status = measure(s, s->batch, &bytes, err);
+    vn_status status = bound_workers(s, memory, &bytes, err);
     if (status || bytes <= memory) return status;
     status = find_batch(s, memory, &batch, err);
     if (!status) status = find_parts(s, memory, &parts, err);

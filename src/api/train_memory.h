@@ -5,8 +5,8 @@
 #include "train/train.h"
 
 /* VN_NO_MEMORY, in words, when the run would take more than there is (vn_memory_total). may_resize:
- * whether --size has an effect. */
-vn_status vn_train_check_memory(const vn_train_setup *setup, bool may_resize, const char *source,
+ * whether --size has an effect. Bounds setup->workers to as many as fit. */
+vn_status vn_train_check_memory(vn_train_setup *setup, bool may_resize, const char *source,
                                 vn_err *err);
 
 #endif

@@ -64,6 +64,12 @@ vn_status vn_train_options_settle(vn_train_options *o, vn_err *err) {
     return status;
 }
 
+enum { FEW_SAMPLES = 8 }; /* too few for a microbatch: products would have few rows */
+
+int64_t vn_train_microbatches(int64_t batch) {
+    return batch % 2 == 0 && batch >= 2 * FEW_SAMPLES ? 2 : 1;
+}
+
 void vn_train_options_adopt(vn_train_options *o, const vn_train_options *requested,
                             const vn_net_habits *habits) {
     if (!requested->optimizer && habits->optimizer) o->optimizer = habits->optimizer;
@@ -72,6 +78,7 @@ void vn_train_options_adopt(vn_train_options *o, const vn_train_options *request
     if (requested->batch < 0 && habits->batch > 0) o->batch = habits->batch;
     if (requested->weight_decay < 0 && habits->weight_decay > 0)
         o->weight_decay = habits->weight_decay;
+    if (!requested->microbatches) o->microbatches = vn_train_microbatches(o->batch);
 }
 
 static json_t *value_of(const vn_train_options *o, const vn_option *row) {

@@ -9,6 +9,10 @@
 /* Checks ranges, and that what was given has an effect; gives what was not asked for its standard
  * value. */
 vn_status vn_train_options_settle(vn_train_options *o, vn_err *err);
+/* In how many parts a step's samples are scored where nothing is asked for: parts are computed at
+ * the same time, so that a small network gains by threads. They decide in which order numbers are
+ * added, so they may depend on nothing but the run. */
+int64_t vn_train_microbatches(int64_t batch);
 /* Settled options with a network's habits in the place of what was not requested. */
 void vn_train_options_adopt(vn_train_options *o, const vn_train_options *requested,
                             const vn_net_habits *habits);

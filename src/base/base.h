@@ -396,7 +396,7 @@ double vn_now(void);                              /* seconds, monotonic */
 /* Threads that share loops, the caller's among them. Sleeps when idle; running takes no memory. */
 typedef struct vn_thread_pool vn_thread_pool;
 /* One task of a loop; `thread` < vn_thread_pool_threads is the thread's index, for scratch memory.
- * Must not run another loop. */
+ * Must not run another loop of the same pool. */
 typedef void (*vn_task)(void *context, int64_t index, int thread);
 vn_status vn_thread_pool_open(int threads, vn_thread_pool **out, vn_err *err);
 void vn_thread_pool_close(vn_thread_pool **pool);
@@ -404,6 +404,20 @@ int vn_thread_pool_threads(const vn_thread_pool *pool); /* NULL: 1 */
 /* Runs tasks 0 .. count-1, each once, and returns when all are done. One loop at a time.
  * NULL: by the caller. */
 void vn_thread_pool_run(vn_thread_pool *pool, int64_t count, vn_task task, void *context);
+
+/* A pool's threads in groups that work at the same time, each with loops of its own: what is made
+ * of many short loops is faster so, as a loop waits for fewer threads. */
+typedef struct vn_thread_groups vn_thread_groups;
+/* 1 <= count <= the pool's threads; the pool stays. Takes no threads beside the pool's. */
+vn_status vn_thread_groups_open(vn_thread_pool *pool, int count, vn_thread_groups **out,
+                                vn_err *err);
+void vn_thread_groups_close(vn_thread_groups **groups);
+/* Of group i, for loops within its task alone. It has as many threads as the whole pool: those that
+ * have nothing left to do help the groups that are not done. */
+vn_thread_pool *vn_thread_groups_pool(vn_thread_groups *groups, int i);
+/* Runs task(context, i, thread) for each group i and returns when all are done. A loop of the pool:
+ * none else may run, in the tasks neither. */
+void vn_thread_groups_run(vn_thread_groups *groups, vn_task task, void *context);
 
 /* ---- log, progress and cancel of the caller -------------------------------------------------- */
 

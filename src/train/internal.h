@@ -19,6 +19,7 @@
 /* A graph that scores a batch, planned, with the places of its inputs. It stays where it is. */
 typedef struct vn_scorer {
     const vn_train_setup *s;
+    const vn_device *device; /* that computes it, set before it is opened; NULL: the setup's */
     int64_t batch;
     bool training;
     vn_graph *graph;
@@ -155,10 +156,23 @@ typedef struct vn_tender {
     float *copy;             /* [4,rows,width] of a device's arrays; NULL: the host has them */
 } vn_tender;
 
+/* One of those that compute microbatches at the same time (workers.c). It stays where it is. */
+enum { VN_MOST_SUMS = 64 }; /* vn_tree_depth of any number */
+typedef struct vn_worker {
+    vn_device device;   /* the setup's, with a group of its threads */
+    int64_t first, own; /* its microbatches: a branch of this process's tree */
+    vn_scorer train[VN_OBJECTIVE_LOSSES];
+    float *grads; /* [vn_tree_depth(own),floats] partial sums of gradients, */
+    float loss[VN_MOST_SUMS][VN_OBJECTIVE_LOSSES]; /* and of losses */
+    int top;                                       /* the newest of them */
+    vn_err err;
+} vn_worker;
+
 typedef struct vn_trainer {
     const vn_train_setup *s;
     vn_part_state part[VN_TRAIN_PARTS];
-    float *grads;  /* [sums,floats] partial sums of gradients; the first is the step's */
+    /* [sums,floats] the workers' partial sums of gradients; the first is the step's */
+    float *grads;
     size_t floats; /* of all parts */
     int sums;
     size_t optimizer_bytes; /* of what optimisers need beside arrays */
@@ -167,9 +181,12 @@ typedef struct vn_trainer {
      * save */
     vn_checkpoint at;
     int losses;
-    vn_scorer train[VN_OBJECTIVE_LOSSES], held; /* held.program NULL: nothing is held out */
-    const vn_values *training[VN_SETS];         /* sets of values: of a step, */
-    const vn_values *shown[VN_SETS]; /* and of the held-out loss, averages where there are */
+    int workers;
+    vn_worker *worker;                  /* [workers] */
+    vn_thread_groups *groups;           /* of their threads; NULL: there is one worker */
+    vn_scorer held;                     /* held.program NULL: nothing is held out */
+    const vn_values *training[VN_SETS]; /* sets of values: of a step, */
+    const vn_values *shown[VN_SETS];    /* and of the held-out loss, averages where there are */
 
     double before, started; /* seconds spent before this call; when it began */
     double clock;           /* seconds spent when the latest step ended, agreed by all ranks */
@@ -216,16 +233,39 @@ typedef struct vn_scored {
     int64_t total;
 } vn_scored;
 
-/* Samples in a microbatch, and in a batch of the held-out loss; 0: nothing is held out. */
-int64_t vn_micro_batch(const vn_train_setup *s);
+/* Samples in a batch of the held-out loss; 0: nothing is held out. */
 int64_t vn_held_batch(const vn_train_setup *s);
-/* Microbatches of a step, and the number of this process's first, which it has `own` of. */
-int64_t vn_microbatches(const vn_train_setup *s);
-void vn_own_microbatches(const vn_train_setup *s, int64_t *first, int64_t *own);
 void vn_scorer_close(vn_scorer *c);
-/* The loss of a batch, which is a float, with these sets of values. */
+/* Of a batch in two calls: fill reads it, draws what is drawn for it and writes the inputs, with
+ * the setup's threads, one scorer after another; compute runs the program, with the scorer's
+ * threads, and may do so beside other scorers. The loss is a float, with these sets of values. */
+vn_status vn_scorer_fill(vn_scorer *c, const vn_scored *which, vn_err *err);
+vn_status vn_scorer_compute(vn_scorer *c, const vn_scored *which,
+                            const vn_values *const sets[VN_SETS], float *grads, float *loss,
+                            vn_err *err);
+/* Both. */
 vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *const sets[VN_SETS],
                         float *grads, float *loss, vn_err *err);
+
+/* microbatches.c: the parts of a step, and samples in one. */
+int64_t vn_microbatches(const vn_train_setup *s);
+int64_t vn_micro_batch(const vn_train_setup *s);
+/* Those of this process: the number of the first, and how many. */
+void vn_own_microbatches(const vn_train_setup *s, int64_t *first, int64_t *own);
+/* Refuses what cannot be dealt equally. */
+vn_status vn_microbatches_check(const vn_train_setup *s, vn_err *err);
+/* Those of worker w of this process, and all workers' partial sums of gradients. */
+void vn_worker_share(const vn_train_setup *s, int w, int64_t *first, int64_t *own);
+int vn_workers_sums(const vn_train_setup *s);
+
+/* workers.c: those that compute the microbatches of a step at the same time, with their sums in
+ * t->grads. */
+vn_status vn_workers_open(vn_trainer *t, vn_err *err);
+void vn_workers_close(vn_trainer *t);
+size_t vn_workers_bytes(const vn_trainer *t); /* of their programs */
+/* The sums of the gradients, in t->grads, and of the losses of the microbatches of this process,
+ * for what is due. */
+vn_status vn_workers_score(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], vn_err *err);
 
 /* parts.c: what a setup says of its parts. */
 vn_status vn_parts_check(const vn_train_setup *s, vn_err *err);
@@ -257,6 +297,9 @@ void vn_trainer_tend(vn_trainer *t);
 /* schedule.c */
 double vn_train_rate(const vn_train_setup *s, int64_t step, double progress);
 double vn_train_ema(const vn_train_setup *s, int64_t step);
+/* Whether a loss is taken in the coming step, and a part trained. */
+bool vn_trainer_loss_due(const vn_trainer *t, int loss);
+bool vn_trainer_part_due(const vn_trainer *t, int part);
 
 /* log.c: log.jsonl, one object a line. Opening drops the lines after the checkpoint's step, which a
  * killed run may have left. A line is whole or not there, and with `durable` on the disk: so it is

@@ -188,8 +188,7 @@ static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
 
 static size_t planned_bytes(const vn_trainer *t) {
     double bytes = vn_parts_bytes(t->s, t->sums) + (double)vn_data_get_info(t->s->data)->memory +
-                   (double)t->optimizer_bytes;
-    for (int i = 0; i < t->losses; i++) bytes += (double)vn_program_bytes(t->train[i].program);
+                   (double)t->optimizer_bytes + (double)vn_workers_bytes(t);
     return (size_t)bytes + (t->held.program ? vn_program_bytes(t->held.program) : 0);
 }
 
@@ -218,7 +217,7 @@ static void say_plan(const vn_trainer *t) {
 static vn_status say_recompute(const vn_trainer *t, vn_err *err) {
     size_t kept = 0;
     double flops = 0;
-    const vn_scorer *first = &t->train[0];
+    const vn_scorer *first = &t->worker[0].train[0];
     const vn_status status =
         vn_scorer_measure(t->s, 0, first->batch, true, VN_RECOMPUTE_CHEAP, &kept, &flops, err);
     if (status) return status;

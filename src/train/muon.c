@@ -9,8 +9,9 @@
  * V^T (Moonlight, arXiv 2502.16982), so that one learning rate and one decay serve both: what is no
  * such matrix is AdamW's.
  *
- * All matrices of a part are one program: it reads each from the gradients' array, where the
- * momentum has been written before, and puts the result into the same place. */
+ * Matrices are dealt to groups of threads, each with one program for all of its own: it reads each
+ * from the gradients' array, where the momentum has been written before, and puts the result into
+ * the same place. */
 #include "train/internal.h"
 
 #include <math.h>
@@ -65,58 +66,119 @@ vn_node *vn_orthogonal(vn_graph *g, vn_node *x, int iterations) {
     return x;
 }
 
-/* ---- the program ----------------------------------------------------------------------------- */
+/* ---- the programs ---------------------------------------------------------------------------- */
 
-typedef struct muon {
+/* Some of the matrices, with the program that is made of them. */
+typedef struct share {
+    vn_device device; /* with a group of the threads */
     vn_graph *g;
     vn_program *program;
-    vn_values *momentum; /* the gradients' array, which the momentum has been written over */
-    vn_node **made;      /* [n] of each matrix */
-    size_t *offset;      /* [n] of the weight */
+    size_t *weight; /* [n] number of the matrix among the weights */
+    vn_node **made; /* [n] of each matrix */
+    size_t *offset; /* [n] of the weight */
     int n;
+    double work; /* multiplications of an iteration, about */
+} share;
+
+typedef struct muon {
+    share *share; /* [shares] */
+    int shares;
+    vn_thread_groups *groups; /* NULL: there is one share */
+    vn_values *momentum;      /* the gradients' array, which the momentum has been written over */
 } muon;
 
-static vn_status build(muon *m, const vn_choice *c, vn_weights *w, vn_err *err) {
-    const size_t count = vn_weights_count(w);
-    m->made = vn_calloc(count + 1, sizeof *m->made);
-    m->offset = vn_calloc(count + 1, sizeof *m->offset);
-    if (!m->made || !m->offset) return vn_no_memory(err);
-    vn_status status = vn_graph_open(&m->g, err);
-    for (size_t i = 0; i < count && !status; i++) {
+/* A matrix goes to the share that has least to do so far. */
+static void deal(const muon *m, const vn_weights *w) {
+    for (size_t i = 0; i < vn_weights_count(w); i++) {
         const vn_weight *one = vn_weights_at(w, i);
+        const vn_shape matrix = matrix_of(one);
+        share *least = m->share;
         if (!takes(one)) continue;
-        vn_node *x = vn_param_node(m->g, w, one->name, one->file, one->layout, one->init);
-        x = vn_reshape(m->g, x, matrix_of(one));
-        m->made[m->n] = vn_orthogonal(m->g, x, (int)c->value[ITERATIONS]);
-        m->offset[m->n++] = one->offset;
+        for (int k = 1; k < m->shares; k++)
+            if (m->share[k].work < least->work) least = &m->share[k];
+        least->weight[least->n] = i;
+        least->offset[least->n++] = one->offset;
+        least->work += (double)one->count * fmin((double)matrix.dim[0], (double)matrix.dim[1]);
     }
-    return status ? status : vn_graph_status(m->g, err);
 }
 
-static vn_program_options options_of(const muon *m, const vn_device *d) {
+static vn_status build_share(share *p, const vn_choice *c, vn_weights *w, vn_err *err) {
+    const vn_status status = vn_graph_open(&p->g, err);
+    for (int i = 0; i < p->n && !status; i++) {
+        const vn_weight *one = vn_weights_at(w, p->weight[i]);
+        vn_node *x = vn_param_node(p->g, w, one->name, one->file, one->layout, one->init);
+        x = vn_reshape(p->g, x, matrix_of(one));
+        p->made[i] = vn_orthogonal(p->g, x, (int)c->value[ITERATIONS]);
+    }
+    return status ? status : vn_graph_status(p->g, err);
+}
+
+/* As many shares as threads, which work at the same time: products of small matrices are too short
+ * for all threads to share each. */
+static vn_status build(muon *m, const vn_choice *c, const vn_device *d, vn_weights *w,
+                       vn_err *err) {
+    const size_t count = vn_weights_count(w);
+    int matrices = 0;
+    for (size_t i = 0; i < count; i++) matrices += takes(vn_weights_at(w, i));
+    m->shares = d->row->host_memory ? vn_thread_pool_threads(d->pool) : 1;
+    if (m->shares > matrices) m->shares = matrices > 0 ? matrices : 1;
+    m->share = vn_calloc((size_t)m->shares, sizeof *m->share);
+    if (!m->share) return vn_no_memory(err);
+    for (int k = 0; k < m->shares; k++) {
+        share *p = &m->share[k];
+        p->device = *d;
+        p->weight = vn_alloc(count + 1, sizeof *p->weight);
+        p->made = vn_calloc(count + 1, sizeof *p->made);
+        p->offset = vn_alloc(count + 1, sizeof *p->offset);
+        if (!p->weight || !p->made || !p->offset) return vn_no_memory(err);
+    }
+    deal(m, w);
+    vn_status status = VN_OK;
+    for (int k = 0; k < m->shares && !status; k++) status = build_share(&m->share[k], c, w, err);
+    return status;
+}
+
+static vn_program_options options_of(const share *p) {
     return (vn_program_options){
-        .device = d, .n_grads = m->n, .grads = m->made, .grad_offset = m->offset};
+        .device = &p->device, .n_grads = p->n, .grads = p->made, .grad_offset = p->offset};
 }
 
 static void close_muon(void *self) {
     muon *m = self;
     if (!m) return;
-    vn_program_close(&m->program);
+    for (int k = 0; k < m->shares && m->share; k++) {
+        share *p = &m->share[k];
+        vn_program_close(&p->program);
+        if (p->g) vn_graph_close(&p->g);
+        vn_free(p->weight);
+        vn_free(p->made);
+        vn_free(p->offset);
+    }
+    vn_thread_groups_close(&m->groups);
     vn_values_close(&m->momentum);
-    if (m->g) vn_graph_close(&m->g);
-    vn_free(m->made);
-    vn_free(m->offset);
+    vn_free(m->share);
     vn_free(m);
+}
+
+static vn_status open_programs(muon *m, const vn_device *d, vn_err *err) {
+    vn_status status = VN_OK;
+    if (m->shares > 1) status = vn_thread_groups_open(d->pool, m->shares, &m->groups, err);
+    for (int k = 0; k < m->shares && !status; k++) {
+        share *p = &m->share[k];
+        if (m->groups) p->device.pool = vn_thread_groups_pool(m->groups, k);
+        const vn_program_options options = options_of(p);
+        status = vn_program_open(p->g, &options, &p->program, err);
+    }
+    return status;
 }
 
 static vn_status open_muon(const vn_choice *c, const vn_device *d, vn_weights *w,
                            const float *grads, void **self, vn_err *err) {
     muon *m = *self = vn_calloc(1, sizeof *m);
     if (!m) return vn_no_memory(err);
-    vn_status status = build(m, c, w, err);
-    const vn_program_options options = options_of(m, d);
+    vn_status status = build(m, c, d, w, err);
     if (!status) status = vn_values_over(w, d, grads, &m->momentum, err);
-    if (!status) status = vn_program_open(m->g, &options, &m->program, err);
+    if (!status) status = open_programs(m, d, err);
     if (!status) return VN_OK;
     close_muon(m);
     *self = NULL;
@@ -125,47 +187,62 @@ static vn_status open_muon(const vn_choice *c, const vn_device *d, vn_weights *w
 
 static vn_status measure(const vn_choice *c, const vn_device *d, vn_weights *w, size_t *bytes,
                          vn_err *err) {
-    muon m = {0};
-    vn_footprint f = {0};
-    vn_status status = build(&m, c, w, err);
-    const vn_program_options options = options_of(&m, d);
-    if (!status) status = vn_footprint_open(m.g, &options, &f, err);
-    *bytes = f.bytes;
-    if (!status) vn_footprint_close(&f);
-    if (m.g) vn_graph_close(&m.g);
-    vn_free(m.made);
-    vn_free(m.offset);
+    muon *m = vn_calloc(1, sizeof *m);
+    *bytes = 0;
+    if (!m) return vn_no_memory(err);
+    vn_status status = build(m, c, d, w, err);
+    for (int k = 0; k < m->shares && !status; k++) {
+        vn_footprint f = {0};
+        const vn_program_options options = options_of(&m->share[k]);
+        status = vn_footprint_open(m->share[k].g, &options, &f, err);
+        *bytes += f.bytes;
+        if (!status) vn_footprint_close(&f);
+    }
+    close_muon(m);
     return status;
 }
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 
-static void update(void *self, const vn_update *u) {
-    const muon *m = self;
+typedef struct stepping {
+    const muon *m;
+    const vn_update *u;
+} stepping;
+
+/* The step of a share's matrices. */
+static void step_share(void *context, int64_t k, int thread) {
+    const stepping *s = context;
+    const vn_update *u = s->u;
+    const share *p = &s->m->share[k];
     const double *value = u->choice->value;
-    const vn_device_row *row = u->device->row;
+    const vn_device_row *row = p->device.row;
     const vn_momentum momentum = {.mean = value[MOMENTUM], .grad_scale = u->grad_scale};
-    const size_t count = vn_weights_count(u->weights);
-    vn_update_by_adamw(u, ADAMW);
-    for (size_t i = 0; i < count; i++) {
-        const vn_weight *w = vn_weights_at(u->weights, i);
-        if (takes(w))
-            row->momentum(u->device, &momentum, w->count, u->grads + w->offset,
-                          u->moment1 + w->offset);
-    }
-    vn_program_run(m->program, &(vn_run){.values = m->momentum, .grads = u->grads});
-    for (size_t i = 0; i < count; i++) {
-        const vn_weight *w = vn_weights_at(u->weights, i);
-        if (!takes(w)) continue;
+    (void)thread;
+    for (int i = 0; i < p->n; i++)
+        row->momentum(&p->device, &momentum, vn_weights_at(u->weights, p->weight[i])->count,
+                      u->grads + p->offset[i], u->moment1 + p->offset[i]);
+    vn_program_run(p->program, &(vn_run){.values = s->m->momentum, .grads = u->grads});
+    for (int i = 0; i < p->n; i++) {
+        const vn_weight *w = vn_weights_at(u->weights, p->weight[i]);
         const vn_shape matrix = matrix_of(w);
         const double longer =
             (double)(matrix.dim[0] > matrix.dim[1] ? matrix.dim[0] : matrix.dim[1]);
         const vn_descent o = {.rate = u->rate * value[SCALE] * sqrt(longer),
                               .decay = u->rate * u->weight_decay,
                               .ema = u->average ? u->ema : 0};
-        row->descend(u->device, &o, w->count, u->live + w->offset, u->grads + w->offset,
+        row->descend(&p->device, &o, w->count, u->live + w->offset, u->grads + w->offset,
                      u->average ? u->average + w->offset : NULL);
     }
+}
+
+static void update(void *self, const vn_update *u) {
+    const muon *m = self;
+    stepping s = {m, u};
+    vn_update_by_adamw(u, ADAMW);
+    if (m->groups)
+        vn_thread_groups_run(m->groups, step_share, &s);
+    else
+        step_share(&s, 0, 0);
 }
 
 const vn_optimizer_row vn_muon_optimizer = {

@@ -1,5 +1,5 @@
 /* schedule.c - the numbers that change over a run: learning rate, the decay of the weights'
- * average, the time that it has taken. */
+ * average, the time that it has taken; and what is due in a step. */
 #include "train/internal.h"
 
 #include <math.h>
@@ -30,4 +30,12 @@ double vn_train_ema(const vn_train_setup *s, int64_t step) {
 
 double vn_trainer_seconds(const vn_trainer *t) {
     return t->before + (vn_now() - t->started);
+}
+
+bool vn_trainer_loss_due(const vn_trainer *t, int loss) {
+    return t->at.step % vn_objective_loss_every(t->s->objective, loss) == 0;
+}
+
+bool vn_trainer_part_due(const vn_trainer *t, int part) {
+    return t->part[part].saved_as && vn_trainer_loss_due(t, t->part[part].loss);
 }

@@ -232,7 +232,7 @@ static vn_program_options options_of(const vn_scorer *c, const vn_train_setup *s
                                      vn_node *outputs[2]) {
     outputs[0] = c->loss;
     outputs[1] = c->parts.measured;
-    return (vn_program_options){.device = s->device,
+    return (vn_program_options){.device = c->device ? c->device : s->device,
                                 .n_outputs = c->training || !c->parts.measured ? 1 : 2,
                                 .outputs = outputs,
                                 .n_grads = c->by.n,
@@ -425,8 +425,7 @@ static int feed_batch(vn_scorer *c, vn_feed in[FEEDS]) {
     return n;
 }
 
-vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *const sets[VN_SETS],
-                        float *grads, float *loss, vn_err *err) {
+vn_status vn_scorer_fill(vn_scorer *c, const vn_scored *which, vn_err *err) {
     const vn_train_setup *s = c->s;
     const vn_net *first = s->part[0].net;
     const vn_scorer *from = c->reader ? c->reader : c;
@@ -458,16 +457,27 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *c
     const int fed = feed_batch(c, in);
     if (!status && !c->parts.tokens)
         status = vn_net_fill(first, c->program, &c->batch_nodes, fed, in, s->device->pool, err);
-    if (status) return status;
+    return status;
+}
+
+vn_status vn_scorer_compute(vn_scorer *c, const vn_scored *which,
+                            const vn_values *const sets[VN_SETS], float *grads, float *loss,
+                            vn_err *err) {
     const vn_run run = {.values = sets[0],
                         .more = sets + 1,
                         .grads = grads,
-                        .seed = s->seed,
+                        .seed = c->s->seed,
                         .step = which->draw,
                         .first_sample = (uint64_t)which->first};
     vn_program_run(c->program, &run);
-    status = vn_program_wait(c->program, err);
+    const vn_status status = vn_program_wait(c->program, err);
     if (!status) vn_program_read(c->program, c->loss, loss);
     if (!status && c->measured) vn_program_read(c->program, c->parts.measured, c->measured);
     return status;
+}
+
+vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *const sets[VN_SETS],
+                        float *grads, float *loss, vn_err *err) {
+    const vn_status status = vn_scorer_fill(c, which, err);
+    return status ? status : vn_scorer_compute(c, which, sets, grads, loss, err);
 }

@@ -1,6 +1,6 @@
-/* step.c - one step of training: the microbatches that are this process's are scored one after
- * another, their gradients and losses are added by the tree of ranks.h, first here and then over
- * the ranks, and every rank makes the same update. */
+/* step.c - one step of training: gradients and losses of the microbatches that are this process's,
+ * which workers.c makes, are added over the ranks by the tree of ranks.h, and every rank makes the
+ * same update. */
 #include "train/internal.h"
 
 #include <math.h>
@@ -32,18 +32,6 @@ static vn_status agree_on_time(vn_trainer *t, vn_err *err) {
     return status;
 }
 
-/* ---- losses and their parts ------------------------------------------------------------------ */
-
-/* Whether a loss is taken in the coming step. */
-static bool is_due(const vn_trainer *t, int loss) {
-    return t->at.step % vn_objective_loss_every(t->s->objective, loss) == 0;
-}
-
-/* Whether a part is trained in the coming step. */
-static bool is_part_due(const vn_trainer *t, int part) {
-    return t->part[part].saved_as && is_due(t, t->part[part].loss);
-}
-
 /* The gradients and losses of all ranks. */
 static vn_status sum_over_ranks(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], vn_err *err) {
     const vn_ranks *r = t->s->ranks;
@@ -51,7 +39,7 @@ static vn_status sum_over_ranks(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], 
     vn_status status = VN_OK;
     if (!r) return VN_OK;
     for (int i = 0; i < t->s->parts && !status; i++) {
-        if (!is_part_due(t, i)) continue;
+        if (!vn_trainer_part_due(t, i)) continue;
         const vn_part_state *p = &t->part[i];
         float *there = t->grads + p->base, *here = t->shared ? t->shared + p->base : there;
         const size_t bytes = p->floats * sizeof(float);
@@ -60,60 +48,11 @@ static vn_status sum_over_ranks(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], 
         if (!status && here != there) d->row->write(d->self, there, here, bytes);
     }
     for (int i = 0; i < t->losses && !status; i++)
-        if (is_due(t, i)) status = r->sum(r->self, &loss[i], 1, err);
+        if (vn_trainer_loss_due(t, i)) status = r->sum(r->self, &loss[i], 1, err);
     return status;
 }
 
 /* ---- a step ---------------------------------------------------------------------------------- */
-
-/* Partial sums of the losses, as t->grads of gradients: vn_tree_depth of any number. */
-typedef struct loss_sums {
-    float of[64][VN_OBJECTIVE_LOSSES];
-} loss_sums;
-
-/* One microbatch, to partial sum `top`. */
-static vn_status score_one(vn_trainer *t, int64_t i, int top, loss_sums *sum, vn_err *err) {
-    const vn_train_setup *s = t->s;
-    const int64_t sample = i * vn_micro_batch(s);
-    const vn_scored which = {.part = VN_DATA_TRAIN,
-                             .position = (uint64_t)(t->at.step * s->batch + sample),
-                             .draw = (uint64_t)t->at.step,
-                             .first = sample,
-                             .total = s->batch};
-    vn_status status = VN_OK;
-    for (int k = 0; k < t->losses && !status; k++)
-        if (is_due(t, k))
-            status = vn_scorer_run(&t->train[k], &which, t->training,
-                                   t->grads + (size_t)top * t->floats, &sum->of[top][k], err);
-    return status;
-}
-
-/* The newest partial sum is added to the one before it. */
-static void join(vn_trainer *t, int top, loss_sums *sum) {
-    const vn_device *d = t->s->device;
-    float *newest = t->grads + (size_t)top * t->floats, *before = newest - t->floats;
-    for (int k = 0; k < t->losses; k++)
-        if (is_due(t, k)) sum->of[top - 1][k] += sum->of[top][k];
-    for (int i = 0; i < t->s->parts; i++) {
-        const vn_part_state *p = &t->part[i];
-        if (is_part_due(t, i)) d->row->accumulate(d, p->floats, before + p->base, newest + p->base);
-    }
-}
-
-/* The sums of the gradients, in t->grads, and of the losses of the microbatches of this process. */
-static vn_status score(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], vn_err *err) {
-    loss_sums sum = {0};
-    int64_t first, own;
-    int top = -1; /* the newest partial sum */
-    vn_own_microbatches(t->s, &first, &own);
-    for (int64_t i = 0; i < own; i++) {
-        const vn_status status = score_one(t, first + i, ++top, &sum, err);
-        if (status) return status;
-        for (int joins = vn_tree_joins(i, own); joins > 0; joins--) join(t, top--, &sum);
-    }
-    for (int k = 0; k < t->losses; k++) loss[k] = sum.of[0][k];
-    return VN_OK;
-}
 
 /* One update of a part's live weights and their average, by the gradients' sum times `scale`. */
 static void update(vn_trainer *t, const vn_part_state *p, double rate, double scale) {
@@ -162,7 +101,7 @@ static double norm_of(const vn_trainer *t, int loss) {
 static vn_status take(vn_trainer *t, const float sum[VN_OBJECTIVE_LOSSES],
                       double norm[VN_OBJECTIVE_LOSSES], vn_err *err) {
     for (int k = 0; k < t->losses; k++) {
-        if (!is_due(t, k)) continue;
+        if (!vn_trainer_loss_due(t, k)) continue;
         const double loss = (double)sum[k] / (double)vn_microbatches(t->s);
         norm[k] = norm_of(t, k);
         *(k ? &t->more[k] : &t->loss) = loss;
@@ -178,13 +117,13 @@ vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err) {
     float loss[VN_OBJECTIVE_LOSSES] = {0};
     double norm[VN_OBJECTIVE_LOSSES] = {0};
     bool stop = false;
-    vn_status status = vn_trainer_agree(t, score(t, loss, err), &stop, err);
+    vn_status status = vn_trainer_agree(t, vn_workers_score(t, loss, err), &stop, err);
     if (!status) status = sum_over_ranks(t, loss, err);
     if (!status) status = take(t, loss, norm, err);
     if (status) return status;
     for (int i = 0; i < s->parts; i++) {
         const vn_part_state *p = &t->part[i];
-        if (!is_part_due(t, i)) continue;
+        if (!vn_trainer_part_due(t, i)) continue;
         const double clip = s->clip > 0 && norm[p->loss] > s->clip ? s->clip / norm[p->loss] : 1;
         update(t, p, rate, clip / (double)vn_microbatches(s));
     }

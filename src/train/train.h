@@ -6,7 +6,7 @@
  *
  * A step draws its samples, noise, levels and dropped conditions from (seed, step) alone, so a run
  * that stopped at any step and goes on ends in the same bits as one that never stopped. Its batch
- * may be split into microbatches, and these dealt to several processes (ranks.h). Everything a step
+ * may be split into microbatches, and these dealt to threads and to processes (ranks.h). Everything a step
  * needs is planned before the first one; a step allocates nothing.
  *
  * The one exception is a run by --minutes: its learning rate falls with the time spent, and time is
@@ -84,9 +84,10 @@ typedef struct vn_train_setup {
 
     uint64_t seed;
     int64_t batch; /* samples of a step */
-    /* in which they are scored one after another, a divisor of batch: a step takes the memory of
-     * one, and a gradient more for each doubling (ranks.h); 0: 1 */
+    /* in which they are scored, a divisor of batch; 0: 1. A worker scores one after another: it
+     * takes the memory of one, and a gradient more for each doubling (ranks.h) */
     int64_t microbatches;
+    int workers; /* at most so many score at the same time, which changes no bit; 0: any number */
     const vn_ranks *ranks; /* who makes them; NULL: this process alone */
     int64_t steps;         /* of the whole run, those before a resume included; 0: by seconds */
     double seconds;        /* of the whole run */
@@ -125,6 +126,8 @@ vn_status vn_train_codebook(const vn_device *device, vn_data *data, int64_t patc
  * initial weights by seed, of part i by seed + i. */
 vn_status vn_train_create(const char *run, int parts, const vn_train_part *part, uint64_t seed,
                           vn_err *err);
+/* How many score microbatches at the same time: no more than there are threads. */
+int vn_train_workers(const vn_train_setup *setup);
 /* Bytes that vn_train_run takes with this setup, of which device to batch and recompute are read:
  * weights and what is made from them, a step, the held-out loss, and the data. Planned without
  * taking them. */

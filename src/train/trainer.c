@@ -274,48 +274,13 @@ int64_t vn_held_batch(const vn_train_setup *s) {
     return min_i64(min_i64(s->batch, vn_data_get_info(s->data)->held), 64);
 }
 
-int64_t vn_microbatches(const vn_train_setup *s) {
-    return s->microbatches ? s->microbatches : 1;
-}
-
 bool vn_trainer_leads(const vn_trainer *t) {
     return !t->s->ranks || t->s->ranks->rank == 0;
 }
 
-int64_t vn_micro_batch(const vn_train_setup *s) {
-    return s->batch / vn_microbatches(s);
-}
-
-void vn_own_microbatches(const vn_train_setup *s, int64_t *first, int64_t *own) {
-    *own = vn_microbatches(s) / (s->ranks ? s->ranks->count : 1);
-    *first = s->ranks ? s->ranks->rank * *own : 0;
-}
-
-static vn_status check_microbatches(const vn_train_setup *s, vn_err *err) {
-    const int64_t all = vn_microbatches(s), ranks = s->ranks ? s->ranks->count : 1;
-    const int64_t own = all / ranks;
-    if (s->batch % all)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "a batch of %lld cannot be split into %lld equal microbatches",
-                       (long long)s->batch, (long long)all);
-    if (ranks > 1 && (own < 1 || all % ranks || (own & (own - 1))))
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%lld microbatches cannot be dealt to %lld processes: each makes as many, "
-                       "1, 2, 4, 8 or another power of two",
-                       (long long)all, (long long)ranks);
-    return VN_OK;
-}
-
-/* Partial sums of gradients. */
-static int sums_of(const vn_train_setup *s) {
-    int64_t first, own;
-    vn_own_microbatches(s, &first, &own);
-    return vn_tree_depth(own);
-}
-
 /* What is checked before anything is opened, after which graphs may be built. */
 static vn_status prepare(const vn_train_setup *s, vn_err *err) {
-    vn_status status = check_microbatches(s, err);
+    vn_status status = vn_microbatches_check(s, err);
     if (!status) status = vn_parts_check(s, err);
     return status ? status : vn_parts_read_types(s, err);
 }
@@ -328,11 +293,13 @@ vn_status vn_train_measure(const vn_train_setup *s, double *bytes, vn_err *err) 
     *bytes = 0;
     if (status) return status;
     status = vn_optimizers_measure(s, &step, err);
-    *bytes =
-        (double)step + vn_parts_bytes(s, sums_of(s)) + (double)vn_data_get_info(s->data)->memory;
+    *bytes = (double)step + vn_parts_bytes(s, vn_workers_sums(s)) +
+             (double)vn_data_get_info(s->data)->memory;
     step = 0;
-    for (int i = 0; i < vn_objective_losses(s->objective) && !status; i++, *bytes += (double)step)
+    for (int i = 0; i < vn_objective_losses(s->objective) && !status; i++) {
         status = vn_scorer_measure(s, i, vn_micro_batch(s), true, s->recompute, &step, &flops, err);
+        *bytes += vn_train_workers(s) * (double)step;
+    }
     if (!status && held > 0) {
         status = vn_scorer_measure(s, 0, held, false, s->recompute, &step, &flops, err);
         *bytes += (double)step;
@@ -343,11 +310,7 @@ vn_status vn_train_measure(const vn_train_setup *s, double *bytes, vn_err *err) 
 static vn_status open_scorers(vn_trainer *t, vn_err *err) {
     const vn_train_setup *s = t->s;
     const int64_t held = vn_held_batch(s);
-    vn_status status = VN_OK;
-    for (int i = 0; i < t->losses && !status; i++) {
-        t->train[i].reader = i ? &t->train[0] : NULL;
-        status = vn_scorer_open(&t->train[i], s, i, vn_micro_batch(s), true, err);
-    }
+    const vn_status status = vn_workers_open(t, err);
     const vn_held_measure *measure = vn_objective_measure(s->objective);
     if (status || held == 0) return status;
     if (measure && !(t->held_state = vn_calloc(1, measure->bytes))) return vn_no_memory(err);
@@ -374,7 +337,7 @@ vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
     vn_status status = prepare(s, err);
     if (status) return status;
     t->losses = vn_objective_losses(s->objective);
-    t->sums = sums_of(s);
+    t->sums = vn_workers_sums(s);
     place_parts(t);
     status = open_arrays(t, err);
     if (!status) status = open_scorers(t, err);
@@ -388,7 +351,7 @@ vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
 }
 
 void vn_trainer_close_scorers(vn_trainer *t) {
-    for (int i = 0; i < VN_OBJECTIVE_LOSSES; i++) vn_scorer_close(&t->train[i]);
+    vn_workers_close(t);
     vn_scorer_close(&t->held);
 }
 

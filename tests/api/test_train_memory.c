@@ -52,7 +52,7 @@ static void large_pictures_are_refused_with_a_size_that_fits(void **state) {
     setenv("VANE_MEMORY", "2G", 1);
     vn_train_options o = options(-1, 64);
     const char *text = refused(vn, "photos", &o);
-    assert_non_null(strstr(text, "photos: training at 600x400 would take 28 GB with 64 samples in "
+    assert_non_null(strstr(text, "photos: training at 600x400 would take 14 GB with 64 samples in "
                                  "a step, and there are 2.1 GB of "
                                  "memory: use `size=64`, `microbatches=16` or `batch=4`"));
     o = options(64, 64);
@@ -88,6 +88,35 @@ static void a_model_that_does_not_fit_is_refused_too(void **state) {
     o.model = "mlp:width=2048,layers=8";
     const char *text = refused(vn, "points:moons:count=1000", &o);
     assert_non_null(strstr(text, "of memory: use a smaller model, or `recompute`"));
+}
+
+/* The plan of a step on so many threads. */
+static int64_t planned_on(int threads, vn_train_result *r) {
+    vn_context_options with = vn_context_options_default();
+    vn_context *vn = NULL;
+    vn_train_options o = options(0, 4096);
+    with.threads = threads;
+    assert_int_equal(vn_context_open(&vn, &with), VN_OK);
+    o.microbatches = 2;
+    if (vn_train(vn, "points:moons:count=1000", "run", &o, r)) fail_msg("%s", vn_error_text(vn));
+    vn_context_close(&vn);
+    scratch_remove("run");
+    return r->planned_bytes;
+}
+
+/* Two threads compute two microbatches at the same time, unless memory is for one alone. */
+static void as_many_microbatches_at_once_as_fit(void **state) {
+    (void)state;
+    unsetenv("VANE_MEMORY");
+    vn_train_result one = vn_train_result_default(), two = one, bounded = one;
+    const int64_t less = planned_on(1, &one), more = planned_on(2, &two);
+    char between[32];
+    assert_true(more > less);
+    snprintf(between, sizeof between, "%lld", (long long)(less + more) / 2);
+    setenv("VANE_MEMORY", between, 1);
+    assert_in_range(planned_on(2, &bounded), less, (less + more) / 2);
+    assert_true(one.loss == two.loss && one.loss == bounded.loss);
+    unsetenv("VANE_MEMORY");
 }
 
 /* Not even a resume, which would find its run too large for another machine, touches it. */
@@ -160,6 +189,7 @@ int main(void) {
         cmocka_unit_test(large_pictures_are_refused_with_a_size_that_fits),
         cmocka_unit_test(a_batch_that_does_not_fit_names_one_that_does),
         cmocka_unit_test(a_model_that_does_not_fit_is_refused_too),
+        cmocka_unit_test(as_many_microbatches_at_once_as_fit),
         cmocka_unit_test(a_run_that_no_longer_fits_is_left_alone),
         cmocka_unit_test(a_config_cannot_claim_more_than_its_weights_hold),
     };

@@ -79,6 +79,7 @@ static const char config_text[] =
 
 /* All that a run is made of. */
 typedef struct job {
+    vn_thread_pool *pool;
     vn_device_row row;
     vn_device device;
     vn_net *net;
@@ -136,6 +137,7 @@ static void job_close(job *j) {
     vn_data_close(&j->data);
     vn_net_close(&j->net);
     vn_device_close(&j->device);
+    vn_thread_pool_close(&j->pool);
 }
 
 static void create(const job *j) {
@@ -214,6 +216,23 @@ static float *trained_alone(const vn_device_row *row, int64_t microbatches) {
     return all;
 }
 
+/* The result of this process with so many threads, and at most so many workers; 0: any number. */
+static float *trained_on(int threads, int workers, int64_t microbatches) {
+    job j;
+    vn_err err = {0};
+    job_open(&j, microbatches);
+    create(&j);
+    assert_int_equal(vn_thread_pool_open(threads, &j.pool, &err), VN_OK);
+    j.device.pool = j.pool;
+    j.setup.workers = workers;
+    j.setup.batch = 4 * microbatches;
+    if (vn_train_run(&j.setup, NULL, &err)) fail_msg("%s", err.text);
+    float *all = result_of(&j, j.setup.steps);
+    job_close(&j);
+    scratch_remove("run");
+    return all;
+}
+
 static size_t numbers(void) {
     job j;
     job_open(&j, 1);
@@ -232,6 +251,43 @@ static void the_weights_do_not_depend_on_the_ranks(void **state) {
         free(together);
     }
     free(alone);
+}
+
+/* So many workers and no more; the last may have less to do than the others. */
+static void microbatches_are_dealt_to_threads(void **state) {
+    (void)state;
+    static const struct {
+        int64_t microbatches;
+        int threads, bound, workers;
+    } cases[] = {{1, 4, 0, 1}, {2, 2, 0, 2}, {2, 16, 0, 2}, {8, 2, 0, 2}, {8, 3, 0, 2},
+                 {8, 4, 0, 4}, {8, 5, 0, 4}, {8, 8, 3, 2},  {8, 8, 1, 1}, {6, 4, 0, 3},
+                 {5, 2, 0, 2}, {3, 3, 0, 3}, {7, 4, 0, 4}};
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        vn_device device = {.row = kernels};
+        assert_int_equal(vn_thread_pool_open(cases[i].threads, &device.pool, NULL), VN_OK);
+        vn_train_setup s = {
+            .device = &device, .microbatches = cases[i].microbatches, .workers = cases[i].bound};
+        assert_int_equal(vn_train_workers(&s), cases[i].workers);
+        vn_thread_pool_close(&device.pool);
+        assert_int_equal(vn_train_workers(&s), 1);
+    }
+}
+
+/* Nor on the threads, which compute them at the same time: with as many workers as threads, with
+ * fewer, and where the last has less to do. */
+static void the_weights_do_not_depend_on_the_threads(void **state) {
+    (void)state;
+    static const int64_t parts[] = {2, 7, 8, 12};
+    const size_t bytes = numbers() * sizeof(float);
+    for (size_t i = 0; i < VN_COUNT(parts); i++) {
+        float *alone = trained_on(1, 0, parts[i]);
+        for (int threads = 2; threads <= 4; threads++) {
+            float *together = trained_on(threads, threads == 4 ? 3 : 0, parts[i]);
+            assert_memory_equal(together, alone, bytes);
+            free(together);
+        }
+        free(alone);
+    }
 }
 
 static void another_device_has_the_same_bits(void **state) {
@@ -353,6 +409,8 @@ int main(void) {
         cmocka_unit_test(terms_are_added_as_a_tree_of_neighbours),
         cmocka_unit_test(ranks_hold_whole_branches_of_it),
         cmocka_unit_test(the_weights_do_not_depend_on_the_ranks),
+        cmocka_unit_test(microbatches_are_dealt_to_threads),
+        cmocka_unit_test(the_weights_do_not_depend_on_the_threads),
         cmocka_unit_test(another_device_has_the_same_bits),
         cmocka_unit_test(microbatches_are_the_batch_but_for_rounding),
         cmocka_unit_test(a_step_in_parts_takes_less_memory),

@@ -1,0 +1,175 @@
+/* workers.c - the microbatches of a step, computed by as many workers at the same time as there are
+ * threads for: a small network's ops are too short for all threads to share each. A worker makes a
+ * branch of this process's tree (ranks.h), with graphs, gradients and a group of threads of its
+ * own, and the workers' sums are joined as the tree joins their branches: the bits depend on the
+ * number of microbatches alone, and not on the number of workers or threads.
+ *
+ * Batches are read and filled by one thread after another, before the workers begin: data,
+ * tokenizers and objectives need not know of them. */
+#include "train/internal.h"
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static vn_status open_worker(vn_trainer *t, vn_worker *w, vn_err *err) {
+    const vn_train_setup *s = t->s;
+    vn_status status = VN_OK;
+    w->device = *s->device;
+    if (t->groups) w->device.pool = vn_thread_groups_pool(t->groups, (int)(w - t->worker));
+    for (int i = 0; i < t->losses && !status; i++) {
+        w->train[i].reader = i ? &w->train[0] : NULL;
+        w->train[i].device = &w->device;
+        status = vn_scorer_open(&w->train[i], s, i, vn_micro_batch(s), true, err);
+    }
+    return status;
+}
+
+vn_status vn_workers_open(vn_trainer *t, vn_err *err) {
+    const vn_train_setup *s = t->s;
+    float *grads = t->grads;
+    vn_status status = VN_OK;
+    t->workers = vn_train_workers(s);
+    t->worker = vn_calloc((size_t)t->workers, sizeof *t->worker);
+    if (!t->worker) return vn_no_memory(err);
+    if (t->workers > 1)
+        status = vn_thread_groups_open(s->device->pool, t->workers, &t->groups, err);
+    for (int i = 0; i < t->workers && !status; i++) {
+        vn_worker *w = &t->worker[i];
+        vn_worker_share(s, i, &w->first, &w->own);
+        w->grads = grads;
+        grads += (size_t)vn_tree_depth(w->own) * t->floats;
+        status = open_worker(t, w, err);
+    }
+    return status;
+}
+
+void vn_workers_close(vn_trainer *t) {
+    for (int i = 0; i < t->workers && t->worker; i++)
+        for (int k = 0; k < VN_OBJECTIVE_LOSSES; k++) vn_scorer_close(&t->worker[i].train[k]);
+    vn_thread_groups_close(&t->groups);
+    vn_free(t->worker);
+    t->worker = NULL;
+    t->workers = 0;
+}
+
+size_t vn_workers_bytes(const vn_trainer *t) {
+    size_t bytes = 0;
+    for (int i = 0; i < t->workers; i++)
+        for (int k = 0; k < t->losses; k++)
+            bytes += vn_program_bytes(t->worker[i].train[k].program);
+    return bytes;
+}
+
+/* ---- a step ---------------------------------------------------------------------------------- */
+
+/* Partial sums of gradients and losses. */
+typedef struct partial {
+    float *grads, *loss;
+} partial;
+
+/* What comes next is microbatch `at` of every worker that has so many. */
+typedef struct round {
+    const vn_trainer *t;
+    int64_t at;
+} round;
+
+static vn_scored samples_of(const vn_trainer *t, const vn_worker *w, int64_t at) {
+    const vn_train_setup *s = t->s;
+    const int64_t sample = (w->first + at) * vn_micro_batch(s);
+    return (vn_scored){.part = VN_DATA_TRAIN,
+                       .position = (uint64_t)(t->at.step * s->batch + sample),
+                       .draw = (uint64_t)t->at.step,
+                       .first = sample,
+                       .total = s->batch};
+}
+
+/* The batches of a round. */
+static vn_status fill(const round *r, vn_err *err) {
+    const vn_trainer *t = r->t;
+    vn_status status = VN_OK;
+    for (int i = 0; i < t->workers; i++) {
+        vn_worker *w = &t->worker[i];
+        if (r->at >= w->own) continue;
+        const vn_scored which = samples_of(t, w, r->at);
+        for (int k = 0; k < t->losses && !status; k++)
+            if (vn_trainer_loss_due(t, k)) status = vn_scorer_fill(&w->train[k], &which, err);
+    }
+    return status;
+}
+
+/* Partial sum `from` is added to the sum `to`: of losses, and of gradients on these threads. */
+static void join(const vn_trainer *t, const vn_device *d, partial to, partial from) {
+    for (int k = 0; k < t->losses; k++)
+        if (vn_trainer_loss_due(t, k)) to.loss[k] += from.loss[k];
+    for (int i = 0; i < t->s->parts; i++) {
+        const vn_part_state *p = &t->part[i];
+        if (vn_trainer_part_due(t, i))
+            d->row->accumulate(d, p->floats, to.grads + p->base, from.grads + p->base);
+    }
+}
+
+static partial sum_of(const vn_trainer *t, vn_worker *w, int i) {
+    return (partial){w->grads + (size_t)i * t->floats, w->loss[i]};
+}
+
+/* A worker's microbatch, which has been filled, with what the tree joins then. */
+static void score(const vn_trainer *t, vn_worker *w, int64_t at) {
+    const vn_scored which = samples_of(t, w, at);
+    const partial sum = sum_of(t, w, ++w->top);
+    vn_status status = VN_OK;
+    for (int k = 0; k < t->losses && !status; k++)
+        if (vn_trainer_loss_due(t, k))
+            status = vn_scorer_compute(&w->train[k], &which, t->training, sum.grads, &sum.loss[k],
+                                       &w->err);
+    for (int joins = vn_tree_joins(at, w->own); joins > 0 && !status; joins--, w->top--)
+        join(t, &w->device, sum_of(t, w, w->top - 1), sum_of(t, w, w->top));
+}
+
+static void score_task(void *context, int64_t i, int thread) {
+    const round *r = context;
+    vn_worker *w = &r->t->worker[i];
+    (void)thread;
+    if (r->at < w->own) score(r->t, w, r->at);
+}
+
+static vn_status run_round(round *r, vn_err *err) {
+    const vn_trainer *t = r->t;
+    const vn_status status = fill(r, err);
+    if (status) return status;
+    if (t->groups)
+        vn_thread_groups_run(t->groups, score_task, r);
+    else
+        score_task(r, 0, 0);
+    for (int i = 0; i < t->workers; i++) {
+        if (!t->worker[i].err.status) continue;
+        *err = t->worker[i].err;
+        return err->status;
+    }
+    return VN_OK;
+}
+
+/* The sums of the workers' branches, to the first of them. */
+static void join_workers(const vn_trainer *t) {
+    int branch[VN_MOST_SUMS], top = -1; /* the first worker of each sum */
+    for (int i = 0; i < t->workers; i++) {
+        branch[++top] = i;
+        for (int joins = vn_tree_joins(i, t->workers); joins > 0; joins--, top--) {
+            vn_worker *to = &t->worker[branch[top - 1]], *from = &t->worker[branch[top]];
+            join(t, t->s->device, sum_of(t, to, 0), sum_of(t, from, 0));
+        }
+    }
+}
+
+vn_status vn_workers_score(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], vn_err *err) {
+    round r = {.t = t};
+    for (int i = 0; i < t->workers; i++) {
+        t->worker[i].top = -1;
+        t->worker[i].err = (vn_err){0};
+    }
+    for (; r.at < t->worker[0].own; r.at++) {
+        const vn_status status = run_round(&r, err);
+        if (status) return status;
+    }
+    join_workers(t);
+    for (int k = 0; k < t->losses; k++) loss[k] = t->worker[0].loss[0][k];
+    return VN_OK;
+}
