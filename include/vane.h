@@ -1304,6 +1304,9 @@ typedef struct vn_bench_options {
      * texts live until it returns. */
     vn_bench_op_fn profile;
     void *profile_user;
+    /* as in vn_train_options, and what a training has where nothing is asked for; with train alone.
+     * Where several are computed at the same time, the profile is of the first that does so */
+    int64_t microbatches;
 } vn_bench_options;
 
 VN_API void vn_bench_options_init(vn_bench_options *o, size_t size);
@@ -1327,6 +1330,7 @@ typedef struct vn_bench_result {
     /* arithmetic that it adds, as a part of a step's: 0.3 is 30% more */
     double recomputed;
     int64_t parameters;
+    int64_t microbatches; /* of a step */
 } vn_bench_result;
 
 VN_API void vn_bench_result_init(vn_bench_result *o, size_t size);

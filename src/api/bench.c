@@ -1,5 +1,7 @@
 /* bench.c - vn_bench: steps of a network, timed, beside what this machine can do at all. */
 #include "api/internal.h"
+#include "api/train_options.h"
+#include "train/train.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,6 +18,15 @@ void vn_bench_result_init(vn_bench_result *r, size_t size) {
     vn_struct_init(r, size, &initial, sizeof initial);
 }
 
+/* What computes passes through the network beside others that do. */
+typedef struct worker {
+    vn_device device; /* the context's, with a group of its threads */
+    vn_net_step s;
+    vn_program *program;
+    int64_t passes;       /* of a step: its microbatches, one after another */
+    float *grads, *again; /* of the first, and of each after it; or NULL */
+} worker;
+
 typedef struct bench {
     vn_context *vn;
     vn_net *net;
@@ -23,8 +34,10 @@ typedef struct bench {
     size_t floats;
     vn_values *values;
     float *live, *grads, *moment1, *moment2; /* to train: flat, in the device's memory */
-    vn_net_step s;
-    vn_program *program;
+    int64_t microbatches;                    /* of a step */
+    int workers;
+    worker *worker;           /* [workers] */
+    vn_thread_groups *groups; /* of their threads; NULL: there is one worker */
     int64_t step;
     double in_adamw; /* seconds */
 } bench;
@@ -91,18 +104,68 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result
 }
 
 static vn_net_spec spec_of(const bench *b, const vn_bench_options *o) {
-    const vn_extent extent = {.batch = o->batch};
+    const vn_extent extent = {.batch = o->batch / b->microbatches};
     return (vn_net_spec){.extent = vn_net_usual(vn_net_get_io(b->net), &extent),
                          .train = o->train != 0};
 }
 
-static vn_status build(bench *b, const vn_bench_options *o, vn_err *err) {
+/* Gradients of a worker's own: the first worker's are the step's. */
+static vn_status open_grads(const bench *b, worker *w, vn_err *err) {
+    float **const arrays[] = {&w->grads, &w->again};
+    const bool wanted[] = {w != b->worker, w->passes > 1};
+    vn_status status = VN_OK;
+    if (w == b->worker) w->grads = b->grads;
+    for (size_t i = 0; i < VN_COUNT(arrays) && b->grads && !status; i++) {
+        void *at = NULL;
+        if (!wanted[i]) continue;
+        status = vn_device_zeros(&b->vn->device, b->floats * sizeof(float), &at, err);
+        *arrays[i] = at;
+    }
+    return status;
+}
+
+static vn_status open_worker(const bench *b, worker *w, const vn_bench_options *o, vn_err *err) {
     const vn_recompute how = o->recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP;
     const vn_net_spec spec = spec_of(b, o);
-    vn_status status = vn_net_step_open(&b->s, b->net, &spec, how, err);
-    vn_program_options options = vn_net_step_options(&b->s, b->vn);
+    vn_status status = vn_net_step_open(&w->s, b->net, &spec, how, err);
+    vn_program_options options = vn_net_step_options(&w->s, b->vn);
+    options.device = &w->device;
     options.profile = o->profile != NULL;
-    return !status ? vn_program_open(b->s.graph, &options, &b->program, err) : status;
+    if (!status) status = open_grads(b, w, err);
+    return !status ? vn_program_open(w->s.graph, &options, &w->program, err) : status;
+}
+
+/* The workers, as a training has them. */
+static vn_status build(bench *b, const vn_bench_options *o, vn_err *err) {
+    const vn_device *d = &b->vn->device;
+    const int64_t most = d->row->host_memory ? vn_thread_pool_threads(d->pool) : 1,
+                  each = vn_tree_branch(b->microbatches, most);
+    vn_status status = VN_OK;
+    b->workers = (int)((b->microbatches + each - 1) / each);
+    b->worker = vn_calloc((size_t)b->workers, sizeof *b->worker);
+    if (!b->worker) return vn_no_memory(err);
+    if (b->workers > 1) status = vn_thread_groups_open(d->pool, b->workers, &b->groups, err);
+    for (int i = 0; i < b->workers && !status; i++) {
+        worker *w = &b->worker[i];
+        const int64_t left = b->microbatches - i * each;
+        w->device = *d;
+        w->passes = left < each ? left : each;
+        if (b->groups) w->device.pool = vn_thread_groups_pool(b->groups, i);
+        status = open_worker(b, w, o, err);
+    }
+    return status;
+}
+
+static void close_workers(bench *b) {
+    for (int i = 0; i < b->workers && b->worker; i++) {
+        worker *w = &b->worker[i];
+        vn_program_close(&w->program);
+        vn_net_step_close(&w->s);
+        if (i > 0) vn_device_give(&b->vn->device, w->grads);
+        vn_device_give(&b->vn->device, w->again);
+    }
+    vn_thread_groups_close(&b->groups);
+    vn_free(b->worker);
 }
 
 /* What the step takes without options.recompute. */
@@ -116,8 +179,8 @@ static vn_status measure_plain(const bench *b, const vn_bench_options *o, vn_ben
     const vn_program_options options = vn_net_step_options(&s, b->vn);
     if (!status) status = vn_footprint_open(s.graph, &options, &plain, err);
     if (!status) {
-        r->arena_kept_mb = 1e-6 * (double)plain.bytes;
-        r->recomputed = vn_program_cost(b->program).flops / plain.cost.flops - 1;
+        r->arena_kept_mb = 1e-6 * (double)plain.bytes * b->workers;
+        r->recomputed = vn_program_cost(b->worker[0].program).flops / plain.cost.flops - 1;
     }
     vn_footprint_close(&plain);
     vn_net_step_close(&s);
@@ -126,8 +189,8 @@ static vn_status measure_plain(const bench *b, const vn_bench_options *o, vn_ben
 
 /* Arrays of normal numbers; of one number a sample, and rows of tables, whole ones. Of an array
  * that may be left out, what stands for it. */
-static void fill_node(bench *b, const vn_node *node, const vn_port *port, uint64_t stream) {
-    void *to = node ? vn_program_map(b->program, node) : NULL;
+static void fill_node(const worker *w, const vn_node *node, const vn_port *port, uint64_t stream) {
+    void *to = node ? vn_program_map(w->program, node) : NULL;
     const int64_t count = node ? vn_shape_count(&node->shape) : 0, below = port ? port->below : 0;
     if (to && port && port->optional && node->dtype == VN_F32) {
         for (int64_t i = 0; i < count; i++) ((float *)to)[i] = (float)port->missing;
@@ -146,21 +209,42 @@ static void fill_node(bench *b, const vn_node *node, const vn_port *port, uint64
     }
 }
 
-static void fill(bench *b) {
+static void fill(const bench *b) {
     const vn_net_io *io = vn_net_get_io(b->net);
-    for (int i = 0; i < io->inputs; i++) fill_node(b, b->s.nodes.in[i], &io->input[i], (uint64_t)i);
-    fill_node(b, b->s.target, NULL, VN_MAX_PORTS);
+    for (int k = 0; k < b->workers; k++) {
+        const worker *w = &b->worker[k];
+        for (int i = 0; i < io->inputs; i++)
+            fill_node(w, w->s.nodes.in[i], &io->input[i], (uint64_t)i);
+        fill_node(w, w->s.target, NULL, VN_MAX_PORTS);
+    }
+}
+
+static void pass_all(void *context, int64_t i, int thread) {
+    const bench *b = context;
+    const worker *w = &b->worker[i];
+    (void)thread;
+    for (int64_t k = 0; k < w->passes; k++) {
+        const vn_run run = {
+            .values = b->values, .grads = k == 0 ? w->grads : w->again, .step = (uint64_t)b->step};
+        vn_program_run(w->program, &run);
+        if (k > 0 && w->again) w->device.row->accumulate(&w->device, b->floats, w->grads, w->again);
+    }
+    vn_program_wait(w->program, NULL);
 }
 
 static void step(bench *b) {
-    const vn_run run = {.values = b->values, .grads = b->grads, .step = (uint64_t)b->step};
-    vn_program_run(b->program, &run);
-    vn_program_wait(b->program, NULL);
+    const vn_device *d = &b->vn->device;
+    if (b->groups)
+        vn_thread_groups_run(b->groups, pass_all, b);
+    else
+        pass_all(b, 0, 0);
+    for (int i = 1; i < b->workers && b->grads; i++)
+        d->row->accumulate(d, b->floats, b->grads, b->worker[i].grads);
     b->step++;
     if (!b->grads) return;
-    const vn_adamw o = {.lr = 1e-4, VN_ADAMW_DEFAULTS, .step = b->step, .grad_scale = 1};
+    const vn_adamw o = {
+        .lr = 1e-4, VN_ADAMW_DEFAULTS, .step = b->step, .grad_scale = 1 / (double)b->microbatches};
     const double began = vn_now();
-    const vn_device *d = &b->vn->device;
     d->row->adamw(d, &o, b->floats, b->live, b->grads, b->moment1, b->moment2, NULL);
     b->in_adamw += vn_now() - began;
 }
@@ -188,7 +272,9 @@ static vn_profile_line adamw_line(const bench *b, int64_t steps) {
         "adamw", NULL, 1, b->in_adamw / (double)steps, {12 * n, 7 * sizeof(float) * n}};
 }
 
+/* Of one worker, whose passes are its part of a step. */
 static vn_status tell_profile(const bench *b, const vn_bench_options *o, vn_err *err) {
+    const int64_t passes = b->worker[0].passes;
     const vn_profile_line adamw = adamw_line(b, o->steps);
     vn_status status = VN_OK;
     for (int by_place = 0; by_place < 2 && !status; by_place++) {
@@ -196,7 +282,13 @@ static vn_status tell_profile(const bench *b, const vn_bench_options *o, vn_err 
         int n = 0;
         double total = adamw.seconds;
         bool told = !b->grads || by_place;
-        status = vn_program_profile(b->program, by_place, &lines, &n, err);
+        status = vn_program_profile(b->worker[0].program, by_place, &lines, &n, err);
+        for (int i = 0; i < n; i++) {
+            lines[i].steps *= (int)passes;
+            lines[i].seconds *= (double)passes;
+            lines[i].cost.flops *= (double)passes;
+            lines[i].cost.bytes *= (double)passes;
+        }
         for (int i = 0; i < n; i++) total += lines[i].seconds;
         for (int i = 0; i < n; i++) {
             if (by_place && !lines[i].label) continue; /* between the layers */
@@ -229,7 +321,7 @@ static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r
     bool stop = false;
     for (int64_t i = -UNTIMED; i < o->steps && !stop; i++) {
         if (i == 0) {
-            vn_program_forget_times(b->program);
+            for (int k = 0; k < b->workers; k++) vn_program_forget_times(b->worker[k].program);
             b->in_adamw = 0;
         }
         const double began = vn_now();
@@ -248,8 +340,10 @@ static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r
     r->min_ms = 1e3 * least;
     r->median_ms = 1e3 * median;
     r->images_per_s = (double)o->batch / least;
-    r->gflops = 1e-9 * vn_program_cost(b->program).flops / least;
-    r->arena_mb = 1e-6 * (double)vn_program_bytes(b->program);
+    const vn_program *first = b->worker[0].program;
+    r->gflops = 1e-9 * vn_program_cost(first).flops * (double)b->microbatches / least;
+    r->arena_mb = 1e-6 * (double)vn_program_bytes(first) * b->workers;
+    r->microbatches = b->microbatches;
     r->parameters = vn_weights_parameters(b->weights);
     r->arena_kept_mb = r->arena_mb;
     struct rusage usage;
@@ -266,20 +360,28 @@ static vn_status check(const vn_bench_options *o, vn_err *err) {
     if (o->recompute && !o->train)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "recompute: a forward pass keeps nothing that could be computed again");
+    if (o->microbatches && !o->train)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "`microbatches`: a step of training has them; a forward pass is one");
+    if (o->microbatches && o->batch % o->microbatches)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "a batch of %lld cannot be split into %lld equal microbatches",
+                       (long long)o->batch, (long long)o->microbatches);
     return VN_OK;
 }
 
 vn_status vn_bench_network(vn_context *vn, const char *dir, const vn_bench_options *o,
                            vn_bench_result *r, vn_err *err) {
-    bench b = {.vn = vn};
+    bench b = {.vn = vn, .microbatches = 1};
     vn_status status = check(o, err);
+    if (o->train) b.microbatches = vn_train_microbatches(o->batch);
+    if (o->microbatches) b.microbatches = o->microbatches;
     if (!status) status = open_net(&b, dir, o->train != 0, r, err);
     if (!status) status = build(&b, o, err);
     if (!status) fill(&b);
     if (!status) status = measure(&b, o, r, err);
     if (!status && o->recompute) status = measure_plain(&b, o, r, err);
-    vn_program_close(&b.program);
-    vn_net_step_close(&b.s);
+    close_workers(&b);
     vn_values_close(&b.values);
     vn_device_give(&vn->device, b.live);
     vn_device_give(&vn->device, b.grads);

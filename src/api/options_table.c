@@ -184,8 +184,8 @@ static const vn_option train_rows[] = {
      .help = "steps between pictures in RUN/previews; -1: none"},
     {NUMBER(microbatches, INT64, 0, 1, 1, 65536), .unit = "parts", .word = "N",
      .otherwise = "2 of an even batch of 16 or more, else 1",
-     .help = "pass a step's samples through the network in N equal parts: at the same time, as many "
-             "as there are threads; one after another takes less memory"},
+     .help = "pass a step's samples through the network in N equal parts: at the same time, as "
+             "many as there are threads; one after another takes less memory"},
     {FLAG(recompute),
      .help = "less memory, for more time: blocks of the network are computed again in the "
              "backward pass; the result is the same"},
@@ -252,6 +252,8 @@ static const vn_option bench_rows[] = {
     {NUMBER(steps, INT64, 10, 10, 1, 1000000), .unit = "steps", .word = "K",
      .help = "timed steps, after some that are not"},
     {FLAG(recompute), .help = "train: as vane train --recompute, beside what it costs and saves"},
+    {NUMBER(microbatches, INT64, 0, 0, 1, 65536), .unit = "parts", .word = "N",
+     .otherwise = "as vane train has them", .help = "train: as vane train --microbatches"},
 };
 #undef OF
 

@@ -10,7 +10,7 @@
  * when no task is left and waits for those that entered.
  *
  * A group is a pool without threads of its own. Those of the pool that it is a part of come and go:
- * one runs the group's task and is the caller of its loops, the others help it until that is done. */
+ * one runs the group's task and is the caller of its loops, the others help until that is done. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>

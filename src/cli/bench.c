@@ -26,6 +26,7 @@ static const cli_option rows[] = {
             "run"),
     CLI_OPTION_ROW(BENCH, o, "batch"),
     CLI_OPTION_ROW(BENCH, o, "steps", .more = "; sample: steps of a sampling run"),
+    CLI_OPTION_ROW(BENCH, o, "microbatches", .modes = "train"),
     CLI_OPTION_ROW(BENCH, o, "recompute", .modes = "train"),
     CLI_ROW("profile", CLI_FLAG, profile, "",
             "where the time of a step goes: by op, then the slowest places",
@@ -44,20 +45,24 @@ static const cli_option rows[] = {
 /* ---- training and forward passes ------------------------------------------------------------- */
 
 static json_t *network_json(const vn_bench_result *r) {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "min_ms",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I}", "min_ms",
                      cli_json_number(r->min_ms), "median_ms", cli_json_number(r->median_ms),
                      "images_per_s", cli_json_number(r->images_per_s), "gflops",
                      cli_json_number(r->gflops), "gemm_gflops", cli_json_number(r->gemm_gflops),
                      "memory_gbs", cli_json_number(r->memory_gbs), "peak_rss_mb",
                      cli_json_number(r->peak_rss_mb), "arena_mb", cli_json_number(r->arena_mb),
                      "arena_kept_mb", cli_json_number(r->arena_kept_mb), "recomputed",
-                     cli_json_number(r->recomputed), "parameters", (json_int_t)r->parameters);
+                     cli_json_number(r->recomputed), "parameters", (json_int_t)r->parameters,
+                     "microbatches", (json_int_t)r->microbatches);
 }
 
 static void print_network(const args *a, const vn_bench_result *r) {
-    cli_print(stdout, "%s: %lld parameters, %s, batch %lld, %lld steps\n", a->dir,
+    char parts[64] = "";
+    if (r->microbatches > 1)
+        snprintf(parts, sizeof parts, " in %lld microbatches", (long long)r->microbatches);
+    cli_print(stdout, "%s: %lld parameters, %s, batch %lld%s, %lld steps\n", a->dir,
               (long long)r->parameters, a->mode == TRAIN ? "train" : "infer", (long long)a->o.batch,
-              (long long)a->o.steps);
+              parts, (long long)a->o.steps);
     printf("  step        %8.2f ms least, %.2f ms median, %.0f images/s\n", r->min_ms, r->median_ms,
            r->images_per_s);
     printf(

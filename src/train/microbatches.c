@@ -32,15 +32,13 @@ vn_status vn_microbatches_check(const vn_train_setup *s, vn_err *err) {
 
 /* ---- workers --------------------------------------------------------------------------------- */
 
-/* Microbatches of each worker but the last, which may have fewer: the least power of two with which
- * there are no more workers than threads. */
+/* Microbatches of each worker but the last, which may have fewer. */
 static int64_t each_of(const vn_train_setup *s) {
     const vn_device *d = s->device;
-    int64_t first, own, most = d->row->host_memory ? vn_thread_pool_threads(d->pool) : 1, each = 1;
+    int64_t first, own, most = d->row->host_memory ? vn_thread_pool_threads(d->pool) : 1;
     vn_own_microbatches(s, &first, &own);
     if (s->workers && s->workers < most) most = s->workers;
-    while ((own + each - 1) / each > most) each *= 2;
-    return each;
+    return vn_tree_branch(own, most);
 }
 
 int vn_train_workers(const vn_train_setup *s) {

@@ -9,6 +9,12 @@ int vn_tree_joins(int64_t i, int64_t n) {
     return i == n - 1 ? ones : trailing;
 }
 
+int64_t vn_tree_branch(int64_t n, int64_t most) {
+    int64_t terms = 1;
+    while ((n + terms - 1) / terms > most) terms *= 2;
+    return terms;
+}
+
 int vn_tree_depth(int64_t n) {
     int depth = 0;
     for (; n; n /= 2) depth++;

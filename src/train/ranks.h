@@ -25,6 +25,9 @@ typedef struct vn_ranks {
 /* How often the newest partial sum is added to the one before it once term i of n, 0 <= i < n, has
  * become the newest; after the last term one sum is left. */
 int vn_tree_joins(int64_t i, int64_t n);
+/* Terms of a branch of the tree, a power of two, with which n terms are no more than `most`
+ * branches, of which the last may have fewer. */
+int64_t vn_tree_branch(int64_t n, int64_t most);
 /* The most partial sums that there are at one time. */
 int vn_tree_depth(int64_t n);
 

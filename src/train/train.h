@@ -6,8 +6,8 @@
  *
  * A step draws its samples, noise, levels and dropped conditions from (seed, step) alone, so a run
  * that stopped at any step and goes on ends in the same bits as one that never stopped. Its batch
- * may be split into microbatches, and these dealt to threads and to processes (ranks.h). Everything a step
- * needs is planned before the first one; a step allocates nothing.
+ * may be split into microbatches, and these dealt to threads and to processes (ranks.h). Everything
+ * a step needs is planned before the first one; a step allocates nothing.
  *
  * The one exception is a run by --minutes: its learning rate falls with the time spent, and time is
  * not the same twice. */

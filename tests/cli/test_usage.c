@@ -111,6 +111,8 @@ static void test_mistakes_are_one_line_and_status_2(void **state) {
         {"bench m --recompute",
          "--recompute has no effect with --mode infer: it needs --mode train"},
         {"bench m --recompute --mode sample", "it needs --mode train"},
+        {"bench m --microbatches 2",
+         "--microbatches has no effect with --mode infer: it needs --mode train"},
         {"sample m --out a --steps 0", "--steps: expected a whole number above 0, not '0'"},
         {"sample m --out a --count 0", "--count: expected a whole number above 0, not '0'"},
         {"sample m --out a --batch 0", "--batch: expected a whole number above 0, not '0'"},

@@ -99,11 +99,40 @@ static void test_bench_json_has_the_keys_of_the_contract(void **state) {
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         assert_true(json_number_value(json_object_get(r, keys[i])) > 0);
     }
+    assert_int_equal(json_integer_value(json_object_get(r, "microbatches")), 1);
     json_decref(r);
     assert_int_equal(system("mkdir bare && cp tiny.json bare/config.json"), 0);
     /* random weights will do */
     const outcome *o = expect_status(0, "bench bare --batch 2 --steps 2");
     assert_non_null(strstr(o->out, "GF/s"));
+}
+
+/* A step of training has the microbatches that vane train gives it, or those that are asked for;
+ * four on two threads are two passes of each of two workers. */
+static void test_bench_splits_a_batch_as_training_does(void **state) {
+    (void)state;
+    static const struct {
+        const char *flags;
+        int microbatches;
+    } cases[] = {{"--batch 16", 2},
+                 {"--batch 15", 1},
+                 {"--batch 16 --microbatches 1", 1},
+                 {"--batch 12 --microbatches 4 --threads 2 --recompute", 4}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char command[128];
+        snprintf(command, sizeof command, "bench run --mode train --steps 2 --json --quiet %s",
+                 cases[i].flags);
+        json_t *r = expect_json(expect_status(0, command));
+        assert_int_equal(json_integer_value(json_object_get(r, "microbatches")),
+                         cases[i].microbatches);
+        assert_true(json_number_value(json_object_get(r, "gflops")) > 0);
+        json_decref(r);
+    }
+    const outcome *o = expect_status(0, "bench run --mode train --batch 16 --steps 1 --profile");
+    assert_non_null(strstr(o->out, "batch 16 in 2 microbatches, 1 steps"));
+    expect_complaint(
+        expect_status(2, "bench run --mode train --batch 16 --steps 1 --microbatches 3"),
+        "a batch of 16 cannot be split into 3 equal microbatches");
 }
 
 /* Every op once, the slowest first, then each at its places, which add up to no more. */
@@ -332,6 +361,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward_gives_an_output_and_gradients),
         cmocka_unit_test(test_bench_json_has_the_keys_of_the_contract),
+        cmocka_unit_test(test_bench_splits_a_batch_as_training_does),
         cmocka_unit_test(test_bench_tells_where_the_time_goes),
         cmocka_unit_test(test_bench_tells_the_arithmetic_of_a_step),
         cmocka_unit_test(test_bench_tells_what_a_classifier_costs),
