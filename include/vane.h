@@ -310,7 +310,8 @@ typedef struct vn_predict_query {
      * sample] */
     const float *tangent;
     /* [n] each, not NULL only if takes_to: where the step goes, for answers that are averages over
-     * it (a velocity, from t to to_t) */
+     * it (a velocity, from t to to_t), as the sampler `flow-map` takes them; others want the
+     * velocity itself, to_t = t */
     const double *to_t, *to_alpha, *to_sigma;
     /* [n], not NULL only if takes_guidance: how strongly to guide itself (the guide `embedded`);
      * NaN: as it likes */
@@ -767,6 +768,14 @@ typedef struct vn_train_options {
     /* autoencoders: features by which pictures are compared too: "random", or a run of a classifier
      * of clean pictures (classifier:time=no), of which the run has a copy; NULL: none */
     const char *perceptual;
+    /* a finished run (or model directory) of one network: training begins with its weights, and
+     * with its network, path and prediction, on data of the same classes. NULL: from nothing or,
+     * with a teacher that is a run, from that */
+    const char *init_from;
+    /* a model that is learned from, a run of one network or a world, on data of its classes:
+     * objective is then a row of the kind "methods" with parameters ("consistency:guidance=2").
+     * vane.json keeps its name, and a run is resumed with the same one. NULL: there is none */
+    const char *teacher;
 } vn_train_options;
 
 VN_API void vn_train_options_init(vn_train_options *o, size_t size);

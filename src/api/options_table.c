@@ -186,6 +186,10 @@ static const vn_option train_rows[] = {
      .otherwise = "2 of an even batch of 16 or more, else 1",
      .help = "pass a step's samples through the network in N equal parts: at the same time, as "
              "many as there are threads; one after another takes less memory"},
+    {TEXT(init_from), .word = "RUN", .otherwise = "the network begins by chance",
+     .help = "the network and the weights of a finished run are gone on from, on its path"},
+    {TEXT(teacher), .word = "TEACHER", .otherwise = "",
+     .help = "a model that is learned from: objective is then a method"},
     {FLAG(recompute),
      .help = "less memory, for more time: blocks of the network are computed again in the "
              "backward pass; the result is the same"},

@@ -46,6 +46,7 @@ static vn_status open_trajectory(vn_preview *p, vn_values *const *values, vn_err
                                       p->prediction, p->sample, p->classes ? p->classes : -1,
                                       p->model, &p->denoiser, err);
     if (status) return status;
+    if (p->sampling.consistency) p->denoiser.can |= VN_X0_IS_SAMPLE;
     const int32_t kinds = kinds_of(p);
     if (p->model) p->denoiser.conditions = vn_model_conditions(p->model);
     p->size = p->denoiser.size;

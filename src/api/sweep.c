@@ -17,23 +17,36 @@ void vn_sweep_result_init(vn_sweep_result *r, size_t size) {
 
 /* ---- what was left open ---------------------------------------------------------------------- */
 
+/* The sampler that a model was made for, where no other does as well; NULL: there is none. */
+static const char *made_for(const vn_model *m) {
+    const bool network = m->parts == 1 && !m->row->sequence;
+    if (m->sampling.consistency) return "consistency:sigma_min=0";
+    return network && vn_net_input(vn_net_get_io(vn_model_net(m)), VN_STEP_END) ? "flow-map" : NULL;
+}
+
 /* Values that do not follow what the run says of its sampling: a sweep that is gone on with after
  * its recommendation was written is the same sweep. */
 static void choose_grid(vn_sweeping *s) {
     static const double strengths[] = {1, 1.5, 2, 3}, as_trained[] = {1};
     static const char *const cfg[] = {"cfg"}, *none[] = {NULL};
-    static const int usual[] = {32};
+    static const int usual[] = {32}, few[] = {1, 2, 4};
     const vn_model *m = s->m;
     vn_sweep_grid *g = &s->search.grid;
     const bool own = m->path && !m->scheduler.name[0];
-    none[0] = own ? m->path->row->sampler : NULL;
-    const bool guided = s->o.classifier || (m->has_null && (m->classes > 0 || m->row->prompt));
+    const char *made = made_for(m);
+    none[0] = made ? made : own ? m->path->row->sampler : NULL;
+    const bool guided =
+        !made && (s->o.classifier || (m->has_null && (m->classes > 0 || m->row->prompt)));
     *g = (vn_sweep_grid){.guides = s->o.guides ? s->o.guides : cfg,
                          .guide_count = s->o.guides ? s->o.guide_count : 1,
                          .samplers = s->o.samplers ? s->o.samplers : none,
                          .sampler_count = s->o.samplers ? s->o.sampler_count : 1,
-                         .steps = s->o.steps ? s->o.steps : usual,
-                         .step_count = s->o.steps ? s->o.step_count : 1,
+                         .steps = s->o.steps ? s->o.steps
+                                  : made     ? few
+                                             : usual,
+                         .step_count = s->o.steps ? s->o.step_count
+                                       : made     ? VN_COUNT(few)
+                                                  : 1,
                          .guidance = s->o.guidance ? s->o.guidance
                                      : guided      ? strengths
                                                    : as_trained,

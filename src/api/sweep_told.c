@@ -183,7 +183,8 @@ static vn_status settings_of(const vn_sweeping *s, const vn_point_result *r,
     const bool usual = p->sampler && s->m->path && !strcmp(p->sampler, s->m->path->row->sampler);
     const char *guide = strcmp(p->guide, "cfg") != 0 ? p->guide : "",
                *sampler = p->sampler && !usual ? p->sampler : "";
-    *out = (vn_sampling_defaults){.guidance = p->guidance, .steps = p->steps};
+    *out = (vn_sampling_defaults){
+        .guidance = p->guidance, .steps = p->steps, .consistency = s->m->sampling.consistency};
     vn_snprintf(value, sizeof value, "%.4g", n ? n->value : (double)NAN);
     vn_snprintf(out->guide, sizeof out->guide, "%s", guide);
     vn_snprintf(out->sampler, sizeof out->sampler, "%s", sampler);

@@ -67,6 +67,7 @@ static const struct {
     ROWS("paths", vn_path_rows, vn_path_row_count, is_path),
     ROWS("predictions", vn_prediction_rows, vn_prediction_row_count, is_prediction),
     {.name = "objectives", .table = &vn_objectives},
+    {.name = "methods", .table = &vn_methods},
     ROWS("times", vn_times_rows, vn_times_row_count, NULL),
     {.name = "optimizers", .table = &vn_optimizers, .check = is_optimizer},
     {.name = "grids", .table = &vn_grids, .check = is_grid},

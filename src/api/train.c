@@ -3,8 +3,9 @@
 #include "api/classifier_plot.h"
 #include "api/preview.h"
 #include "api/train_autoencoder.h"
-#include "api/train_job.h"
+#include "api/train_from.h"
 #include "api/train_options.h"
+#include "api/train_reflow.h"
 
 #include <math.h>
 #include <string.h>
@@ -15,7 +16,10 @@
 static vn_status check_names(vn_train_job *j, vn_err *err) {
     vn_status status = vn_job_open_path(j, err);
     if (!status) status = vn_choice_parse(j->o.optimizer, &vn_optimizers, &j->optimizer, err);
-    return !status ? vn_objective_check(j->o.objective, j->o.times, err) : status;
+    if (!status)
+        status =
+            vn_objective_check(j->o.teacher ? &vn_methods : NULL, j->o.objective, j->o.times, err);
+    return status ? status : vn_job_check_from(j, err);
 }
 
 static vn_status start(vn_train_job *j, const vn_train_options *requested, vn_err *err) {
@@ -23,10 +27,12 @@ static vn_status start(vn_train_job *j, const vn_train_options *requested, vn_er
     vn_status status = vn_job_find_role(j, err);
     if (!status) status = vn_train_options_settle(&j->o, err);
     if (!status) status = vn_job_check_outside(j, err);
+    if (!status) status = vn_job_open_from(j, err);
     if (!status) status = check_names(j, err);
     if (!status) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
     if (!status) status = vn_job_open_encoder(j, err);
     if (!status) status = vn_job_open_latents(j, err);
+    if (!status) status = vn_job_open_pairs(j, err);
     if (!status) status = vn_job_open_data(j, err);
     if (!status) status = vn_job_take_latents(j, err);
     if (!status) status = vn_job_open_features(j, err);
@@ -41,6 +47,7 @@ static vn_status start(vn_train_job *j, const vn_train_options *requested, vn_er
     if (!status)
         j->sampling = vn_sampling_defaults_choose(
             vn_shape_is_image(&vn_data_get_info(j->data)->sample), j->o.drop > 0, j->path);
+    if (!status) vn_job_adopt_sampled(j);
     if (!status) status = vn_job_create(j, err);
     return status;
 }
@@ -55,6 +62,8 @@ static vn_status resume(vn_train_job *j, const vn_train_options *requested, vn_e
     if (!status) status = vn_choice_parse(j->o.optimizer, &vn_optimizers, &j->optimizer, err);
     if (!status && json_object_get(j->dir.vane, "latents"))
         status = vn_train_latents_open(&j->latents, j->vn, j->out, err);
+    if (!status) status = vn_job_open_teacher_again(j, err);
+    if (!status) status = vn_job_open_pairs(j, err);
     if (!status) status = vn_job_open_data(j, err);
     if (!status) status = vn_job_take_latents(j, err);
     if (!status) status = vn_job_open_features(j, err);

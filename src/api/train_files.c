@@ -3,6 +3,7 @@
 #include "api/train_job.h"
 #include "api/train_net.h"
 #include "api/train_options.h"
+#include "api/train_reflow.h"
 
 /* ---- written --------------------------------------------------------------------------------- */
 
@@ -78,6 +79,14 @@ static json_t *describe_sequence(const vn_train_job *j, json_t *vane) {
 static json_t *describe_all(const vn_train_job *j) {
     json_t *vane = describe(j);
     const bool latents = j->latents.autoencoder;
+    if (vane && j->teacher) {
+        json_t *teacher = json_pack("{s:o, s:s*}", "source", vn_json_string(j->teacher->source),
+                                    "fingerprint", vn_model_fingerprint(j->teacher));
+        if (json_object_set_new(vane, "teacher", teacher) != 0) {
+            json_decref(vane);
+            return NULL;
+        }
+    }
     if (vane && j->sequence) vane = describe_sequence(j, vane);
     if (vane &&
         (!j->texts || json_object_set_new(vane, "text", vn_train_words_json(&j->words)) == 0) &&
@@ -133,6 +142,7 @@ vn_status vn_job_create(vn_train_job *j, vn_err *err) {
     const vn_train_networks all = vn_job_networks(j);
     if (!status) status = vn_train_create(j->run.aside, all.count, all.part, j->o.seed, err);
     if (!status) status = save_list(j, err);
+    if (!status) status = vn_job_save_pairs(j, err);
     json_decref(vane);
     json_decref(scheduler);
     if (status) return vn_run_dir_fail(&j->run, err);

@@ -1,13 +1,14 @@
 /* train_job.c - opens what a run is made of, by its options: data, path, network and objective. */
-#include "api/train_job.h"
+#include "api/train_from.h"
 #include "api/train_memory.h"
 #include "api/train_net.h"
+#include "api/train_reflow.h"
 #include "api/train_options.h"
 
 #include <string.h>
 
 bool vn_job_is_folder(const vn_train_job *j) {
-    return !j->rows && vn_data_is_folder(j->source);
+    return !j->rows && !vn_job_makes_pairs(j) && vn_data_is_folder(j->source);
 }
 
 vn_status vn_job_check_outside(const vn_train_job *j, vn_err *err) {
@@ -73,8 +74,11 @@ static vn_status open_objective(vn_train_job *j, vn_err *err) {
     const vn_world *world = vn_data_world(j->data);
     if (world)
         status = vn_world_denoiser(world, j->path, &j->prediction, j->vn->pool, &j->truth, err);
+    const vn_denoiser *teacher = NULL;
+    if (!status && j->teacher) status = vn_model_denoise(j->teacher, j->path_text, &teacher, err);
     if (status) return status;
     const vn_objective_options options = {
+        .table = j->teacher ? &vn_methods : NULL,
         .path = j->path,
         .prediction = &j->prediction,
         .objective = j->o.objective,
@@ -88,7 +92,8 @@ static vn_status open_objective(vn_train_job *j, vn_err *err) {
                                     : VN_TRAINS_DENOISERS,
         .network = j->net ? vn_net_get_row(j->net)->row.name : NULL,
         .seed = j->o.seed,
-        .asked[VN_ASK_TRUTH] = world ? &j->truth : NULL};
+        .asked[VN_ASK_TRUTH] = world ? &j->truth : NULL,
+        .asked[VN_ASK_TEACHER] = teacher};
     return vn_objective_open(&options, &j->objective, err);
 }
 
@@ -115,6 +120,7 @@ static vn_status make_config(vn_train_job *j, const vn_data_info *info, json_t *
                        "model %s: only files have such networks; there is no preset of it to be "
                        "trained",
                        row->row.name);
+    const unsigned gives = j->objective ? vn_objective_gives(j->objective) : 0;
     const vn_net_data data = {
         .sample = info->sample,
         .labels = info->classes ? info->classes + 1 : 0,
@@ -126,7 +132,9 @@ static vn_status make_config(vn_train_job *j, const vn_data_info *info, json_t *
         .text_pooled = j->words.pretrained.read.pooled,
         .vocabulary =
             j->codes.codes + (j->texts ? vn_text_size(j->words.tokenizer) : info->classes + 1),
-        .tokens = vn_train_codes_tokens(&j->codes) + (j->texts ? j->words.length - 1 : 0)};
+        .tokens = vn_train_codes_tokens(&j->codes) + (j->texts ? j->words.length - 1 : 0),
+        .step_end = gives & VN_GIVES_STEP_END,
+        .guidance = gives & VN_GIVES_GUIDANCE};
     *config = row->config(&choice, &data, err);
     if (!*config) return err->status;
     tell_levels(j, &choice, *config);
@@ -266,6 +274,8 @@ static vn_status open_net(vn_train_job *j, vn_err *err) {
     if (j->texts)
         status = config ? vn_train_words_read(&j->words, j->out, j->dir.vane, j->data, &engine, err)
                         : vn_train_words_make(&j->words, model, j->out, j->data, &engine, err);
+    if (!status && !config && j->from && !(config = vn_job_config_from(j, err)))
+        status = err->status;
     if (!status && !j->net && !config) status = make_config(j, info, &config, err);
     if (!status && !j->net && (status = vn_net_open(config, &j->net, err)) && j->o.model)
         vn_fail_in(err, "%s", j->o.model);
@@ -277,6 +287,7 @@ static vn_status open_net(vn_train_job *j, vn_err *err) {
         .texts = j->texts,
         .codes = j->codes.codes,
         .words = !status && j->texts ? vn_text_size(j->words.tokenizer) : 0,
+        .gives = j->objective ? vn_objective_gives(j->objective) : 0,
         .variance = j->objective && vn_objective_learns_variance(j->objective)};
     if (!status) status = vn_train_check_net(&checked, err);
     if (!status && j->texts && !j->sequence && !j->words.encoder &&
@@ -309,7 +320,10 @@ vn_train_networks vn_job_networks(const vn_train_job *j) {
             .text = {.tokenizer = j->words.tokenizer, .length = j->words.length}};
     const bool features = j->features.net;
     return (vn_train_networks){.count = features || (j->texts && !frozen) ? 2 : 1,
-                               .part = {{.net = j->net, .optimizer = &j->optimizer},
+                               .part = {{.net = j->net,
+                                         .optimizer = &j->optimizer,
+                                         .weights = j->from ? j->from_weights : NULL,
+                                         .weights_of = j->from ? vn_model_net(j->from) : NULL},
                                         features ? j->features
                                                  : (vn_train_part){.name = VN_TRAIN_ENCODER,
                                                                    .net = j->words.encoder,
@@ -339,6 +353,7 @@ vn_status vn_job_check_memory(vn_train_job *j, vn_err *err) {
 
 void vn_job_close(vn_train_job *j) {
     vn_objective_close(&j->objective);
+    vn_job_close_from(j);
     vn_world_denoiser_close(&j->truth);
     vn_path_close(&j->path);
     vn_train_words_close(&j->words);
@@ -348,6 +363,7 @@ void vn_job_close(vn_train_job *j) {
     vn_data_close(&j->data);
     vn_train_latents_close(&j->latents);
     vn_free(j->seen);
+    vn_job_close_pairs(j);
     vn_model_dir_close(&j->dir);
     vn_free(j->names);
     vn_free(j->known);

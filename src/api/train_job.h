@@ -26,7 +26,16 @@ typedef struct vn_train_job {
     vn_net *net;
     vn_path *path;
     vn_prediction prediction;
-    vn_denoiser truth; /* of data that is drawn from a world */
+    vn_denoiser truth;    /* of data that is drawn from a world */
+    vn_model *teacher;    /* NULL: there is none */
+    vn_model *began;      /* of o.init_from; NULL: not given */
+    const vn_model *from; /* whose network it begins from, one of these two; NULL: from nothing */
+    char *method, *from_predict; /* texts of options that they have settled; or NULL */
+    char *from_weights;          /* the file of its weights */
+    /* of reflow, whose data are pairs that the teacher makes; else NULL */
+    float *pair_samples, *pair_noise;
+    int32_t *pair_labels;
+    vn_train_data pairs;
     vn_objective *objective;
     bool classifies;   /* the model is a classifier */
     bool reconstructs; /* or an autoencoder */

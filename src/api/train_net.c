@@ -40,6 +40,8 @@ static vn_status check_inputs(const vn_train_net *t, vn_err *err) {
         bool known =
             io->input[i].optional || (t->texts && (!strcmp(name, "encoder_hidden_states") ||
                                                    !strcmp(name, "pooled_projections")));
+        known = known || ((t->gives & VN_GIVES_STEP_END) && !strcmp(name, VN_STEP_END)) ||
+                ((t->gives & VN_GIVES_GUIDANCE) && !strcmp(name, "guidance"));
         for (size_t k = 0; k < VN_COUNT(made); k++)
             known = known || !strcmp(io->input[i].name, made[k]);
         if (!known)
@@ -48,6 +50,22 @@ static vn_status check_inputs(const vn_train_net *t, vn_err *err) {
                            "trained",
                            name_of(t), io->input[i].name, t->source);
     }
+    return VN_OK;
+}
+
+/* Inputs that the objective gives and that the network has to take. */
+static vn_status check_given(const vn_train_net *t, vn_err *err) {
+    static const struct {
+        unsigned gives;
+        const char *input, *what;
+    } all[] = {{VN_GIVES_STEP_END, VN_STEP_END, "the end of a step"},
+               {VN_GIVES_GUIDANCE, "guidance", "guidance"}};
+    for (size_t i = 0; i < VN_COUNT(all); i++)
+        if ((t->gives & all[i].gives) && !vn_net_input(vn_net_get_io(t->net), all[i].input))
+            return vn_fail(err, VN_BAD_ARGUMENT,
+                           "model %s does not take %s as an input, which this objective gives; "
+                           "unet2d, dit and mlp do",
+                           name_of(t), all[i].what);
     return VN_OK;
 }
 
@@ -206,6 +224,7 @@ vn_status vn_train_check_net(const vn_train_net *t, vn_err *err) {
     if (role == VN_ROLE_SEQUENCE) return check_sequence(t, err);
     vn_status status = role == VN_ROLE_DENOISER ? check_inputs(t, err) : VN_OK;
     if (!status) status = check_sample(t, err);
+    if (!status) status = check_given(t, err);
     if (status) return status;
     if (role == VN_ROLE_AUTOENCODER) return check_autoencoder(t, err);
     return role == VN_ROLE_CLASSIFIER ? check_classifier(t, err) : check_denoiser(t, err);

@@ -15,6 +15,7 @@ typedef struct vn_train_net {
     int64_t codes;             /* of a sequence model: kinds of tokens of its pictures */
     int64_t words;             /* and of its texts; 0: it has classes */
     bool variance;             /* the objective learns one */
+    unsigned gives;            /* inputs that it gives: VN_GIVES_* */
 } vn_train_net;
 
 /* A network made elsewhere must take what the data gives: VN_BAD_ARGUMENT names what it does

@@ -3,30 +3,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
-
-typedef struct args {
-    const char *data, *out;
-    vn_train_options o;
-} args;
+#include "cli/training.h"
 
 /* clang-format off */
 static const cli_option rows[] = {
-    CLI_ROW("DATA", CLI_TEXT, data, "",
-            "a folder of class folders with PNG, JPEG or WebP files; an IDX folder or file (.gz "
-            "too); an .npz with images or "
-            "points, and labels; CIFAR's binary batches; a world file (.json); or points:NAME",
-            .required = true),
-    CLI_ROW("out", CLI_TEXT, out, "RUN", "the run directory to write", .required = true),
-    CLI_OPTION_ROW(TRAIN, o, "resume"),
-    CLI_OPTION_ROW(TRAIN, o, "overwrite"),
-
-    CLI_SECTION("How long"),
-    CLI_OPTION_ROW(TRAIN, o, "steps"),
-    CLI_OPTION_ROW(TRAIN, o, "minutes"),
+    CLI_TRAIN_DATA_ROW,
+    CLI_TRAIN_OUT_ROWS,
 
     CLI_SECTION("What is trained"),
     CLI_OPTION_ROW(TRAIN, o, "model"),
+    CLI_OPTION_ROW(TRAIN, o, "init_from"),
+    CLI_OPTION_ROW(TRAIN, o, "teacher"),
     CLI_OPTION_ROW(TRAIN, o, "text_encoder"),
     CLI_OPTION_ROW(TRAIN, o, "latents"),
     CLI_OPTION_ROW(TRAIN, o, "perceptual"),
@@ -37,38 +24,15 @@ static const cli_option rows[] = {
     CLI_OPTION_ROW(TRAIN, o, "drop"),
     CLI_OPTION_ROW(TRAIN, o, "dropout"),
 
-    CLI_SECTION("The data"),
-    CLI_OPTION_ROW(TRAIN, o, "size",
-                   .bounds = "above 0, or -1: as the files are"),
-    CLI_OPTION_ROW(TRAIN, o, "grey"),
-    CLI_OPTION_ROW(TRAIN, o, "flip"),
-    CLI_OPTION_ROW(TRAIN, o, "skip_bad"),
-    CLI_OPTION_ROW(TRAIN, o, "captions"),
-    CLI_OPTION_ROW(TRAIN, o, "validate"),
-
-    CLI_SECTION("Optimisation"),
-    CLI_OPTION_ROW(TRAIN, o, "batch"),
-    CLI_OPTION_ROW(TRAIN, o, "microbatches"),
-    CLI_OPTION_ROW(TRAIN, o, "optimizer"),
-    CLI_OPTION_ROW(TRAIN, o, "lr"),
-    CLI_OPTION_ROW(TRAIN, o, "schedule"),
-    CLI_OPTION_ROW(TRAIN, o, "warmup"),
-    CLI_OPTION_ROW(TRAIN, o, "weight_decay"),
-    CLI_OPTION_ROW(TRAIN, o, "clip"),
-    CLI_OPTION_ROW(TRAIN, o, "ema"),
-    CLI_OPTION_ROW(TRAIN, o, "recompute"),
-    CLI_OPTION_ROW(TRAIN, o, "seed"),
-
-    CLI_SECTION("What is written while it runs"),
-    CLI_OPTION_ROW(TRAIN, o, "log_every"),
-    CLI_OPTION_ROW(TRAIN, o, "save_every"),
-    CLI_OPTION_ROW(TRAIN, o, "preview_every", .bounds = "above 0, or -1 for none"),
+    CLI_TRAIN_OTHER_ROWS,
 };
 /* clang-format on */
 
+enum { FEW = 4 }; /* steps */
+
 /* A command that works with what was trained: guidance needs classes, pictures need pixels or a
  * plane. */
-static void print_next(const args *a, const vn_model_info *info) {
+static void print_next(const cli_training *a, const vn_model_info *info) {
     char *named = info->classifies ? cli_shell_word(a->out) : NULL;
     if (named) { /* what it can be used for, and how well it does */
         cli_print(stdout, "next: vane info %s\n", named);
@@ -78,13 +42,18 @@ static void print_next(const args *a, const vn_model_info *info) {
     const bool shows =
         info->rank == 1 ? info->shape[0] == 2 : info->shape[0] == 1 || info->shape[0] == 3;
     char *run = cli_shell_word(a->out);
+    /* a run with a sampler of its own has guidance inside, unless it says how much */
+    const bool inside = info->sampler && info->guidance == 1;
     cli_print(stdout, "next: vane sample %s%s --out samples.%s\n", run ? run : a->out,
-              info->classes > 0 ? " --guidance 1,2,4" : "", shows ? "png" : "npy");
+              inside              ? (info->sampling_steps <= FEW ? " --steps 1" : "")
+              : info->classes > 0 ? " --guidance 1,2,4"
+                                  : "",
+              shows ? "png" : "npy");
     free(run);
 }
 
 /* Of an autoencoder, which is no model to be sampled from; false: it is none. */
-static bool report_autoencoder(const cli_session *s, const args *a) {
+static bool report_autoencoder(const cli_session *s, const cli_training *a) {
     char *text = NULL, took[32];
     json_t *description = NULL;
     vn_status status = vn_describe(s->vn, a->out, &text);
@@ -100,7 +69,7 @@ static bool report_autoencoder(const cli_session *s, const args *a) {
     return true;
 }
 
-static vn_status report(const cli_session *s, const args *a) {
+static vn_status report(const cli_session *s, const cli_training *a) {
     if (!s->json) {
         char took[32];
         if (report_autoencoder(s, a)) return VN_OK;
@@ -124,28 +93,33 @@ static vn_status report(const cli_session *s, const args *a) {
                                     cli_json_number(cli_seconds(s)), "run", description));
 }
 
-static int run(const cli_verb *verb, int argc, char **argv) {
-    args a = {.o = vn_train_options_default()};
+int cli_run_training(const cli_verb *verb, int argc, char **argv, cli_table table,
+                     cli_training *a) {
     cli_session s;
     int status;
-    if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
+    if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, table, &status)) return status;
     vn_status done = cli_open(&s);
-    if (!done) done = vn_train(s.vn, a.data, a.out, &a.o, NULL);
+    if (!done) done = vn_train(s.vn, a->data, a->out, &a->o, NULL);
     if (!done) {
         cli_progress_clear(&s.progress);
-        done = report(&s, &a);
+        done = report(&s, a);
     }
     int code = cli_end(&s, done);
     /* not while the data was still read */
-    if (code == CLI_INTERRUPTED && !s.quiet && access(a.out, F_OK) == 0) {
+    if (code == CLI_INTERRUPTED && !s.quiet && access(a->out, F_OK) == 0) {
         /* --recompute is of a call, not of the run: without it going on might not fit in memory. */
-        char *data = cli_shell_word(a.data), *out = cli_shell_word(a.out);
-        cli_print(stderr, "go on with: vane train %s --out %s --resume%s\n", data ? data : a.data,
-                  out ? out : a.out, a.o.recompute ? " --recompute" : "");
+        char *data = cli_shell_word(a->data), *out = cli_shell_word(a->out);
+        cli_print(stderr, "go on with: vane train %s --out %s --resume%s\n", data ? data : a->data,
+                  out ? out : a->out, a->o.recompute ? " --recompute" : "");
         free(data);
         free(out);
     }
     return code;
+}
+
+static int run(const cli_verb *verb, int argc, char **argv) {
+    cli_training a = {.o = vn_train_options_default()};
+    return cli_run_training(verb, argc, argv, CLI_TABLE(rows, &a), &a);
 }
 
 const cli_verb cli_train = {

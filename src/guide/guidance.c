@@ -88,7 +88,7 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
         for (size_t k = 0; k < n; k++) g->level[at_row + k] = p.level ? *p.level : *at->level;
         for (size_t k = 0; k < n; k++) g->sample[at_row + k] = at->first + k;
         for (size_t k = 0; g->to && k < n; k++)
-            g->to[at_row + k] = at->next ? *at->next : *at->level;
+            g->to[at_row + k] = p.level ? *p.level : at->to ? *at->to : *at->level;
         for (size_t k = 0; g->network_guidance && k < n; k++)
             g->network_guidance[at_row + k] = p.guidance ? (float)*p.guidance : NAN;
         if (p.direction)
@@ -225,6 +225,7 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_request *request, vn_esti
     vn_guide_at at = g->at;
     at.x = request->x;
     at.level = request->level;
+    at.to = request->to;
     at.n = request->n ? request->n : g->n;
     at.first += (uint64_t)request->row;
     at.condition += request->row;

@@ -23,9 +23,12 @@ typedef struct vn_guide_at {
     /* index of sample 0 of the batch, and the sampling run's seed: for rules that draw numbers */
     uint64_t first;
     uint64_t seed;
-    const float *x;                /* [n,size] */
-    const vn_level *level;         /* one for all rows */
-    const vn_level *next;          /* where the step goes */
+    const float *x;        /* [n,size] */
+    const vn_level *level; /* one for all rows */
+    const vn_level *next;  /* where the step goes */
+    /* where the step ends whose average velocity is asked for, of networks that take it
+     * (VN_TAKES_TO); NULL: at the level itself, where it is the velocity */
+    const vn_level *to;
     const vn_condition *condition; /* [n] each row's own */
     const vn_condition *null;      /* [n] each what stands for none */
     bool all_null;                 /* the two are equal: guidance has nothing to act on */
@@ -219,6 +222,7 @@ typedef struct vn_request {
     const float *x;        /* [n,size]; may not overlap with what is returned */
     const vn_level *level; /* one for all rows */
     int64_t row, n;        /* rows of the batch that x holds; n 0: all */
+    const vn_level *to;    /* vn_guide_at.to; NULL: none */
     /* the conditional prediction alone, without any guide but those inside the network */
     bool unguided;
     /* NULL, or [n,size]: receives the learned v (vn_query.variance) of the conditional pass, or of

@@ -28,7 +28,8 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     vn_status status = VN_OK;
     for (int64_t row = 0, n; row < q->n && !status; row += n) {
         n = group_of(g, q, row);
-        const vn_request request = {.x = q->x + row * g->size, .level = &q->level[row]};
+        const vn_request request = {
+            .x = q->x + row * g->size, .level = &q->level[row], .to = q->to ? &q->to[row] : NULL};
         vn_guidance_begin(g->guidance, n, (uint64_t)row, q->condition + row);
         vn_guidance_step(g->guidance, 0, 1, 0, q->to ? &q->to[row] : &vn_level_clean);
         status = vn_guidance_predict(g->guidance, &request, g->estimate, err);

@@ -55,7 +55,7 @@ bool vn_is_class_table(const vn_port *p) {
 }
 
 bool vn_is_condition(const vn_port *p) {
-    static const char *const others[] = {"sample", "timestep", "guidance"};
+    static const char *const others[] = {"sample", "timestep", VN_STEP_END, "guidance"};
     for (size_t i = 0; i < VN_COUNT(others); i++)
         if (!strcmp(p->name, others[i])) return false;
     return p->shape.dim[0] == VN_DIM_BATCH;

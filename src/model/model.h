@@ -271,13 +271,15 @@ typedef struct vn_net_denoiser {
     float *noise; /* on one condition */
     size_t noise_bytes;
     int32_t null_row; /* the class table's row for VN_LABEL_NULL, which labels skip; -1: none */
-    double guidance;  /* what the network is told where a query does not say; NaN: the usual */
+    double guidance;  /* what the network is told where a query does not say; NaN: the usual: */
+    double usual_guidance;
     /* rows of one forward pass at most; a derivative takes fewer, as it keeps the activations */
     int64_t chunk;
     int64_t usual;    /* the chunk where the user requests no batch */
     int64_t capacity; /* rows that the arrays below hold, at most a chunk */
     float *scale;     /* [capacity] of the input */
     float *time;      /* [capacity] */
+    float *end;       /* [capacity] times where steps end, of networks that take them */
     float *strength;  /* [capacity] guidance, of networks that take it */
     int32_t *labels;  /* [capacity] */
     /* of networks that take rows of patches (packing.c): x, a direction and an answer, [capacity,

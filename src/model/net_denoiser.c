@@ -16,11 +16,12 @@ enum { ROWS_A_SAMPLE = 2, DERIVATIVE_SHARE = 4 };
 #define PASS_BYTES ((size_t)1 << 30)
 
 /* What a network that takes guidance is told where nobody says: FluxPipeline's guidance_scale. */
-#define USUAL_GUIDANCE 3.5F
+#define USUAL_GUIDANCE 3.5
 
 static void close_arrays(vn_net_denoiser *d) {
-    float **const floats[] = {
-        &d->scale, &d->time, &d->strength, &d->packed_x, &d->packed_direction, &d->packed_raw};
+    float **const floats[] = {&d->scale,     &d->time,     &d->end,
+                              &d->strength,  &d->packed_x, &d->packed_direction,
+                              &d->packed_raw};
     for (size_t i = 0; i < VN_COUNT(floats); i++) {
         vn_free(*floats[i]);
         *floats[i] = NULL;
@@ -46,9 +47,10 @@ static vn_status reserve(vn_net_denoiser *d, int64_t n, vn_err *err) {
     close_arrays(d);
     d->scale = vn_alloc((size_t)n, sizeof(float));
     d->time = vn_alloc((size_t)n, sizeof(float));
+    d->end = vn_alloc((size_t)n, sizeof(float));
     d->strength = vn_alloc((size_t)n, sizeof(float));
     d->labels = vn_alloc((size_t)n, sizeof(int32_t));
-    if (!d->scale || !d->time || !d->strength || !d->labels || !reserve_packed(d, n)) {
+    if (!d->scale || !d->time || !d->end || !d->strength || !d->labels || !reserve_packed(d, n)) {
         close_arrays(d);
         return vn_no_memory(err);
     }
@@ -65,12 +67,14 @@ static int32_t row_of(const vn_net_denoiser *d, vn_condition label) {
 /* Numbers of the rows [first, first + n): factors of the input, times, guidance, classes. */
 static void fill_rows(vn_net_denoiser *d, const vn_query *q, int64_t first, int64_t n) {
     const double unit = d->io->time_unit > 0 ? d->io->time_unit : 1;
-    const float usual = isnan(d->guidance) ? USUAL_GUIDANCE : (float)d->guidance;
+    const float usual = (float)(isnan(d->guidance) ? d->usual_guidance : d->guidance);
     for (int64_t i = 0; i < n; i++) {
         const vn_level *level = &q->level[first + i];
         const float strength = q->guidance ? q->guidance[first + i] : NAN;
         d->scale[i] = (float)vn_prediction_coefficients(&d->prediction, level).input;
         d->time[i] = (float)(vn_path_network_time(d->path, level) * unit);
+        const vn_level *end = q->to ? &q->to[first + i] : level;
+        d->end[i] = (float)(vn_path_network_time(d->path, end) * unit);
         d->strength[i] = isnan(strength) ? usual : strength;
         d->labels[i] = row_of(d, q->condition[first + i]);
     }
@@ -97,6 +101,8 @@ static int feed_rows(const vn_net_denoiser *d, int64_t n, const float *x, vn_fee
     in[k++] = (vn_feed){.array = {"timestep", VN_F32, VN_SHAPE(n), d->time}};
     if (labels && vn_is_class_table(labels))
         in[k++] = (vn_feed){.array = {"class_labels", VN_I32, VN_SHAPE(n), d->labels}};
+    if (vn_net_input(d->io, VN_STEP_END))
+        in[k++] = (vn_feed){.array = {VN_STEP_END, VN_F32, VN_SHAPE(n), d->end}};
     if (vn_net_input(d->io, "guidance"))
         in[k++] = (vn_feed){.array = {"guidance", VN_F32, VN_SHAPE(n), d->strength}};
     if (d->ids)
@@ -153,15 +159,15 @@ static vn_status run_equal_tokens(vn_net_denoiser *d, const vn_query *q, float *
 
 typedef struct gathered {
     int64_t n, *row; /* [n] its index in the query */
-    vn_level *level;
+    vn_level *level, *to;
     vn_condition *condition;
     uint64_t *sample;
     float *x, *direction, *raw, *variance, *guidance;
 } gathered;
 
 static void free_gathered(gathered *g) {
-    void *all[] = {g->row,       g->level, g->condition, g->sample,  g->x,
-                   g->direction, g->raw,   g->variance,  g->guidance};
+    void *all[] = {g->row, g->level, g->to,       g->condition, g->sample,
+                   g->x,   g->raw,   g->variance, g->guidance,  g->direction};
     for (size_t i = 0; i < VN_COUNT(all); i++) vn_free(all[i]);
 }
 
@@ -169,6 +175,7 @@ static vn_status take_gathered(gathered *g, const vn_query *q, size_t size, vn_e
     const size_t n = (size_t)q->n;
     *g = (gathered){.row = vn_alloc(n, sizeof *g->row),
                     .level = vn_alloc(n, sizeof *g->level),
+                    .to = q->to ? vn_alloc(n, sizeof *g->to) : NULL,
                     .condition = vn_alloc(n, sizeof *g->condition),
                     .sample = q->sample ? vn_alloc(n, sizeof *g->sample) : NULL,
                     .x = vn_alloc(n * size, sizeof *g->x),
@@ -178,7 +185,7 @@ static vn_status take_gathered(gathered *g, const vn_query *q, size_t size, vn_e
                     .guidance = q->guidance ? vn_alloc(n, sizeof *g->x) : NULL};
     return g->row && g->level && g->condition && g->x && g->raw && (!q->want || g->direction) &&
                    (!q->variance || g->variance) && (!q->guidance || g->guidance) &&
-                   (!q->sample || g->sample)
+                   (!q->sample || g->sample) && (!q->to || g->to)
                ? VN_OK
                : vn_no_memory(err);
 }
@@ -198,6 +205,7 @@ static void gather(const vn_net_denoiser *d, const vn_query *q, int64_t like, ga
         if (!alike(d, q, i, like)) continue;
         const size_t to = (size_t)g->n * size, from = (size_t)i * size;
         g->level[g->n] = q->level[i];
+        if (q->to) g->to[g->n] = q->to[i];
         g->condition[g->n] = q->condition[i];
         if (q->guidance) g->guidance[g->n] = q->guidance[i];
         if (q->sample) g->sample[g->n] = q->sample[i];
@@ -221,6 +229,7 @@ static vn_status run_groups(vn_net_denoiser *d, const vn_query *q, float *raw, v
         part.n = g.n;
         part.x = g.x;
         part.level = g.level;
+        part.to = g.to;
         part.condition = g.condition;
         part.direction = g.direction;
         part.variance = g.variance;
@@ -269,6 +278,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, cons
                            .output = vn_net_prediction(io)->name,
                            .null_row = null_row,
                            .guidance = (double)NAN,
+                           .usual_guidance = USUAL_GUIDANCE,
                            .source = source};
     const vn_port *labels = vn_net_input(io, "class_labels");
     if (labels && !vn_is_class_table(labels) && !(source && source->added_count))
@@ -302,6 +312,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, cons
         .conditions = {.classes = (vn_condition)vn_net_labels(io) - (null_row >= 0),
                        .has_null = null_row >= 0 || !labels},
         .can = VN_CAN_VJP | VN_CAN_JVP | (vn_net_input(io, "guidance") ? VN_TAKES_GUIDANCE : 0) |
+               (vn_net_input(io, VN_STEP_END) ? VN_TAKES_TO : 0) |
                (vn_net_output(io, "variance") && path->steps > 0 ? VN_CAN_VARIANCE : 0) |
                (anneals(io) ? VN_CAN_ANNEAL : 0),
         .perturbations = io->perturbations,

@@ -244,8 +244,13 @@ vn_status vn_network_open(vn_model *m, const vn_network_setup *setup, vn_err *er
 vn_status vn_network_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err) {
     const vn_model_part *part = &m->part[0];
     if (!m->self && !(m->self = vn_calloc(1, sizeof(vn_net_denoiser)))) return vn_no_memory(err);
-    return vn_net_denoiser_open(m->self, &m->engine, part->net, part->values, path, &m->prediction,
-                                &m->sample, m->null_row, m, out, err);
+    vn_net_denoiser *d = m->self;
+    const vn_status status =
+        vn_net_denoiser_open(d, &m->engine, part->net, part->values, path, &m->prediction,
+                             &m->sample, m->null_row, m, out, err);
+    if (m->vane) d->usual_guidance = 1; /* as trained, where guides guide from outside */
+    if (!status && m->sampling.consistency) out->can |= VN_X0_IS_SAMPLE;
+    return status;
 }
 
 void vn_network_close_denoiser(vn_model *m) {

@@ -11,8 +11,8 @@
  * begin as in the paper: W at zero, so that every block begins as the identity, and the last layer
  * at zero, so that the output begins as 0.
  *
- * Four keys of vane's own add what later transformers of diffusers have. A config with any of them
- * is of class VaneDiT, because diffusers' class would ignore them:
+ * Keys of vane's own add what later transformers of diffusers have, and the inputs of extras.c. A
+ * config with any of them is of class VaneDiT, because diffusers' class would ignore them:
  *
  *     block_norm           "rms_norm": RMSNorm in place of every norm above (arXiv 1910.07467)
  *     qk_norm              "layer_norm" or "rms_norm" of each head's queries and keys (arXiv
@@ -91,6 +91,7 @@ const vn_field vn_dit_fields[] = {
     {KEY(CHOICE, qk_norm),                 true,  0,  0,          norms,       VN_NORM_NONE},
     {KEY(NUMBER, rope_theta),              true,  1,  MAX_THETA,  NULL,        0},
     {KEY(INT, num_register_tokens),        false, 0,  MAX_EXTRA,  NULL,        0},
+    VN_EXTRA_FIELDS(vn_dit_keys),
 };
 /* clang-format on */
 const size_t vn_dit_field_count = VN_COUNT(vn_dit_fields);
@@ -107,7 +108,8 @@ typedef struct dit {
 
 static bool goes_beyond(const vn_dit_keys *c) {
     return c->block_norm != vn_dit_defaults.block_norm || c->qk_norm != vn_dit_defaults.qk_norm ||
-           c->rope_theta > 0 || c->num_register_tokens > 0;
+           c->rope_theta > 0 || c->num_register_tokens > 0 || c->takes_step_end ||
+           c->takes_guidance;
 }
 
 /* A config has diffusers' class name if diffusers can build it, and vane's otherwise; a config with
@@ -118,8 +120,9 @@ static vn_status check_class(const vn_dit_keys *c, const json_t *config, vn_err 
         if (goes_beyond(c)) return VN_OK;
         return vn_fail(
             err, VN_BAD_FILE,
-            "dit: a %s without block_norm, qk_norm, rope_theta or num_register_tokens is a "
-            "DiTTransformer2DModel: its _class_name must say so",
+            "dit: a %s without block_norm, qk_norm, rope_theta or num_register_tokens, and without "
+            "takes_step_end or takes_guidance, is a DiTTransformer2DModel: its _class_name must "
+            "say so",
             class_name);
     }
     for (size_t i = vn_dit_field_count - VN_DIT_OWN_FIELDS; i < vn_dit_field_count; i++)
@@ -157,10 +160,11 @@ static void set_io(const dit *d, vn_net_io *io) {
     vn_net_add_sample(io, true, c->in_channels);
     vn_net_add_time(io, 0);
     vn_net_add_denoised(io, c->out_channels);
-    if (!c->num_embeds_ada_norm)
-        return; /* with the null row alone there is nothing to condition on */
-    vn_net_add_labels(io, c->num_embeds_ada_norm + 1);
-    io->null_row = true;
+    if (c->num_embeds_ada_norm) { /* with the null row alone there is nothing to condition on */
+        vn_net_add_labels(io, c->num_embeds_ada_norm + 1);
+        io->null_row = true;
+    }
+    vn_net_add_extras(io, c->takes_step_end, c->takes_guidance);
 }
 
 static vn_status open_dit(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
@@ -241,8 +245,9 @@ static vn_rope rotations(const vn_scope *s, const dit *d, int64_t side) {
 
 /* What all blocks are conditioned on. */
 typedef struct condition {
-    vn_node *time;  /* sinusoids [N,256] */
-    vn_node *label; /* i32 [N], or [1] where there are no classes */
+    vn_node *time;   /* sinusoids [N,256] */
+    vn_node *label;  /* i32 [N], or [1] where there are no classes */
+    vn_node *extras; /* [N,width] of the inputs of extras.c; NULL: there are none */
     vn_rope rope;
 } condition;
 
@@ -254,7 +259,8 @@ static vn_node *embed(const vn_scope *s, const dit *d, const condition *given) {
         vn_time_embedding(&at, "timestep_embedder", given->time, TIME_FEATURES, d->width);
     vn_node *label = vn_layer_embedding(&labels, "embedding_table", given->label,
                                         d->config.num_embeds_ada_norm + 1, d->width);
-    return vn_unary(s->g, vn_add(s->g, time, label), VN_FN_SILU);
+    vn_node *sum = vn_add(s->g, time, label);
+    return vn_unary(s->g, given->extras ? vn_add(s->g, sum, given->extras) : sum, VN_FN_SILU);
 }
 
 /* norm(x) (1 + scale) + shift; shift is the i-th part of e, scale the next. The norm has weights of
@@ -339,9 +345,10 @@ static void build(const void *self, const vn_scope *root) {
     vn_node *sample = vn_scope_input(s, "sample");
     if (!check_size(s, d, sample)) return;
     const int64_t side = sample->shape.dim[1] / d->config.patch_size;
-    condition given = {.time = vn_time_sinusoids(s, vn_scope_input(s, "timestep"), TIME_FEATURES,
-                                                 true, TIME_SHIFT),
+    condition given = {.time =
+                           vn_time_sinusoids(s, vn_scope_time(s), TIME_FEATURES, true, TIME_SHIFT),
                        .label = vn_scope_input(s, "class_labels"),
+                       .extras = vn_extras(s, d->width),
                        .rope = rotations(s, d, side)};
     if (!given.label) given.label = vn_const(s->g, VN_I32, VN_SHAPE(1), &(int32_t){0});
     vn_node *x = with_registers(s, d, to_tokens(s, d, sample, side)), *first = NULL;
@@ -373,6 +380,7 @@ const vn_net_row vn_dit_net = {
     .class_name = "DiTTransformer2DModel",
     .own_class = VN_DIT_OWN_CLASS,
     .folder = "transformer",
+    .extras = true,
     .config = vn_dit_config,
     .open = open_dit,
     .close = vn_free,

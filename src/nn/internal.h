@@ -23,6 +23,9 @@ void vn_net_add_labels(vn_net_io *io, int64_t rows);
  * its halves as the outputs "prediction" and "variance". */
 void vn_net_add_denoised(vn_net_io *io, int64_t channels);
 
+/* extras.c: the inputs VN_STEP_END and "guidance", each f32 [N]. */
+void vn_net_add_extras(vn_net_io *io, bool step_end, bool guidance);
+
 /* What the row's `open` made. */
 const void *vn_net_self(const vn_net *net);
 /* hidden.c: tells the weights of a network with these ports, of which g is a build with these
@@ -243,6 +246,20 @@ vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int6
 vn_node *vn_time_embedding_act(const vn_scope *s, const char *name, vn_node *x, int64_t in,
                                int64_t width, vn_fn act);
 
+/* extras.c: the time as a network of these inputs embeds it; what the inputs that
+ * vn_net_add_extras declared add to the embedding of the time, [N,width], NULL where there are
+ * none; and e with it. */
+vn_node *vn_scope_time(const vn_scope *s);
+vn_node *vn_extras(const vn_scope *s, int64_t width);
+vn_node *vn_add_extras(const vn_scope *s, vn_node *e, int64_t width);
+/* The last two keys of a config, which are written where one is true. */
+/* clang-format off */
+#define VN_EXTRA_FIELDS(type) \
+    {VN_CONFIG_KEY(type, BOOL, takes_step_end), false, 0, 0, NULL, 0}, \
+    {VN_CONFIG_KEY(type, BOOL, takes_guidance), false, 0, 0, NULL, 0}
+/* clang-format on */
+#define VN_EXTRAS 2
+
 /* ---- perturb.c: perturbations of attention, for guides --------------------------------------- */
 
 /* Whether the scope's layer has this perturbation; *amount (or NULL): its strength. */
@@ -419,6 +436,7 @@ json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_er
 json_t *vn_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
 json_t *vn_text_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
 
-#define VN_DIT_OWN_CLASS "VaneDiT"
+#define VN_DIT_OWN_CLASS    "VaneDiT"
+#define VN_UNET2D_OWN_CLASS "VaneUNet2D"
 
 #endif

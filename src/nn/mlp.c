@@ -9,6 +9,7 @@ typedef struct mlp {
     int64_t dimension, width, layers, time_features, num_class_embeds;
     double dropout;
     bool learns_variance; /* the output is twice as wide */
+    bool takes_step_end, takes_guidance;
 } mlp;
 
 static const mlp defaults = {.dimension = 2, .width = 128, .layers = 4, .time_features = 64};
@@ -24,6 +25,7 @@ static const vn_field fields[] = {
     {KEY(INT, num_class_embeds), true,  1,   1e8,   NULL,    0},
     {KEY(NUMBER, dropout),       false, 0,   0.999, NULL,    0},
     {KEY(BOOL, learns_variance), false, 0,   0,     NULL,    0},
+    VN_EXTRA_FIELDS(mlp),
 };
 
 static const vn_param presets[] = {
@@ -45,8 +47,11 @@ static json_t *new_config(const vn_choice *preset, const vn_net_data *data, vn_e
                    .time_features = (int64_t)vn_preset(preset, "features", NULL),
                    .num_class_embeds = data->labels,
                    .dropout = data->dropout < 0 ? 0 : data->dropout,
-                   .learns_variance = data->learns_variance};
-    return vn_config_write(vn_mlp_net.class_name, false, fields, VN_COUNT(fields), &m, err);
+                   .learns_variance = data->learns_variance,
+                   .takes_step_end = data->step_end,
+                   .takes_guidance = data->guidance};
+    const size_t keys = VN_COUNT(fields) - (data->step_end || data->guidance ? 0 : VN_EXTRAS);
+    return vn_config_write(vn_mlp_net.class_name, false, fields, keys, &m, err);
 }
 
 static vn_status open_mlp(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
@@ -62,6 +67,7 @@ static vn_status open_mlp(const json_t *config, void **self, vn_net_io *io, vn_e
     vn_net_add_sample(io, false, m->dimension);
     vn_net_add_time(io, 0);
     vn_net_add_labels(io, m->num_class_embeds);
+    vn_net_add_extras(io, m->takes_step_end, m->takes_guidance);
     vn_net_add_denoised(io, (m->learns_variance ? 2 : 1) * m->dimension);
     *self = m;
     return VN_OK;
@@ -87,12 +93,13 @@ vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_
 
 static void build(const void *self, const vn_scope *s) {
     const mlp *m = self;
-    vn_node *t = vn_time_sinusoids(s, vn_scope_input(s, "timestep"), m->time_features, true, 0);
+    vn_node *t = vn_time_sinusoids(s, vn_scope_time(s), m->time_features, true, 0);
     vn_node *e = vn_time_embedding(s, "time_embedding", t, m->time_features, m->width);
     if (m->num_class_embeds)
         e = vn_add(s->g, e,
                    vn_layer_embedding(s, "class_embedding", vn_scope_input(s, "class_labels"),
                                       m->num_class_embeds, m->width));
+    e = vn_add_extras(s, e, m->width);
     vn_time time = {e, vn_unary(s->g, e, VN_FN_SILU), m->width};
     vn_node *x = vn_mlp_trunk(s, vn_scope_input(s, "sample"), &time, m->dimension, m->width,
                               m->layers, m->dropout);
@@ -108,6 +115,7 @@ const vn_net_row vn_mlp_net = {
     .role = VN_ROLE_DENOISER,
     .class_name = "VaneMLP",
     .folder = "model",
+    .extras = true,
     .config = new_config,
     .open = open_mlp,
     .close = vn_free,

@@ -167,6 +167,7 @@ typedef struct vn_net_data {
     int64_t text_pooled; /* and in what stands for the text as a whole */
     /* of sequence models: how many kinds of tokens there are, and how many tokens a sequence has */
     int64_t vocabulary, tokens;
+    bool step_end, guidance; /* it is to take these inputs too (vn_net_row.extras) */
 } vn_net_data;
 
 /* A new config.json of a codebook of patches (autoencoder_patches.c), whose only weight this is:
@@ -187,6 +188,13 @@ typedef struct vn_text_encoder_size {
 json_t *vn_text_encoder_config(const vn_text_encoder_size *size, vn_err *err);
 
 struct vn_scope;
+
+/* The input [N] of where the step ends, by diffusers' name: in the unit of "timestep". */
+#define VN_STEP_END "r_timestep"
+
+/* A new config: that of a network, or of one that takes these inputs too. VN_UNSUPPORTED: its row
+ * has none such. NULL with err set. */
+json_t *vn_net_config_with(const json_t *config, bool step_end, bool guidance, vn_err *err);
 
 /* The parts of an autoencoder that are networks by themselves. */
 typedef enum vn_half {
@@ -217,6 +225,9 @@ typedef struct vn_net_row {
     const char *own_class; /* vane's _class_name for what goes beyond diffusers' class, or NULL */
     const char *folder;    /* "unet", "transformer", "model", "classifier" */
     bool takes_texts;      /* its presets are for samples with captions, or may be */
+    /* its configs may say takes_step_end and takes_guidance, for inputs VN_STEP_END and "guidance"
+     * (extras.c) */
+    bool extras;
     /* of a text encoder: a tokenizer that needs no files (text.h), which it has where none lies
      * beside it; NULL: one has to */
     const char *tokenizer;

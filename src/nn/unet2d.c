@@ -5,6 +5,8 @@
  * tensor; what UNet2DModel cannot run is refused by name. */
 #include "nn/unet2d.h"
 
+#include <string.h>
+
 static const char net_name[] = "unet2d";
 
 const vn_unet2d_keys vn_unet2d_defaults = {
@@ -66,6 +68,7 @@ const vn_field vn_unet2d_fields[] = {
     {KEY(CHOICE, class_embed_type),        true,  0,    0,        classes,     VN_UNET2D_BY_TABLE},
     {KEY(INT, num_class_embeds),           true,  1,    MAX_ROWS, NULL,        0},
     {KEY(INT, num_train_timesteps),        true,  1,    MAX_ROWS, NULL,        0},
+    VN_EXTRA_FIELDS(vn_unet2d_keys),
 };
 /* clang-format on */
 const size_t vn_unet2d_field_count = VN_COUNT(vn_unet2d_fields);
@@ -85,7 +88,22 @@ static vn_status check_config(const vn_unet2d_keys *c, vn_err *err) {
                        "unet2d: time_embedding_type \"learned\" needs num_train_timesteps");
     if (c->mid_block_scale_factor == 0)
         return vn_fail(err, VN_BAD_FILE, "unet2d: mid_block_scale_factor must not be 0");
+    if (c->takes_step_end && c->time_embedding_type != VN_UNET2D_TIME_POSITIONAL)
+        return vn_fail(err, VN_BAD_FILE,
+                       "unet2d: takes_step_end needs time_embedding_type \"positional\"");
     return VN_OK;
+}
+
+/* A config that says more than diffusers' class reads has a class of vane's own. */
+static vn_status check_class(const vn_unet2d_keys *c, const json_t *config, vn_err *err) {
+    const char *name = json_string_value(json_object_get(config, "_class_name"));
+    const bool own = !strcmp(name, VN_UNET2D_OWN_CLASS),
+               extra = c->takes_step_end || c->takes_guidance;
+    if (own == extra) return VN_OK;
+    return vn_fail(err, VN_BAD_FILE,
+                   "unet2d: one that takes_step_end or takes_guidance is a " VN_UNET2D_OWN_CLASS
+                   ", any other a UNet2DModel: the _class_name is %s",
+                   name);
 }
 
 static void set_mid(vn_unet *body, const vn_unet2d_keys *c) {
@@ -152,6 +170,7 @@ static void set_io(const unet *u, vn_net_io *io) {
     vn_net_add_sample(io, true, c->in_channels);
     vn_net_add_time(io, learned ? c->num_train_timesteps : 0);
     take_class(u, io);
+    vn_net_add_extras(io, c->takes_step_end, c->takes_guidance);
     vn_net_add_denoised(io, c->out_channels);
 }
 
@@ -161,6 +180,7 @@ static vn_status open_unet(const json_t *config, void **self, vn_net_io *io, vn_
     u->config = vn_unet2d_defaults;
     vn_status status =
         vn_config_read(config, net_name, vn_unet2d_fields, vn_unet2d_field_count, &u->config, err);
+    if (!status) status = check_class(&u->config, config, err);
     if (!status) status = check_config(&u->config, err);
     u->body.class = VN_UNET_PLAIN;
     if (!status)
@@ -192,7 +212,7 @@ static vn_node *time_features(const vn_scope *s, const vn_unet2d_keys *c, vn_nod
 
 static vn_time embed(const vn_scope *s, const unet *u) {
     const vn_unet2d_keys *c = &u->config;
-    vn_node *time = vn_scope_input(s, "timestep"), *class = vn_scope_input(s, "class_labels");
+    vn_node *time = vn_scope_time(s), *class = vn_scope_input(s, "class_labels");
     int64_t features =
         c->block_out_channels.at[0] * (c->time_embedding_type == VN_UNET2D_TIME_FOURIER ? 2 : 1);
     vn_node *e =
@@ -209,6 +229,7 @@ static vn_time embed(const vn_scope *s, const unet *u) {
             vn_layer_embedding(s, "class_embedding", class, c->num_class_embeds, u->time_width);
         e = vn_add(s->g, e, label);
     }
+    e = vn_add_extras(s, e, u->time_width);
     return (vn_time){e, vn_unary(s->g, e, u->body.style.act), u->time_width};
 }
 
@@ -241,7 +262,9 @@ const vn_net_row vn_unet2d_net = {
             .params = vn_unet2d_presets},
     .role = VN_ROLE_DENOISER,
     .class_name = "UNet2DModel",
+    .own_class = VN_UNET2D_OWN_CLASS,
     .folder = "unet",
+    .extras = true,
     .config = vn_unet2d_config,
     .open = open_unet,
     .close = vn_free,

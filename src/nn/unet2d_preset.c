@@ -92,6 +92,10 @@ json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_er
         vn_preset(preset, "shift", NULL) == 0 ? VN_UNET2D_SHIFT_DEFAULT : VN_UNET2D_SHIFT_SCALE;
     c.dropout = data->dropout < 0 ? 0 : data->dropout;
     c.num_class_embeds = data->labels;
-    return vn_config_write(vn_unet2d_net.class_name, true, vn_unet2d_fields, vn_unet2d_field_count,
-                           &c, err);
+    c.takes_step_end = data->step_end;
+    c.takes_guidance = data->guidance;
+    const bool own = data->step_end || data->guidance;
+    return vn_config_write(own ? VN_UNET2D_OWN_CLASS : vn_unet2d_net.class_name, !own,
+                           vn_unet2d_fields, vn_unet2d_field_count - (own ? 0 : VN_EXTRAS), &c,
+                           err);
 }

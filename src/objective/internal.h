@@ -11,6 +11,7 @@
 #define VN_OBJECTIVES(ROW) \
     ROW(dsm) ROW(cfm) ROW(esm) \
     ROW(ism) ROW(ssm) \
+    ROW(mean_flow) ROW(consistency) \
     ROW(hybrid) ROW(cross_entropy) ROW(next_token) \
     ROW(reconstruction) ROW(vae) ROW(vq_vae)
 /* clang-format on */
@@ -18,6 +19,13 @@
 #define VN_DECLARE_OBJECTIVE(name) extern const vn_objective_row vn_##name##_objective;
 VN_OBJECTIVES(VN_DECLARE_OBJECTIVE)
 #undef VN_DECLARE_OBJECTIVE
+
+/* Objectives that learn from a teacher: a row NAME is vn_NAME_method. */
+#define VN_METHODS(ROW) ROW(guidance) ROW(consistency) ROW(progressive) ROW(reflow)
+
+#define VN_DECLARE_METHOD(name) extern const vn_objective_row vn_##name##_method;
+VN_METHODS(VN_DECLARE_METHOD)
+#undef VN_DECLARE_METHOD
 
 /* The first parameters of every regression, and their places: the edm prediction sets sigma_data
  * where the user does not. */

@@ -121,9 +121,12 @@ static vn_status choose_times(vn_objective *o, const char *text, vn_err *err) {
     return VN_OK;
 }
 
-vn_status vn_objective_check(const char *objective, const char *times, vn_err *err) {
+vn_status vn_objective_check(const vn_table *table, const char *objective, const char *times,
+                             vn_err *err) {
     vn_choice choice;
-    vn_status status = objective ? vn_choice_parse(objective, &vn_objectives, &choice, err) : VN_OK;
+    vn_status status =
+        objective ? vn_choice_parse(objective, table ? table : &vn_objectives, &choice, err)
+                  : VN_OK;
     if (!status && times) status = vn_choice_parse(times, TIMES, &choice, err);
     return status;
 }
@@ -141,8 +144,10 @@ vn_status vn_objective_open(const vn_objective_options *options, vn_objective **
     o->seed = options->seed;
     memcpy(o->asked, options->asked, sizeof o->asked);
     o->trains = options->trains;
-    const char *times = options->trains >= VN_TRAINS_AUTOENCODERS ? "clean" : o->path->row->times;
     vn_status status = choose_objective(o, options, err);
+    const char *times = options->trains >= VN_TRAINS_AUTOENCODERS ? "clean"
+                        : o->row && o->row->times                 ? o->row->times
+                                                                  : o->path->row->times;
     if (!status) status = choose_times(o, options->times ? options->times : times, err);
     if (status) vn_objective_close(&o);
     *out = o;
@@ -156,6 +161,16 @@ void vn_objective_close(vn_objective **o) {
 
 bool vn_objective_learns_variance(const vn_objective *o) {
     return o->row->learns_variance;
+}
+
+unsigned vn_objective_gives(const vn_objective *o) {
+    return o->row->gives;
+}
+
+vn_sampled vn_objective_sampled(const vn_objective *o) {
+    vn_sampled s = {0};
+    if (o->row->sampled) o->row->sampled(&o->choice, &s);
+    return s;
 }
 
 bool vn_objective_classifies(const vn_objective *o) {
@@ -192,6 +207,7 @@ static double draw_time(const vn_objective *o, const vn_objective_batch *b, uint
     if (o->stratified) u = fmod(u + (double)sample / (double)total, 1);
     u = fmin(fmax(u, 1e-12), 1 - 1e-12);
     double t = o->times->quantile(&o->times_choice, o->path, u);
+    if (o->row->time) t = o->row->time(&o->choice, t);
     return vn_path_snap(o->path, fmin(fmax(t, MIN_TIME), 1));
 }
 
@@ -336,6 +352,7 @@ vn_node *vn_objective_build(const vn_objective *o, int loss, vn_loss *l) {
     l->path = o->path;
     l->prediction = &o->prediction;
     l->null_label = o->null_label;
+    l->drops = o->drop > 0 && o->null_label >= 0;
     l->inputs = 0;
     l->measured = NULL;
     if (!l->x) return NULL;

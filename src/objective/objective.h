@@ -133,6 +133,7 @@ typedef struct vn_loss {
     const vn_path *path;
     const vn_prediction *prediction;
     int32_t null_label;
+    bool drops; /* some conditions are the null one */
     int inputs;
     vn_loss_input input[VN_LOSS_INPUTS];
     vn_node *measured; /* [N,..] what the row's `measure` looks at; NULL: nothing */
@@ -187,14 +188,33 @@ typedef enum vn_trains {
     VN_TRAINS_SEQUENCES
 } vn_trains;
 
+/* Inputs [N] of a network beside the batch's own that a loss gives it, and that it has to take:
+ * where the step ends, as a time; and how strongly to guide itself. */
+enum { VN_GIVES_STEP_END = 1, VN_GIVES_GUIDANCE = 2 };
+#define VN_LOSS_STEP_END "r_timestep"
+#define VN_LOSS_GUIDANCE "guidance"
+
+/* How what is trained is sampled; 0 or NULL: as every denoiser is. */
+typedef struct vn_sampled {
+    const char *sampler, *guide; /* with parameters */
+    int steps;
+    bool guided;      /* guidance is inside: there is none to add */
+    bool consistency; /* its x0 is a sample (VN_X0_IS_SAMPLE) */
+} vn_sampled;
+
 typedef struct vn_objective_row {
     vn_row row;
     const char *predictions; /* what it can train: "x0|eps|v" */
     unsigned asks;           /* sum of 1 << vn_asked */
+    unsigned gives;          /* VN_GIVES_* */
     bool learns_variance;    /* it trains networks that learn the variance of a step */
     vn_trains trains;
     const char
-        *networks; /* the rows of the networks that it trains: "a|b"; NULL: any of the kind */
+        *networks;     /* the rows of the networks that it trains: "a|b"; NULL: any of the kind */
+    const char *times; /* how t is drawn where the user does not say; NULL: the path's own */
+    /* t where this was drawn; NULL: t itself */
+    double (*time)(const vn_choice *c, double t);
+    void (*sampled)(const vn_choice *c, vn_sampled *out); /* NULL: as every denoiser is */
     /* Refuses what cannot be, and sets what follows from the prediction; NULL: nothing to do. */
     vn_status (*check)(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
                        vn_err *err);
@@ -207,6 +227,13 @@ typedef struct vn_objective_row {
 } vn_objective_row;
 
 extern const vn_table vn_objectives; /* of vn_objective_row */
+extern const vn_table vn_methods;    /* likewise: those that learn from a teacher */
+/* The parameter of a method that says how strongly the teacher is guided. */
+#define VN_TEACHER_GUIDANCE "guidance"
+/* The method whose data are pairs that the teacher makes, and its parameters. */
+#define VN_PAIRS_METHOD "reflow"
+#define VN_PAIRS_COUNT  "pairs"
+#define VN_PAIRS_STEPS  "steps"
 
 typedef struct vn_objective_options {
     const vn_table *table;           /* of vn_objective_row; NULL: vane's own objectives */
@@ -224,12 +251,16 @@ typedef struct vn_objective_options {
 } vn_objective_options;
 
 /* Whether the names and their parameters are known ones, before there is any data; NULL: nothing to
- * check. */
-vn_status vn_objective_check(const char *objective, const char *times, vn_err *err);
+ * check. table: NULL: vn_objectives. */
+vn_status vn_objective_check(const vn_table *table, const char *objective, const char *times,
+                             vn_err *err);
 vn_status vn_objective_open(const vn_objective_options *options, vn_objective **out, vn_err *err);
 void vn_objective_close(vn_objective **o);
 /* Whether it trains networks that learn a variance, and no others (vn_net_io). */
 bool vn_objective_learns_variance(const vn_objective *o);
+unsigned vn_objective_gives(const vn_objective *o); /* VN_GIVES_* */
+/* How what it trains is sampled. */
+vn_sampled vn_objective_sampled(const vn_objective *o);
 /* Whether batches have labels though the network takes none: where it trains classifiers or
  * sequence models. */
 bool vn_objective_classifies(const vn_objective *o);

@@ -33,7 +33,8 @@ typedef struct vn_query {
     vn_perturb always;     /* a second one, the same in every pass of a sampling run (PLADIS) */
     const float *x;        /* [n,size] */
     const vn_level *level; /* [n] */
-    /* [n] the level that the step goes to, or NULL: for networks that take it (VN_TAKES_TO) */
+    /* [n] the level that the step goes to, for networks that take it (VN_TAKES_TO): velocity is
+     * then the average over the step. NULL: each row's own level, where it is the velocity itself */
     const vn_level *to;
     /* [n] gamma, or NULL: for networks that take it as an input (VN_TAKES_GUIDANCE). NaN: the
      * denoiser's default */
@@ -72,7 +73,9 @@ enum {
     VN_CAN_VARIANCE = 8,
     VN_TAKES_TO = 16, /* query.to: velocity is the average over the step (MeanFlow, shortcut) */
     VN_TAKES_GUIDANCE = 32, /* query.guidance: guidance-distilled networks (2210.03142) */
-    VN_CAN_ANNEAL = 64      /* query.anneal: its conditions are arrays of numbers */
+    VN_CAN_ANNEAL = 64,     /* query.anneal: its conditions are arrays of numbers */
+    /* its x0 is a sample and no mean, so that there is no ODE to follow: consistency models */
+    VN_X0_IS_SAMPLE = 128
 };
 
 /* Anything that denoises: a network, a world, a callback. Its maker fills the struct, which must

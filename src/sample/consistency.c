@@ -83,6 +83,7 @@ const vn_sampler_row vn_consistency_sampler = {
     .spacing = VN_SPACING_BETWEEN,
     .slots = 2,
     .step = consistency_step,
+    .jumps = true,
 };
 
 const vn_sampler_row vn_lcm_sampler = {
@@ -91,6 +92,7 @@ const vn_sampler_row vn_lcm_sampler = {
     .slots = 2,
     .check = lcm_check,
     .step = lcm_step,
+    .jumps = true,
 };
 
 const vn_sampler_row vn_scm_sampler = {
@@ -99,4 +101,5 @@ const vn_sampler_row vn_scm_sampler = {
     .spacing = VN_SPACING_BETWEEN,
     .slots = 2,
     .step = scm_step,
+    .jumps = true,
 };

@@ -28,9 +28,10 @@ vn_sampling_defaults vn_sampling_defaults_choose(bool pictures, bool drops, cons
 }
 
 json_t *vn_sampling_defaults_to_json(const vn_sampling_defaults *s) {
-    return json_pack("{s:f, s:i, s:s*, s:s*, s:s*}", "guidance", s->guidance, "steps", s->steps,
-                     "guide", s->guide[0] ? s->guide : NULL, "sampler",
-                     s->sampler[0] ? s->sampler : NULL, "by", s->by[0] ? s->by : NULL);
+    return json_pack("{s:f, s:i, s:s*, s:s*, s:o*, s:s*}", "guidance", s->guidance, "steps",
+                     s->steps, "guide", s->guide[0] ? s->guide : NULL, "sampler",
+                     s->sampler[0] ? s->sampler : NULL, "consistency",
+                     s->consistency ? json_true() : NULL, "by", s->by[0] ? s->by : NULL);
 }
 
 static vn_status read_text(const char *key, const json_t *value, char out[VN_SAMPLING_TEXT],
@@ -56,6 +57,11 @@ static vn_status read_key(const char *key, const json_t *value, vn_sampling_defa
         if (json_is_integer(value) && number >= 1 && number <= VN_MAX_STEPS) return VN_OK;
         return vn_fail(err, VN_BAD_FILE, "sampling: steps is not a whole number from 1 to %d",
                        VN_MAX_STEPS);
+    }
+    if (!strcmp(key, "consistency")) {
+        out->consistency = json_is_true(value);
+        if (json_is_boolean(value)) return VN_OK;
+        return vn_fail(err, VN_BAD_FILE, "sampling: consistency is neither true nor false");
     }
     if (!strcmp(key, "guide")) return read_text(key, value, out->guide, err);
     if (!strcmp(key, "sampler")) return read_text(key, value, out->sampler, err);

@@ -13,6 +13,8 @@ typedef struct vn_sampling_defaults {
     int steps;
     /* rows with parameters; "": as every model is sampled */
     char guide[VN_SAMPLING_TEXT], sampler[VN_SAMPLING_TEXT];
+    /* it is a consistency model (VN_X0_IS_SAMPLE) */
+    bool consistency;
     /* what the above was chosen by, in words: "sweep: fd 7.2 of 500 samples"; "": nothing was
      * measured */
     char by[VN_SAMPLING_TEXT];

@@ -15,7 +15,7 @@
     ROW(euler_a) ROW(dpm2) ROW(dpm2_a) ROW(dpmpp_2s_a) \
     ROW(dpmpp_sde) ROW(dpmpp_2m_sde) ROW(dpmpp_3m_sde) \
     ROW(sa_solver) ROW(er_sde) ROW(restart) \
-    ROW(consistency) ROW(lcm) ROW(scm) ROW(tcd) \
+    ROW(consistency) ROW(lcm) ROW(scm) ROW(tcd) ROW(flow_map) \
     ROW(midpoint) ROW(rk4) ROW(dopri5) ROW(dpm_adaptive) \
     ROW(euler_maruyama) ROW(flow_sde) ROW(langevin) ROW(pc) ROW(pcg) \
     ROW(dpmpp) ROW(dpmpp_2m) ROW(dpmpp_3m) ROW(dpm) \

@@ -79,6 +79,9 @@ static vn_status fail_in_row(const integration *b, int64_t row, vn_err *err) {
 }
 
 static vn_status check(const vn_likelihood_options *o, vn_err *err) {
+    if (o->denoiser->can & VN_X0_IS_SAMPLE)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "likelihood follows an ODE, which a consistency model does not have");
     if (!(o->denoiser->can & VN_CAN_VJP))
         return vn_fail(err, VN_UNSUPPORTED,
                        "likelihood needs derivatives, which this model does not have");

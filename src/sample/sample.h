@@ -68,6 +68,8 @@ typedef struct vn_sampler_row {
     bool (*inverts)(const vn_choice *c);
     /* In diffusers, eps stays as it was predicted where x0 is clipped. */
     bool keeps_eps;
+    /* Each step jumps to x0 and comes back by noise, so x0 may be a sample (VN_X0_IS_SAMPLE). */
+    bool jumps;
 } vn_sampler_row;
 
 extern const vn_table vn_samplers; /* of vn_sampler_row */

@@ -42,4 +42,5 @@ const vn_sampler_row vn_tcd_sampler = {
     .abilities = VN_NEEDS_X0_EPS,
     .slots = 2,
     .step = step,
+    .jumps = true,
 };

@@ -15,6 +15,11 @@ static vn_status choose_sampler(vn_trajectory *trajectory, const vn_table *table
         vn_choice_parse(text, table ? table : &vn_samplers, &trajectory->choice, err);
     if (status) return status;
     trajectory->row = (const vn_sampler_row *)trajectory->choice.row;
+    if ((trajectory->denoiser->can & VN_X0_IS_SAMPLE) && !trajectory->row->jumps)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "the sampler %s is not for a consistency model, whose x0 is a sample and no "
+                       "mean: consistency, lcm, scm and tcd are",
+                       trajectory->row->row.name);
     return trajectory->row->check
                ? trajectory->row->check(&trajectory->choice, trajectory->denoiser, err)
                : VN_OK;

@@ -40,6 +40,9 @@ typedef struct vn_train_part {
     /* A .safetensors or its index: of a frozen part; or what one that is trained begins with.
      * NULL: by its inits; of a frozen part, if it is to be random, by `seed`. */
     const char *weights;
+    /* The network whose file that is, where it lacks inputs of this one: what it does not have
+     * begins by its init. NULL: the file is the part's own */
+    const vn_net *weights_of;
     vn_values *values; /* of a frozen part, in the place of a file, shared; or NULL */
     bool random;
     uint64_t seed;

@@ -185,11 +185,33 @@ static vn_status write(vn_checkpoint *c, const char *run, double seconds, double
     return status;
 }
 
+/* The weights of the file of another network, by their names. */
+static vn_status load_from(const vn_train_part *part, const vn_weights *w, float *live,
+                           vn_err *err) {
+    const vn_weights *from = vn_net_weights(part->weights_of);
+    float *values = zeros(vn_weights_floats(from));
+    if (!values) return vn_no_memory(err);
+    vn_status status = vn_store_load_weights(part->weights, from, values, NULL, err);
+    for (size_t i = 0; i < vn_weights_count(from) && !status; i++) {
+        const vn_weight *a = vn_weights_at(from, i), *b = vn_weights_find(w, a->name);
+        if (b && vn_shape_equal(&a->shape, &b->shape))
+            memcpy(live + b->offset, values + a->offset, a->count * sizeof *live);
+        else
+            status = vn_fail(err, VN_BAD_FILE, "%s: %s is no weight of the network that is begun",
+                             part->weights, a->name);
+    }
+    vn_free(values);
+    return status;
+}
+
 /* What a part begins with. */
 static vn_status begin(vn_checkpoint_part *c, const vn_train_part *part, uint64_t seed,
                        vn_err *err) {
     vn_status status = open_host(c, err);
-    if (!status && part->weights)
+    if (!status && part->weights_of) {
+        vn_weights_init(c->weights, c->live, seed);
+        status = load_from(part, c->weights, c->live, err);
+    } else if (!status && part->weights)
         status = vn_store_load_weights(part->weights, c->weights, c->live, NULL, err);
     else if (!status)
         vn_weights_init(c->weights, c->live, seed);

@@ -439,7 +439,7 @@ static void test_a_callback_is_given_where_the_step_goes_and_how_strongly_to_gui
     o.count = 1;
     o.label = 1;
     o.steps = 4;
-    o.sampler = "euler";
+    o.sampler = "flow-map";
     o.guide = "embedded";
     o.guidance = 2.5;
     vn_model *m = open_callback(&spec);
@@ -457,6 +457,7 @@ static void test_a_callback_is_given_where_the_step_goes_and_how_strongly_to_gui
     vn_model_close(&m);
     spec.takes_to = spec.takes_guidance = 0;
     m = open_callback(&spec);
+    o.sampler = "euler";
     o.guide = "embedded";
     o.guidance = 2;
     assert_int_equal(vn_sample(m, &o, &s), VN_BAD_ARGUMENT);

@@ -64,7 +64,7 @@ prepare() {
 vane() {
     local verb=$1 last='' word words=() trains=no goes_on=no counted=no
     shift
-    [ "$verb" = train ] && trains=yes
+    [ "$verb" = train ] || [ "$verb" = distill ] && trains=yes
     for word in "$@"; do
         [ "$word" = --resume ] && goes_on=yes
         case "$trains $last" in
@@ -78,6 +78,7 @@ vane() {
         case $word in
         /usr/share/datasets/fashion-mnist) word=fashion-mnist ;;
         dit:depth=12,width=384,heads=6) word=dit:depth=4,width=48,heads=6 ;;
+        reflow:pairs=*) word=reflow:pairs=20 ;;
         G) word=2 ;;
         O) word=ism ;;
         esac

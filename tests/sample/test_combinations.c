@@ -135,6 +135,11 @@ static bool takes_guidance(size_t guide) {
     return ((const vn_guide_row *)vn_table_row(&vn_guides, guide))->needs & VN_NEEDS_EMBEDDED;
 }
 
+/* For networks that take the end of a step: likewise. */
+static bool takes_step_end(size_t sampler) {
+    return !strcmp(vn_table_row(&vn_samplers, sampler)->name, "flow-map");
+}
+
 static void every_combination_ends_in_numbers_or_is_refused(void **state) {
     (void)state;
     log_weight t = {0};
@@ -148,7 +153,7 @@ static void every_combination_ends_in_numbers_or_is_refused(void **state) {
             bench b = bench_open(bench_world, paths[p], vn_prediction_rows[r].row.name);
             for (size_t s = 0; s < vn_samplers.count; s++)
                 for (size_t g = 0; g < vn_guides.count; g++)
-                    if (!takes_guidance(g) && count++ % EACH == 0)
+                    if (!takes_guidance(g) && !takes_step_end(s) && count++ % EACH == 0)
                         walk_one(&b, grid_of(paths[p]), vn_table_row(&vn_samplers, s)->name,
                                  guide_text(g), &t);
             bench_close(&b);
@@ -159,9 +164,9 @@ static void every_combination_ends_in_numbers_or_is_refused(void **state) {
                   (int)vn_prediction_row_count, t.walked, t.refused, t.layerless);
     assert_int_equal(t.wrong, 0);
     if (EACH == 1) /* these rows are walked on networks, in tests/api/test_inside.c */
-        assert_int_equal(t.layerless,
-                         (int)(vn_samplers.count * VN_COUNT(paths) * vn_prediction_row_count) *
-                             inside);
+        assert_int_equal(
+            t.layerless,
+            (int)((vn_samplers.count - 1) * VN_COUNT(paths) * vn_prediction_row_count) * inside);
     assert_true(t.walked > 5 * t.refused);
 }
 

@@ -149,14 +149,56 @@ static vn_status predict_average(void *self, const vn_query *q, float *raw, vn_e
         const double t = q->level[i].t, to = q->to[i].t,
                      x[SIZE] = {(double)q->x[SIZE * i], (double)q->x[SIZE * i + 1]};
         double end[SIZE];
-        assert_true(to < t);
+        assert_true(to <= t);
         flow(to, x, t, end);
-        for (int j = 0; j < SIZE; j++) raw[SIZE * i + j] = (float)((x[j] - end[j]) / (t - to));
+        for (int j = 0; j < SIZE; j++)
+            raw[SIZE * i + j] =
+                to < t ? (float)((x[j] - end[j]) / (t - to)) : (float)(j ? 2 * x[0] : -2 * x[1]);
     }
     return VN_OK;
 }
 
-static void the_average_velocity_takes_euler_to_the_end_in_any_number_of_steps(void **state) {
+/* How far from `want` a sampler ends. */
+static double ends_off(const vn_denoiser *d, const char *sampler, int steps, const float *noise,
+                       const double want[SIZE]) {
+    float x[SIZE];
+    double off = 0;
+    vn_err err = {0};
+    vn_trajectory *w;
+    const vn_condition none = VN_CONDITION_NULL;
+    const vn_trajectory_options o = {
+        .denoiser = d, .sampler = sampler, .guidance = 1, .steps = steps, .capacity = 1};
+    if (vn_trajectory_open(&o, &w, &err)) fail_msg("%s", err.text);
+    const vn_trajectory_batch b = {.n = 1, .condition = &none, .noise = noise, .x = x};
+    if (vn_trajectory_run(w, &b, NULL, 0, 0, &err)) fail_msg("%s", err.text);
+    for (int j = 0; j < SIZE; j++) off = fmax(off, fabs((double)x[j] - want[j]));
+    vn_trajectory_close(&w);
+    return off;
+}
+
+/* A consistency model's x0 is a sample: what follows an ODE is refused, what jumps is not. */
+static void samplers_that_do_not_fit_a_consistency_model_are_refused(void **state) {
+    (void)state;
+    fixture f;
+    open(&f, "rectified", "velocity");
+    f.exact.can |= VN_X0_IS_SAMPLE;
+    int jumped = 0;
+    for (size_t i = 0; i < vn_samplers.count; i++) {
+        vn_err err = {0};
+        vn_trajectory *w = NULL;
+        const char *name = vn_table_row(&vn_samplers, i)->name;
+        const vn_trajectory_options o = {
+            .denoiser = &f.exact, .sampler = name, .guidance = 1, .steps = 2, .capacity = 1};
+        const vn_status status = vn_trajectory_open(&o, &w, &err);
+        jumped += !status;
+        if (status) assert_non_null(strstr(err.text, name));
+        vn_trajectory_close(&w);
+    }
+    assert_int_equal(jumped, 4); /* consistency, lcm, scm, tcd */
+    close(&f);
+}
+
+static void the_average_velocity_leads_to_the_end_in_any_number_of_steps(void **state) {
     (void)state;
     vn_err err = {0};
     vn_denoiser d = {.sample = VN_SHAPE(SIZE),
@@ -171,21 +213,18 @@ static void the_average_velocity_takes_euler_to_the_end_in_any_number_of_steps(v
     const float noise[SIZE] = {0.8F, -1.3F};
     double want[SIZE];
     flow(0, (double[]){(double)noise[0], (double)noise[1]}, 1, want);
-    for (int steps = 1; steps <= 8; steps *= 2) {
-        float x[SIZE];
-        vn_trajectory *w;
-        const vn_condition none = VN_CONDITION_NULL;
-        const vn_trajectory_options o = {
-            .denoiser = &d, .sampler = "euler", .guidance = 1, .steps = steps, .capacity = 1};
-        if (vn_trajectory_open(&o, &w, &err)) fail_msg("%s", err.text);
-        const vn_trajectory_batch b = {.n = 1, .condition = &none, .noise = noise, .x = x};
-        if (vn_trajectory_run(w, &b, NULL, 0, 0, &err)) fail_msg("%s", err.text);
-        for (int j = 0; j < SIZE; j++) {
-            const double off = fabs((double)x[j] - want[j]);
-            expect_below_as(off, 2e-6, "%d steps", steps);
-        }
-        vn_trajectory_close(&w);
-    }
+    for (int steps = 1; steps <= 8; steps *= 2)
+        expect_below_as(ends_off(&d, "flow-map", steps, noise, want), 2e-6, "%d steps", steps);
+    /* others are given the velocity itself, and err by their order: Heun's of 2, h = 1/64 */
+    const double off = ends_off(&d, "heun", 64, noise, want);
+    assert_true(off > 1e-6);
+    expect_below("by heun", off, 2e-3);
+    d.can = 0;
+    vn_trajectory *refused;
+    const vn_trajectory_options o = {
+        .denoiser = &d, .sampler = "flow-map", .guidance = 1, .steps = 1, .capacity = 1};
+    assert_int_equal(vn_trajectory_open(&o, &refused, &err), VN_BAD_ARGUMENT);
+    assert_non_null(strstr(err.text, "flow-map needs a network that takes the end of a step"));
     vn_path_close(&path);
 }
 
@@ -261,7 +300,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embedded_guidance_is_cfg_in_one_pass),
         cmocka_unit_test(embedded_guidance_needs_a_network_that_takes_it),
-        cmocka_unit_test(the_average_velocity_takes_euler_to_the_end_in_any_number_of_steps),
+        cmocka_unit_test(the_average_velocity_leads_to_the_end_in_any_number_of_steps),
+        cmocka_unit_test(samplers_that_do_not_fit_a_consistency_model_are_refused),
         cmocka_unit_test(guides_that_name_the_same_condition_share_a_pass),
         cmocka_unit_test(derivatives_either_way_agree),
     };

@@ -1,0 +1,32 @@
+/* teacher.h - what a teacher says of a batch: its guided estimates, by classifier-free guidance
+ * with a strength for each row. */
+#ifndef VN_OBJECTIVE_TEACHER_H
+#define VN_OBJECTIVE_TEACHER_H
+
+#include "objective/internal.h"
+
+/* clang-format off */
+/* The strength of a method whose guidance is one number; where it is not given the caller sets what
+ * the teacher is sampled with. */
+#define VN_TEACHER_PARAM \
+    {VN_TEACHER_GUIDANCE, "strength of the teacher's guidance, which is inside then", 1, -1e3, \
+     1e3, 0, NULL}
+/* clang-format on */
+
+/* [n] and [n,size] of a batch, and the query's arrays, of twice as many rows. */
+typedef struct vn_teacher_rows {
+    float *gamma;    /* [n] the strength, which the caller fills in */
+    float *x0, *eps; /* [n,size] the answer */
+    float *x, *raw;
+    vn_level *level;
+    vn_condition *condition;
+} vn_teacher_rows;
+
+vn_status vn_teacher_open(vn_teacher_rows *rows, const vn_loss_batch *b, vn_err *err);
+void vn_teacher_close(vn_teacher_rows *rows);
+/* Asks at x [n,size], each row at its level, in one query of as many passes as are needed: null +
+ * gamma (conditional - null), or one pass of a teacher that takes guidance as an input. */
+vn_status vn_teacher_ask(vn_teacher_rows *rows, const vn_loss_batch *b, const float *x,
+                         const vn_level *level, vn_err *err);
+
+#endif

@@ -1,0 +1,382 @@
+/* test_distill.c - samples in few steps: what is trained for them comes near the exact map where
+ * that is known, is sampled rightly by itself, goes on to the bit, and is refused by name where it
+ * does not fit. */
+#include "api/support_context.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "support/bound.h"
+#include "support/scratch.h"
+
+/* One Gaussian; and two classes that overlap, of two each. */
+static const char gaussian[] =
+    "{\"classes\": [{\"components\": [{\"mean\": [1, -0.5], \"std\": 0.6}]}]}";
+static const char mixture[] =
+    "{\"classes\": [{\"components\": [{\"mean\": [-1, 0.4], \"std\": 0.3},"
+    " {\"mean\": [0.5, -1], \"std\": 0.4}]}, {\"components\": [{\"mean\": [1, -0.5], \"std\": 0.5},"
+    " {\"mean\": [0, 1], \"std\": 0.2}]}]}";
+
+static void write_worlds(void) {
+    scratch_write("gaussian.json", gaussian, sizeof gaussian - 1);
+    scratch_write("mixture.json", mixture, sizeof mixture - 1);
+}
+
+static vn_train_options options_of(const char *objective, const char *teacher, int64_t steps) {
+    vn_train_options o = points_options(objective, steps);
+    o.times = NULL;
+    o.teacher = teacher;
+    o.validate = 0;
+    o.batch = 128;
+    return o;
+}
+
+static void learn(const char *data, const char *run, const vn_train_options *o) {
+    vn_train_options anew = *o;
+    anew.overwrite = !o->resume;
+    expect_ok(vn, vn_train(vn, data, run, &anew, NULL));
+}
+
+static vn_samples *draw(const char *run, const vn_sample_options *o) {
+    vn_model *m = NULL;
+    vn_samples *s = NULL;
+    expect_ok(vn, vn_model_open(vn, run, &m));
+    expect_ok(vn, vn_sample(m, o, &s));
+    vn_model_close(&m);
+    return s;
+}
+
+/* ---- the exact map --------------------------------------------------------------------------- */
+
+/* Of N(m, s^2) the ODE leads from noise eps to m + s eps: the root mean square distance of what one
+ * step makes of the same noise. */
+static double off_the_map(const char *run) {
+    enum { N = 512 };
+    static float noise[2 * N];
+    vn_random_normal(noise, sizeof noise / sizeof *noise, 5, VN_STREAM_TEST, 0, 0);
+    vn_sample_options o = vn_sample_options_default();
+    o.count = N;
+    o.steps = 1;
+    o.label = 0;
+    o.noise = noise;
+    vn_samples *s = draw(run, &o);
+    const float *x = vn_samples_data(s);
+    double sum = 0;
+    for (int i = 0; i < 2 * N; i++) {
+        const double off = (double)x[i] - ((i % 2 ? -0.5 : 1) + 0.6 * (double)noise[i]);
+        sum += off * off / (2 * N);
+    }
+    assert_int_equal(vn_samples_passes(s), 1);
+    vn_samples_close(&s);
+    return sqrt(sum);
+}
+
+static void one_step_comes_near_the_exact_map(void **state) {
+    (void)state;
+    write_worlds();
+    /* teacher NULL: from nothing, where consistency keeps the bias of its wide gaps. Without training
+     * the distance is more than 1 */
+    static const struct {
+        const char *objective, *teacher;
+        int64_t steps;
+        double bound;
+    } cases[] = {{"mean-flow:same=0.5", NULL, 1000, 0.25},
+                 {"consistency:q=16,halve=100", NULL, 500, 0.45},
+                 {"consistency:q=32,halve=100", "gaussian.json", 500, 0.45}};
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        char run[16];
+        snprintf(run, sizeof run, "near-%zu", i);
+        const vn_train_options o = options_of(cases[i].objective, cases[i].teacher, cases[i].steps);
+        learn("gaussian.json", run, &o);
+        expect_below_as(off_the_map(run), cases[i].bound, "%s%s", cases[i].objective,
+                        cases[i].teacher ? " of a teacher" : "");
+    }
+}
+
+/* ---- guidance as an input -------------------------------------------------------------------- */
+
+/* One pass of the student at G is what two of the teacher are, for G that is asked for later. */
+static void a_student_is_guided_in_one_pass(void **state) {
+    (void)state;
+    enum { N = 256 };
+    write_worlds();
+    vn_train_options o = options_of("guidance:most=4", "mixture.json", 600);
+    learn("mixture.json", "guided", &o);
+    vn_model *teacher = NULL;
+    expect_ok(vn, vn_model_open(vn, "mixture.json", &teacher));
+    for (int k = 0; k < 2; k++) {
+        vn_sample_options how = vn_sample_options_default();
+        how.count = N;
+        how.steps = 16;
+        how.seed = 4;
+        how.guidance = k ? 3 : 1.5;
+        vn_samples *student = draw("guided", &how), *of_teacher = NULL;
+        how.path = "rectified";
+        expect_ok(vn, vn_sample(teacher, &how, &of_teacher));
+        assert_int_equal(vn_samples_passes(student), 16);
+        assert_int_equal(vn_samples_passes(of_teacher), 32);
+        const float *a = vn_samples_data(student), *b = vn_samples_data(of_teacher);
+        double sum = 0;
+        for (int i = 0; i < 2 * N; i++) sum += pow((double)a[i] - (double)b[i], 2) / (2 * N);
+        /* of samples that are 1 apart */
+        expect_below_as(sqrt(sum), 0.3, "guided samples of one pass at %g", how.guidance);
+        vn_samples_close(&student);
+        vn_samples_close(&of_teacher);
+    }
+    vn_model_close(&teacher);
+}
+
+/* ---- one step against 64 --------------------------------------------------------------------- */
+
+static double energy_of(const char *run, int steps) {
+    vn_model *m = NULL;
+    vn_eval_options e = vn_eval_options_default();
+    vn_sample_options o = vn_sample_options_default();
+    vn_eval_result r = vn_eval_result_default();
+    expect_ok(vn, vn_model_open(vn, run, &m));
+    e.metric = "energy";
+    e.data = "mixture.json";
+    e.count = 1000;
+    e.resamples = 0;
+    o.steps = steps;
+    e.sample = &o;
+    expect_ok(vn, vn_eval(m, &e, &r));
+    const double value = r.row[0].value;
+    vn_model_close(&m);
+    return value;
+}
+
+static void one_step_is_as_near_to_the_classes_as_many(void **state) {
+    (void)state;
+    write_worlds();
+    vn_train_options o = options_of(NULL, NULL, 600);
+    learn("mixture.json", "base", &o);
+    o = options_of("mean-flow", NULL, 600);
+    learn("mixture.json", "average", &o);
+    o = options_of("consistency:q=64", "base", 400);
+    o.model = NULL; /* the teacher's own */
+    learn("mixture.json", "student", &o);
+    o = options_of("progressive:steps=1", "base", 400);
+    o.model = NULL;
+    learn("mixture.json", "halved", &o);
+    o = options_of("reflow:pairs=1000,steps=8", "base", 300);
+    o.model = NULL;
+    learn("mixture.json", "straight", &o);
+    const double many = energy_of("base", 64);
+    /* the energy distance of 1000 samples to as many errs by about 0.005; noise is 0.6 away */
+    expect_below("64 steps", fabs(many), 0.03);
+    expect_below("mean-flow in one step", energy_of("average", 1), 0.06);
+    expect_below("consistency in one step", energy_of("student", 1), 0.1);
+    expect_below("progressive in one step", energy_of("halved", 1), 0.14);
+    expect_below("reflow in four steps", energy_of("straight", 4), 0.06);
+    assert_true(energy_of("base", 1) > 0.15);
+}
+
+/* ---- what a run says of itself --------------------------------------------------------------- */
+
+static void expect_sampled(const char *run, const char *sampler, const char *guide, int64_t steps) {
+    vn_model *m = NULL;
+    expect_ok(vn, vn_model_open(vn, run, &m));
+    const vn_model_info info = info_of(m);
+    if (sampler)
+        assert_string_equal(info.sampler, sampler);
+    else
+        assert_null(info.sampler);
+    if (guide)
+        assert_string_equal(info.guide, guide);
+    else
+        assert_null(info.guide);
+    assert_int_equal(info.sampling_steps, steps);
+    vn_model_close(&m);
+}
+
+static void refuse_sampler(const char *run, const char *sampler, const char *words) {
+    vn_model *m = NULL;
+    vn_samples *s = NULL;
+    vn_sample_options o = vn_sample_options_default();
+    expect_ok(vn, vn_model_open(vn, run, &m));
+    o.sampler = sampler;
+    expect_refused(vn_sample(m, &o, &s), VN_BAD_ARGUMENT, words);
+    vn_model_close(&m);
+}
+
+static void a_run_knows_how_it_is_sampled(void **state) {
+    (void)state;
+    write_worlds();
+    static const struct {
+        const char *objective, *teacher, *sampler, *guide;
+        int64_t steps;
+    } cases[] = {{"mean-flow", NULL, "flow-map", NULL, 2},
+                 {"consistency", NULL, "consistency:sigma_min=0", NULL, 2},
+                 {"consistency", "mixture.json", "consistency:sigma_min=0", NULL, 2},
+                 {"progressive:steps=8", "mixture.json", "euler", NULL, 8},
+                 {"guidance", "mixture.json", NULL, "embedded", 32},
+                 {"reflow:pairs=20,steps=2", "mixture.json", "euler", NULL, 4}};
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        char run[16];
+        snprintf(run, sizeof run, "says-%zu", i);
+        const vn_train_options o = options_of(cases[i].objective, cases[i].teacher, 1);
+        learn("mixture.json", run, &o);
+        expect_sampled(run, cases[i].sampler, cases[i].guide, cases[i].steps);
+        vn_sample_options how = vn_sample_options_default();
+        vn_samples *s = draw(run, &how);
+        assert_int_equal(vn_samples_passes(s), cases[i].steps);
+        vn_samples_close(&s);
+    }
+    refuse_sampler("says-1", "heun", "heun is not for a consistency model");
+    refuse_sampler("says-3", "flow-map", "flow-map needs a network that takes the end of a step");
+    vn_sample_options how = vn_sample_options_default(); /* at r = t it is a flow as any other */
+    how.sampler = "heun";
+    how.steps = 2;
+    vn_samples *s = draw("says-0", &how);
+    vn_samples_close(&s);
+}
+
+/* ---- to the bit ------------------------------------------------------------------------------ */
+
+static void expect_same_weights(const char *a, const char *b) {
+    char path[2][64];
+    size_t size[2];
+    snprintf(path[0], sizeof path[0], "%s/model/diffusion_pytorch_model.safetensors", a);
+    snprintf(path[1], sizeof path[1], "%s/model/diffusion_pytorch_model.safetensors", b);
+    char *one = scratch_read(path[0], &size[0]), *other = scratch_read(path[1], &size[1]);
+    assert_int_equal(size[0], size[1]);
+    assert_memory_equal(one, other, size[0]);
+    free(one);
+    free(other);
+}
+
+static void each_goes_on_to_the_bit(void **state) {
+    (void)state;
+    write_worlds();
+    vn_train_options o = options_of(NULL, NULL, 3);
+    learn("mixture.json", "teacher", &o);
+    static const struct {
+        const char *objective, *teacher, *init_from;
+    } cases[] = {{"mean-flow:omega=2,kappa=0.3", NULL, NULL},
+                 {"consistency:q=8,halve=3", NULL, "teacher"},
+                 {"consistency", "teacher", NULL},
+                 {"guidance", "teacher", NULL},
+                 {"progressive", "teacher", NULL},
+                 {"reflow:pairs=200,steps=2", "teacher", NULL}};
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        char whole[16], halves[16];
+        snprintf(whole, sizeof whole, "whole-%zu", i);
+        snprintf(halves, sizeof halves, "halves-%zu", i);
+        o = options_of(cases[i].objective, cases[i].teacher, 6);
+        o.schedule = "constant";
+        o.init_from = cases[i].init_from;
+        if (cases[i].teacher || cases[i].init_from) o.model = NULL;
+        learn("mixture.json", whole, &o);
+        o.steps = 3;
+        learn("mixture.json", halves, &o);
+        vn_train_options more = vn_train_options_default();
+        more.resume = 1;
+        more.steps = 6;
+        learn("mixture.json", halves, &more);
+        expect_same_weights(whole, halves);
+    }
+}
+
+/* What a run begins from is where it begins: without a step, nothing but the new inputs differs. */
+static void a_student_begins_as_its_teacher(void **state) {
+    (void)state;
+    enum { N = 16 };
+    write_worlds();
+    vn_train_options o = options_of(NULL, NULL, 50);
+    learn("mixture.json", "teacher", &o);
+    o = options_of("guidance", "teacher", 1);
+    o.model = NULL;
+    o.lr = 1e-12;
+    learn("mixture.json", "student", &o);
+    vn_sample_options how = vn_sample_options_default();
+    how.count = N;
+    how.guidance = 1;
+    how.steps = 4;
+    vn_samples *a = draw("teacher", &how), *b = draw("student", &how);
+    for (int i = 0; i < 2 * N; i++)
+        expect_small(fabs((double)vn_samples_data(a)[i] - (double)vn_samples_data(b)[i]), 1e-5);
+    vn_samples_close(&a);
+    vn_samples_close(&b);
+}
+
+/* ---- refusals -------------------------------------------------------------------------------- */
+
+static void refuse(const char *data, const vn_train_options *o, const char *words) {
+    const vn_status status = vn_train(vn, data, "refused", o, NULL);
+    if (!strstr(vn_error_text(vn), words)) fail_msg("'%s': not '%s'", vn_error_text(vn), words);
+    assert_true(status == VN_BAD_ARGUMENT || status == VN_UNSUPPORTED);
+    assert_int_equal(access("refused", F_OK), -1);
+}
+
+static void what_does_not_fit_is_refused_by_name(void **state) {
+    (void)state;
+    write_worlds();
+    vn_train_options base = options_of(NULL, NULL, 1), o = base;
+    learn("mixture.json", "base", &base);
+    o = options_of("mean-flow", NULL, 1);
+    learn("mixture.json", "average", &o);
+
+    o = options_of(NULL, "base", 1);
+    refuse("mixture.json", &o, "by which method");
+    o = options_of("guidence", "base", 1);
+    refuse("mixture.json", &o, "guidance");
+    o = options_of("consistency", NULL, 1);
+    o.init_from = "base";
+    refuse("mixture.json", &o, "`model` and `init_from` exclude each other");
+    o.model = NULL;
+    o.path = "trigonometric";
+    refuse("mixture.json", &o, "base is on rectified");
+    o.path = NULL;
+    o.predict = "v";
+    refuse("mixture.json", &o, "base predicts velocity");
+    o.predict = NULL;
+    o.init_from = "average";
+    refuse("mixture.json", &o, "average takes the end of a step");
+    o = options_of("mean-flow", NULL, 1);
+    o.model = NULL;
+    o.init_from = "base";
+    refuse("mixture.json", &o, "does not take the end of a step");
+    o = options_of("mean-flow:omega=2", NULL, 1);
+    o.drop = 0;
+    refuse("mixture.json", &o, "omega and kappa are of guidance");
+    o = options_of("progressive", "gaussian.json", 1);
+    o.path = "edm";
+    o.predict = "edm";
+    refuse("mixture.json", &o, "not for edm");
+
+    /* a teacher that has become another */
+    o = options_of("consistency", "base", 1);
+    learn("mixture.json", "student", &o);
+    base.seed = 9;
+    learn("mixture.json", "base", &base);
+    vn_train_options more = vn_train_options_default();
+    more.resume = 1;
+    more.steps = 2;
+    expect_refused(vn_train(vn, "mixture.json", "student", &more, NULL), VN_BAD_ARGUMENT,
+                   "base is not the teacher");
+}
+
+static int enter(void **state) {
+    scratch_enter(state);
+    return vn_context_open(&vn, NULL) != VN_OK;
+}
+
+static int leave(void **state) {
+    vn_context_close(&vn);
+    return scratch_leave(state);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_step_comes_near_the_exact_map),
+        cmocka_unit_test(a_student_is_guided_in_one_pass),
+        cmocka_unit_test(one_step_is_as_near_to_the_classes_as_many),
+        cmocka_unit_test(a_run_knows_how_it_is_sampled),
+        cmocka_unit_test(each_goes_on_to_the_bit),
+        cmocka_unit_test(a_student_begins_as_its_teacher),
+        cmocka_unit_test(what_does_not_fit_is_refused_by_name),
+    };
+    return cmocka_run_group_tests(tests, enter, leave);
+}

@@ -1,0 +1,399 @@
+/* Losses of few steps, held to closed forms. Of a Gaussian N(m, s^2) the ODE's solution is linear,
+ *
+ *     x_r = alpha_r m + S_r/S_t (x_t - alpha_t m),      S^2 = alpha^2 s^2 + sigma^2
+ *
+ * and with it the average velocity of a step and the consistency function. At these the losses have
+ * no gradient, in expectation, and what they are made of is known number by number. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+
+#include "objective/internal.h"
+#include "support/bench.h"
+#include "support/bound.h"
+#include "support/loss.h"
+#include "support/reference.h"
+
+enum { SIZE = 2, ROWS = 4096, INPUTS = VN_LOSS_INPUTS };
+
+static const char world_text[] =
+    "{\"classes\": [{\"components\": [{\"mean\": [1, -0.5], \"std\": 0.6}]},"
+    " {\"components\": [{\"mean\": [1, -0.5], \"std\": 0.6}]}]}";
+static const double mean[SIZE] = {1, -0.5};
+#define DEVIATION 0.6
+
+/* An objective on the rectified path, the exact teacher, and a network that is the exact answer
+ * with two numbers in it that spoil it: answer + spoil[0] + spoil[1] x. */
+typedef struct setting {
+    bench truth;
+    vn_objective *objective;
+    vn_graph *g;
+    vn_loss parts;
+    vn_node *spoil[2], *loss, *grad[2];
+    bool consistent; /* the network is the consistency function's velocity */
+    float x0[ROWS * SIZE], x[ROWS * SIZE], time[ROWS];
+    float input[INPUTS][ROWS * SIZE * 3];
+    int32_t labels[ROWS], given[ROWS];
+    vn_level level[ROWS];
+} setting;
+
+/* ---- the exact network ----------------------------------------------------------------------- */
+
+/* (1 - t) m */
+static vn_node *mean_at(vn_graph *g, vn_node *t) {
+    const float m[SIZE] = {(float)mean[0], (float)mean[1]};
+    return vn_mul(g, vn_affine(g, t, -1, 1), vn_const(g, VN_F32, VN_SHAPE(1, SIZE), m));
+}
+
+/* S(t) */
+static vn_node *deviation_at(vn_graph *g, vn_node *t) {
+    vn_node *data =
+        vn_affine(g, vn_unary(g, vn_affine(g, t, -1, 1), VN_FN_SQUARE), DEVIATION * DEVIATION, 0);
+    return vn_unary(g, vn_add(g, data, vn_unary(g, t, VN_FN_SQUARE)), VN_FN_SQRT);
+}
+
+static vn_node *given_of(const vn_loss_call *call, const char *port, vn_node *otherwise) {
+    for (int i = 0; i < call->n; i++)
+        if (!strcmp(call->given[i].port, port)) return call->given[i].node;
+    return otherwise;
+}
+
+/* u = (x_t - x_r)/(t - r), with r as the call gives it; without one, r = 0. */
+static vn_node *exact_network(void *self, const vn_loss_call *call) {
+    setting *s = self;
+    vn_graph *g = s->g;
+    const vn_shape column = VN_SHAPE(ROWS, 1);
+    vn_node *x = given_of(call, "sample", s->parts.x);
+    vn_node *time = given_of(call, "timestep", s->parts.time);
+    vn_node *end = given_of(call, VN_LOSS_STEP_END, NULL);
+    vn_node *t = vn_affine(g, vn_reshape(g, time, column), 1e-3, 0);
+    vn_node *r = end ? vn_affine(g, vn_reshape(g, end, column), 1e-3, 0) : vn_fill(g, column, 0);
+    vn_node *centred = vn_sub(g, x, mean_at(g, t));
+    vn_node *there = vn_add(g, mean_at(g, r),
+                            vn_mul(g, centred, vn_div(g, deviation_at(g, r), deviation_at(g, t))));
+    vn_node *u = vn_div(g, vn_sub(g, x, there), vn_sub(g, t, r));
+    return vn_add(g, vn_add(g, u, s->spoil[0]), vn_mul(g, x, s->spoil[1]));
+}
+
+/* ---- a batch --------------------------------------------------------------------------------- */
+
+static void open(setting *s, const vn_table *table, const char *objective, const char *times) {
+    vn_err err = {0};
+    memset(s, 0, sizeof *s);
+    s->truth = bench_open(world_text, "rectified", "velocity");
+    const vn_objective_options o = {.table = table,
+                                    .path = s->truth.path,
+                                    .prediction = &s->truth.prediction,
+                                    .objective = objective,
+                                    .times = times,
+                                    .null_label = 2,
+                                    .seed = 3,
+                                    .asked[VN_ASK_TEACHER] = &s->truth.denoiser};
+    if (vn_objective_open(&o, &s->objective, &err)) fail_msg("%s: %s", objective, err.text);
+    assert_int_equal(vn_graph_open(&s->g, &err), VN_OK);
+    for (int i = 0; i < 2; i++) s->spoil[i] = vn_input(s->g, VN_F32, VN_SHAPE(1, 1));
+    s->parts = (vn_loss){.g = s->g,
+                         .x = vn_input(s->g, VN_F32, VN_SHAPE(ROWS, SIZE)),
+                         .time = vn_input(s->g, VN_F32, VN_SHAPE(ROWS)),
+                         .network = exact_network,
+                         .self = s};
+    s->loss = vn_objective_loss(s->objective, &s->parts);
+    if (vn_graph_status(s->g, &err) ||
+        vn_graph_gradient(s->g, s->loss, NULL, 2, s->spoil, s->grad, &err))
+        fail_msg("%s: %s", objective, err.text);
+}
+
+static void fill(setting *s, uint64_t step) {
+    vn_err err = {0};
+    for (int i = 0; i < ROWS; i++) {
+        s->labels[i] = i % 2;
+        vn_world_draw(s->truth.world, s->labels[i], 77, step * ROWS + (uint64_t)i,
+                      s->x0 + i * SIZE);
+    }
+    vn_objective_batch b = {.n = ROWS,
+                            .size = SIZE,
+                            .step = step,
+                            .x0 = s->x0,
+                            .labels = s->labels,
+                            .level = s->level,
+                            .x = s->x,
+                            .time = s->time,
+                            .network_labels = s->given};
+    for (int i = 0; i < s->parts.inputs; i++) b.input[i] = s->input[i];
+    if (vn_objective_fill(s->objective, &s->parts, &b, &err)) fail_msg("%s", err.text);
+}
+
+static const float *input_of(const setting *s, const char *name) {
+    return s->input[loss_input(&s->parts, name) - s->parts.input];
+}
+
+/* The loss and its gradient by the two numbers, in double. */
+static double evaluate(setting *s, double first, double second, double grad[2]) {
+    ref_graph r = ref_open(s->g);
+    ref_set_f32(&r, s->parts.x, s->x);
+    ref_set_f32(&r, s->parts.time, s->time);
+    for (int i = 0; i < s->parts.inputs; i++) ref_set_f32(&r, s->parts.input[i].node, s->input[i]);
+    ref_set(&r, s->spoil[0], &first);
+    ref_set(&r, s->spoil[1], &second);
+    ref_run(&r, NULL);
+    const double loss = *ref_get(&r, s->loss);
+    for (int i = 0; i < 2 && grad; i++) grad[i] = *ref_get(&r, s->grad[i]);
+    ref_close(&r);
+    return loss;
+}
+
+static void close(setting *s) {
+    vn_graph_close(&s->g);
+    vn_objective_close(&s->objective);
+    bench_close(&s->truth);
+}
+
+/* ---- MeanFlow -------------------------------------------------------------------------------- */
+
+/* u of one number, in double. */
+static double average(int j, double x, double r, double t) {
+    const double from = hypot((1 - t) * DEVIATION, t), to = hypot((1 - r) * DEVIATION, r);
+    return (x - (1 - r) * mean[j] - to / from * (x - (1 - t) * mean[j])) / (t - r);
+}
+
+/* The target v - (t - r) du/dt, with du/dt along v by central differences: what the loss takes from
+ * the graph's forward derivative. */
+static void mean_flow_is_its_definition(void **state) {
+    (void)state;
+    static setting s;
+    open(&s, NULL, "mean-flow:p=0,same=0", NULL);
+    fill(&s, 1);
+    const float *end = input_of(&s, "end"), *v = input_of(&s, "target");
+    double want = 0;
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < SIZE; j++) {
+            const double t = (double)s.time[i] / 1000, r = (double)end[i] / 1000, h = 1e-5,
+                         x = (double)s.x[i * SIZE + j], along = (double)v[i * SIZE + j];
+            assert_true(r <= t && r >= 0);
+            const double slope =
+                (average(j, x + h * along, r, t + h) - average(j, x - h * along, r, t - h)) /
+                (2 * h);
+            const double off = average(j, x, r, t) - along + (t - r) * slope;
+            want += off * off / ROWS;
+        }
+    /* differences err by h^2 times the third derivative, and by 1e-16/h */
+    expect_below("MeanFlow's loss", fabs(evaluate(&s, 0, 0, NULL) - want) / want, 1e-7);
+    close(&s);
+}
+
+/* The mean of the gradient over batches, in its standard errors; and of a spoiled network. */
+static void means(setting *s, double first, double second, double out[2]) {
+    enum { BATCHES = 8 };
+    double sum[2] = {0}, square[2] = {0};
+    for (uint64_t k = 0; k < BATCHES; k++) {
+        double grad[2];
+        fill(s, k);
+        evaluate(s, first, second, grad);
+        for (int i = 0; i < 2; i++) sum[i] += grad[i], square[i] += grad[i] * grad[i];
+    }
+    for (int i = 0; i < 2; i++) {
+        const double average = sum[i] / BATCHES,
+                     variance = (square[i] / BATCHES - average * average) / (BATCHES - 1);
+        out[i] = average / sqrt(variance);
+    }
+}
+
+static void mean_flow_has_its_minimum_at_the_flow_map(void **state) {
+    (void)state;
+    static setting s;
+    double z[2];
+    open(&s, NULL, "mean-flow:p=0,same=0", NULL);
+    means(&s, 0, 0, z);
+    /* Student's t of 7 degrees of freedom is beyond 5.4 once in a thousand; the seed is fixed */
+    for (int i = 0; i < 2; i++) expect_below("gradient at the flow map", fabs(z[i]), 5.4);
+    means(&s, 0.3, 0, z);
+    assert_true(fabs(z[0]) > 20);
+    means(&s, 0, 0.3, z);
+    assert_true(fabs(z[1]) > 20);
+    close(&s);
+}
+
+/* ---- consistency ----------------------------------------------------------------------------- */
+
+/* The exact function D(x, t) = x - t u(x, 0, t) is the same all along the teacher's ODE, and one
+ * DDIM step of it errs by the gap squared, which the weight divides by the gap: with the gap halved
+ * so is what is left of the loss and of its gradient. */
+static void the_consistency_function_is_consistent(void **state) {
+    (void)state;
+    static setting s;
+    double loss[2], spoiled[2];
+    for (int k = 0; k < 2; k++) {
+        open(&s, &vn_methods, k ? "consistency:q=128,c=1e-6" : "consistency:q=64,c=1e-6",
+             "edm:mean=0,std=0.5");
+        fill(&s, 1);
+        loss[k] = evaluate(&s, 0, 0, NULL);
+        spoiled[k] = evaluate(&s, 0, 1, NULL);
+        close(&s);
+    }
+    /* of first order in the gap, and of its square the part of a gap, up to 5/64 */
+    expect_below("the loss of half the gap", fabs(loss[0] / loss[1] - 2), 0.25);
+    /* and that of another network is of the slope of what was added, whatever the gap */
+    assert_true(spoiled[0] > 10 * loss[0]);
+    expect_below("the spoiled loss of half the gap", fabs(spoiled[0] / spoiled[1] - 1), 0.05);
+}
+
+/* Consistency training without a teacher: x_r is of the same sample and noise. */
+static void training_takes_the_same_noise_at_an_earlier_time(void **state) {
+    (void)state;
+    static setting s;
+    open(&s, NULL, "consistency:q=16,halve=2", NULL);
+    for (uint64_t step = 1; step < 4; step += 2) {
+        fill(&s, step);
+        const float *earlier = input_of(&s, "earlier"), *time = input_of(&s, "time");
+        for (int i = 0; i < ROWS; i++) {
+            float eps[SIZE];
+            vn_random_normal(eps, SIZE, 3, VN_STREAM_TRAIN_NOISE, (uint64_t)i, step);
+            const double t = s.level[i].t, ratio = t / (1 - t), gap = step < 2 ? 16 : 32,
+                         n = 1 + 8 / (1 + exp(ratio)), less = ratio * (1 - n / gap),
+                         r = less / (1 + less);
+            expect_small(fabs((double)time[i] / 1000 - r), 1e-6); /* a float of up to 1000 */
+            for (int j = 0; j < SIZE; j++) {
+                const double want = (1 - r) * (double)s.x0[i * SIZE + j] + r * (double)eps[j];
+                expect_small(fabs((double)earlier[i * SIZE + j] - want), 2e-6);
+            }
+        }
+    }
+    close(&s);
+}
+
+/* ---- from a teacher -------------------------------------------------------------------------- */
+
+/* What a teacher is taken to say with guidance is null + gamma (conditional - null), and its step
+ * is DDIM's. Here all are the same Gaussian, of which two exact DDIM steps are known. */
+static void progressive_targets_are_two_steps_of_the_teacher(void **state) {
+    (void)state;
+    static setting s;
+    open(&s, &vn_methods, "progressive:steps=4", NULL);
+    fill(&s, 1);
+    const float *target = input_of(&s, "target");
+    for (int i = 0; i < ROWS; i++) {
+        const double t = s.level[i].t;
+        assert_true(fabs(t * 4 - round(t * 4)) < 1e-9);
+        for (int j = 0; j < SIZE; j++) {
+            double x = (double)s.x[i * SIZE + j], from = t;
+            for (int k = 0; k < 2; k++) { /* x + (to - from) v, v the exact velocity */
+                const double to = t - (k + 1) / 8.0,
+                             variance = pow((1 - from) * DEVIATION, 2) + from * from,
+                             slope = (from - (1 - from) * DEVIATION * DEVIATION) / variance,
+                             v = -mean[j] + slope * (x - (1 - from) * mean[j]);
+                x += (to - from) * v;
+                from = to;
+            }
+            const double want =
+                ((double)s.x[i * SIZE + j] - x) * 4; /* the velocity that ends there */
+            expect_small(fabs((double)target[i * SIZE + j] - want), 2e-5);
+        }
+    }
+    close(&s);
+}
+
+static void strengths_are_log_uniform_and_the_target_is_guided(void **state) {
+    (void)state;
+    static setting s;
+    static const char two[] =
+        "{\"classes\": [{\"components\": [{\"mean\": [1, -0.5], \"std\": 0.6}]},"
+        " {\"components\": [{\"mean\": [-1, 1], \"std\": 0.3}]}]}";
+    bench b = bench_open(two, "rectified", "velocity");
+    vn_err err = {0};
+    memset(&s, 0, sizeof s);
+    s.truth = b;
+    const vn_objective_options o = {.table = &vn_methods,
+                                    .path = b.path,
+                                    .prediction = &b.prediction,
+                                    .objective = "guidance:least=1,most=4",
+                                    .null_label = 2,
+                                    .drop = 0.2,
+                                    .seed = 3,
+                                    .asked[VN_ASK_TEACHER] = &b.denoiser};
+    if (vn_objective_open(&o, &s.objective, &err)) fail_msg("%s", err.text);
+    assert_int_equal(vn_graph_open(&s.g, &err), VN_OK);
+    vn_node *answer = vn_input(s.g, VN_F32, VN_SHAPE(ROWS, SIZE));
+    s.parts = (vn_loss){.g = s.g,
+                        .x = vn_input(s.g, VN_F32, VN_SHAPE(ROWS, SIZE)),
+                        .time = vn_input(s.g, VN_F32, VN_SHAPE(ROWS)),
+                        .network = loss_answer,
+                        .self = &answer};
+    assert_non_null(vn_objective_loss(s.objective, &s.parts));
+    fill(&s, 1);
+    const float *strength = input_of(&s, "strength"), *target = input_of(&s, "target");
+    double mean_log = 0;
+    int dropped = 0;
+    for (int i = 0; i < ROWS; i++) {
+        float c[SIZE], u[SIZE];
+        const vn_condition none = VN_CONDITION_NULL;
+        vn_query q = {.n = 1, .x = s.x + i * SIZE, .level = &s.level[i], .condition = &none};
+        assert_int_equal(b.denoiser.predict(b.denoiser.self, &q, u, &err), VN_OK);
+        dropped += s.given[i] == 2;
+        q.condition = s.given[i] == 2 ? &none : &s.given[i];
+        assert_int_equal(b.denoiser.predict(b.denoiser.self, &q, c, &err), VN_OK);
+        assert_true(strength[i] >= 1 && strength[i] <= 4);
+        mean_log += log((double)strength[i]) / ROWS;
+        for (int j = 0; j < SIZE; j++) {
+            const double want = (double)u[j] + (double)strength[i] * ((double)c[j] - (double)u[j]);
+            expect_small(fabs((double)target[i * SIZE + j] - want) / (1 + fabs(want)), 1e-5);
+        }
+    }
+    assert_true(dropped > ROWS / 10 && dropped < ROWS / 3);
+    /* of log 4 over sqrt(12 ROWS), six standard errors */
+    expect_below("mean log strength", fabs(mean_log - log(4) / 2), 6 * log(4) / sqrt(12.0 * ROWS));
+    vn_graph_close(&s.g);
+    vn_objective_close(&s.objective);
+    bench_close(&b);
+}
+
+/* ---- refusals -------------------------------------------------------------------------------- */
+
+static void what_cannot_be_is_refused_by_name(void **state) {
+    (void)state;
+    static const struct {
+        const vn_table *table;
+        const char *path, *prediction, *objective, *words;
+    } cases[] = {
+        {NULL, "vp", "velocity", "mean-flow", "not for vp"},
+        {NULL, "edm", "velocity", "mean-flow", "not for edm"},
+        {NULL, "rectified", "x0", "mean-flow", "mean-flow trains velocity, not x0"},
+        {NULL, "rectified", "eps", "consistency", "not eps"},
+        {&vn_methods, "rectified", "velocity", "consistency", "needs a teacher"},
+        {&vn_methods, "edm", "edm", "progressive", "a teacher"},
+    };
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        vn_err err = {0};
+        vn_path *path;
+        vn_prediction p;
+        vn_objective *objective = NULL;
+        assert_int_equal(vn_path_open(cases[i].path, &path, &err), VN_OK);
+        assert_int_equal(vn_prediction_parse(cases[i].prediction, &p, &err), VN_OK);
+        const vn_objective_options o = {.table = cases[i].table,
+                                        .path = path,
+                                        .prediction = &p,
+                                        .objective = cases[i].objective,
+                                        .null_label = -1};
+        assert_int_equal(vn_objective_open(&o, &objective, &err), VN_BAD_ARGUMENT);
+        if (!strstr(err.text, cases[i].words)) fail_msg("%s", err.text);
+        vn_objective_close(&objective);
+        vn_path_close(&path);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(mean_flow_is_its_definition),
+        cmocka_unit_test(mean_flow_has_its_minimum_at_the_flow_map),
+        cmocka_unit_test(the_consistency_function_is_consistent),
+        cmocka_unit_test(training_takes_the_same_noise_at_an_earlier_time),
+        cmocka_unit_test(progressive_targets_are_two_steps_of_the_teacher),
+        cmocka_unit_test(strengths_are_log_uniform_and_the_target_is_guided),
+        cmocka_unit_test(what_cannot_be_is_refused_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
