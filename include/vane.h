@@ -1103,7 +1103,8 @@ typedef struct vn_eval_options {
      * it has no prompts, a model that takes texts is asked for those of the data: the caption of
      * each, else the name of its class; and where the data has neither for examples of its run */
     const vn_sample_options *sample;
-    /* for vn_eval_samples: what is compared with the data; the same kinds of files */
+    /* for vn_eval_samples: what is compared with the data; the same kinds of files, or an
+     * autoencoder, whose reconstructions of the data they are, each beside its picture */
     const char *samples;
     /* what samples are compared by: a row of the features table with parameters, or the directory
      * of a classifier; NULL: "raw" for points, "random" for images */

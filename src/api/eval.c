@@ -26,6 +26,8 @@ typedef struct evaluation {
     bool compares;   /* a metric compares samples with the data */
     bool needs_data; /* a metric looks at the data */
     vn_eval_set samples, data, training;
+    bool reconstructs;     /* samples are what an autoencoder makes of the data: */
+    vn_shape pictures;     /* of the data that it was trained on; of rank 0: not known */
     vn_sample_options how; /* o.sample, or the defaults */
     vn_eval_texts texts;   /* of a model of texts */
     vn_extractor *features;
@@ -51,6 +53,10 @@ static vn_status check_effects(const evaluation *e, vn_err *err) {
         return no_effect("training", "only memorisation looks at it", err);
     if (o->per_class && !e->compares)
         return no_effect("per_class", "no metric here compares samples", err);
+    if (e->reconstructs && !e->compares)
+        return no_effect("samples", "no metric here compares them with the data", err);
+    if (e->reconstructs && o->data_count)
+        return no_effect("data_count", "a reconstruction is compared with its picture", err);
     if (!o->training && needs & VN_METRIC_TRAINING)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "memorisation: `training` is needed, the data that the model was trained "
@@ -88,6 +94,7 @@ static vn_status check(evaluation *e, vn_err *err) {
         status = vn_model_check_label(o->label == VN_LABEL_NULL ? e->m : named(e), o->label, err);
     if (!status) status = vn_metric_list_parse(o->metric, &e->metrics, err);
     if (status) return status;
+    e->reconstructs = !e->m && vn_eval_is_autoencoder(o->samples);
     e->compares = e->metrics.needs & OF_SAMPLES;
     e->needs_data = e->metrics.needs & OF_DATA;
     if (!e->m && e->metrics.needs & VN_METRIC_LIKELIHOOD)
@@ -132,6 +139,11 @@ static vn_status set_conditions(evaluation *e, vn_err *err) {
     return VN_OK;
 }
 
+/* What pictures of a folder are made, which other data is not. */
+static const vn_shape *of_folder(const evaluation *e) {
+    return e->pictures.rank && vn_data_is_folder(e->o.data) ? &e->pictures : NULL;
+}
+
 static vn_status open_data(evaluation *e, vn_err *err) {
     const vn_eval_options *o = &e->o;
     const vn_model *m = e->m, *classes = named(e);
@@ -144,15 +156,16 @@ static vn_status open_data(evaluation *e, vn_err *err) {
         .vn = e->vn,
         .path = o->data,
         .source = m ? m->source : o->samples,
-        .sample = m             ? vn_model_shown(m)
-                  : e->compares ? &e->samples.set.sample
-                                : NULL,
+        .sample = m                 ? vn_model_shown(m)
+                  : e->reconstructs ? of_folder(e)
+                  : e->compares     ? &e->samples.set.sample
+                                    : NULL,
         .names = m && own && classes->classes > 0 ? (const char *const *)classes->names : NULL,
         .classes = m ? classes->classes : 0,
         .count = o->data_count > 0     ? o->data_count
                  : o->data_count == -1 ? 0
                                        : o->count,
-        .usual = m && o->data_count == 0 ? USUAL_COUNT : 0,
+        .usual = (m || e->reconstructs) && o->data_count == 0 ? USUAL_COUNT : 0,
         .of = e->compares ? o->label : VN_LABEL_ALL,
         .tell = o->label == VN_LABEL_ALL,
         .texts = takes_texts(e),
@@ -243,11 +256,23 @@ static vn_status open_features(evaluation *e, vn_err *err) {
                              err);
 }
 
+/* An autoencoder's samples, and the data that they are made of. */
+static vn_status open_reconstructed(evaluation *e, vn_err *err) {
+    vn_status status =
+        vn_eval_autoencoder_open(&e->samples, e->vn, e->o.samples, &e->pictures, err);
+    if (!status) status = open_data(e, err);
+    return !status ? vn_eval_set_reconstructed(&e->samples, &e->data, err) : status;
+}
+
 static vn_status open_sets(evaluation *e, vn_err *err) {
     const unsigned needs = e->metrics.needs;
     vn_status status = VN_OK;
-    if (!e->m) status = open_samples(e, err);
-    if (!status && e->needs_data) status = open_data(e, err);
+    if (e->reconstructs) {
+        status = open_reconstructed(e, err);
+    } else {
+        if (!e->m) status = open_samples(e, err);
+        if (!status && e->needs_data) status = open_data(e, err);
+    }
     if (!status && needs & VN_METRIC_LIKELIHOOD) status = set_conditions(e, err);
     if (!status && e->m && e->compares) status = draw_samples(e, err);
     if (!status && needs & VN_METRIC_TRAINING) status = open_training(e, err);

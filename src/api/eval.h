@@ -44,7 +44,9 @@ typedef struct vn_eval_set {
     uint64_t split; /* a number made of how it was parted */
     const vn_world *world;
     uint64_t seed;
-    float *last; /* one sample, channels last */
+    float *last;                  /* one sample, channels last */
+    vn_autoencoder *autoencoder;  /* or the reconstructions of another set: */
+    const struct vn_eval_set *of; /* the caller's */
     bool drawn;
     vn_drawing drawing;
     vn_draw_progress progress;
@@ -83,6 +85,13 @@ void vn_eval_texts_close(vn_eval_texts *t); /* safe on a zeroed one */
 vn_status vn_eval_set_of_model(vn_eval_set *s, vn_model *m, const vn_sample_options *sample,
                                int64_t count, int32_t *labels, const vn_eval_texts *texts,
                                uint64_t seed, vn_err *err);
+/* eval_reconstructed.c: whether an autoencoder lies there; opens it into a set, with the shape of
+ * the pictures that it was trained on (of rank 0: not known); and the set becomes the
+ * reconstructions of another, or says why they do not fit. */
+bool vn_eval_is_autoencoder(const char *path);
+vn_status vn_eval_autoencoder_open(vn_eval_set *s, vn_context *vn, const char *path,
+                                   vn_shape *pictures, vn_err *err);
+vn_status vn_eval_set_reconstructed(vn_eval_set *s, const vn_eval_set *of, vn_err *err);
 void vn_eval_set_close(vn_eval_set *s);
 /* eval_run.c: the data of a run, opened as it opened it, and how many samples of it were held out,
  * or trained on; *split: a number made of how. VN_BAD_FILE where the data has changed since. */

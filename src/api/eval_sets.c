@@ -15,6 +15,7 @@ void vn_eval_set_close(vn_eval_set *s) {
     vn_safetensors_close(&s->st);
     vn_npy_file_close(&s->npy);
     vn_data_close(&s->data);
+    vn_autoencoder_free(&s->autoencoder);
     if (s->drawn) vn_drawing_close(&s->drawing);
     *s = (vn_eval_set){0};
 }

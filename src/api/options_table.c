@@ -232,7 +232,8 @@ static const vn_option eval_rows[] = {
      .help = "of draws, probes and the bootstrap"},
     {TEXT(samples), .word = "SET",
      .otherwise = "drawn from the model",
-     .help = "samples that exist: a .safetensors, a .npy, a folder, or a run to draw from"},
+     .help = "samples that exist: a .safetensors, a .npy, a folder, or a run to draw from, or an "
+             "autoencoder: its reconstructions of the data"},
     {TEXT(features), .table = "features", .word = "F",
      .otherwise = "raw for points, random for images",
      .help = "what samples are compared by: a name, or the directory of a classifier"},

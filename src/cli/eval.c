@@ -20,8 +20,8 @@ typedef struct args {
 /* clang-format off */
 static const cli_option rows[] = {
     CLI_ROW("SOURCE", CLI_TEXT, source, "",
-            "a run, a diffusers model directory, or a world file (.json); or nothing, with "
-            "--samples"),
+            "a run, a diffusers model directory, an autoencoder, or a world file (.json); or "
+            "nothing, with --samples"),
     CLI_OPTION_ROW(EVAL, o, "metric", .required = true),
 
     CLI_SECTION("On which samples"),
@@ -254,17 +254,21 @@ static vn_status measure(cli_session *s, args *a, vn_model *model, const vn_mode
     return VN_OK;
 }
 
-/* A run as --samples is one to draw from. */
-static bool is_model(cli_session *s, const char *path) {
+typedef enum lies { SET, MODEL, AUTOENCODER } lies;
+
+/* What lies there: a run as --samples is one to draw from, and an autoencoder as SOURCE has samples
+ * that are made of the data. */
+static lies what_lies(cli_session *s, const char *path) {
     char *text = NULL;
     json_t *object = NULL;
-    bool yes = false;
+    lies what = SET;
     if (vn_describe(s->vn, path, &text) == VN_OK && cli_take_json(&text, &object) == VN_OK) {
         const char *is = json_string_value(json_object_get(object, "is"));
-        yes = is && (!strcmp(is, "model") || !strcmp(is, "world"));
+        if (is && (!strcmp(is, "model") || !strcmp(is, "world"))) what = MODEL;
+        if (is && !strcmp(is, "autoencoder")) what = AUTOENCODER;
     }
     json_decref(object);
-    return yes;
+    return what;
 }
 
 /* What cannot be meant, now that the model is known; NULL: there is none. */
@@ -281,17 +285,28 @@ static bool check_texts(const args *a, const vn_model_info *info) {
     return true;
 }
 
+/* The model; an autoencoder is none, and becomes what --samples names. */
+static vn_status open_source(cli_session *s, args *a, vn_model **model) {
+    const vn_status status = vn_model_open_with(s->vn, a->source, &a->opened, model);
+    if (status != VN_UNSUPPORTED) return status;
+    if (a->opened.size || a->opened.null_class >= 0 || what_lies(s, a->source) != AUTOENCODER)
+        return vn_model_open_with(s->vn, a->source, &a->opened, model); /* for its words */
+    a->o.samples = a->source;
+    a->source = NULL;
+    return VN_OK;
+}
+
 static vn_status eval(cli_session *s, args *a) {
     vn_model *model = NULL, *named;
     vn_model_info info = vn_model_info_default();
     vn_status status = cli_open(s);
-    if (!status && !a->source && is_model(s, a->o.samples)) {
+    if (!status && !a->source && what_lies(s, a->o.samples) == MODEL) {
         a->source = a->o.samples;
         a->o.samples = NULL;
     }
     if (!status) status = cli_check_choices(s, VN_OPTIONS_EVAL, &a->o);
     if (!status) status = cli_check_choices(s, VN_OPTIONS_SAMPLE, &a->sample);
-    if (!status && a->source) status = vn_model_open_with(s->vn, a->source, &a->opened, &model);
+    if (!status && a->source) status = open_source(s, a, &model);
     if (!status && a->weak) status = vn_model_open(s->vn, a->weak, &a->sample.weak);
     if (!status && a->classifier)
         status = vn_model_open(s->vn, a->classifier, &a->sample.classifier);
@@ -363,6 +378,7 @@ const cli_verb cli_eval = {
     .about = "Measures SOURCE on DATA and prints each number with its 95% interval. nll is the "
              "likelihood of the data, by the probability-flow ODE; for a world the exact value "
              "stands beside it. All other metrics compare samples, drawn from SOURCE or given by "
-             "--samples, with the data (vane list metrics).",
+             "--samples, with the data (vane list metrics). Samples of an autoencoder are its "
+             "reconstructions of the data.",
     .run = run,
 };

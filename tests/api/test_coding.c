@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "support/bound.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
 
@@ -128,6 +129,48 @@ static void latents_are_scaled_by_what_was_measured(void **state) {
         if (kinds[k].has_shift) assert_true(fabs(mean) < 0.05);
         vn_autoencoder_close(&a);
     }
+}
+
+/* What vane eval says of an autoencoder is what its run says of the pictures that were held out; and
+ * a network that makes them again would be at no distance. */
+static void reconstructions_are_measured(void **state) {
+    (void)state;
+    for (int k = 0; k < KINDS; k++) {
+        vn_eval_options o = vn_eval_options_default();
+        vn_eval_result r = vn_eval_result_default();
+        json_t *d = described(kinds[k].run);
+        o.metric = "psnr,kd";
+        o.samples = o.data = kinds[k].run;
+        o.features = "raw";
+        o.resamples = 0;
+        expect_ok(vn, vn_eval_samples(vn, &o, &r));
+        assert_int_equal(r.count, (int64_t)number_at(d, "measured", "pictures"));
+        expect_below("psnr", fabs(r.measure[0].value - number_at(d, "measured", "psnr")), 1e-5);
+        assert_true(isfinite(r.measure[1].value));
+        o.metric = "accuracy";
+        o.features = "random";
+        expect_refused(vn_eval_samples(vn, &o, &r), VN_BAD_ARGUMENT, "classifier");
+        json_decref(d);
+    }
+}
+
+static void what_cannot_be_reconstructed_is_refused(void **state) {
+    (void)state;
+    vn_eval_result r = vn_eval_result_default();
+    vn_eval_options o = vn_eval_options_default();
+    o.metric = "psnr";
+    o.samples = "kl";
+    o.data = "points:moons";
+    expect_refused(vn_eval_samples(vn, &o, &r), VN_BAD_ARGUMENT,
+                   "is of pictures, and points:moons");
+    o.data = NULL;
+    expect_refused(vn_eval_samples(vn, &o, &r), VN_BAD_ARGUMENT, "`data` is needed");
+    o.data = "data";
+    o.data_count = 7;
+    expect_refused(vn_eval_samples(vn, &o, &r), VN_BAD_ARGUMENT, "`data_count` has no effect");
+    o.data_count = 0;
+    o.metric = "nll";
+    expect_refused(vn_eval_samples(vn, &o, &r), VN_BAD_ARGUMENT, "nll is of a model");
 }
 
 static bool same_weights(const char *a, const char *b, const char *folder) {
@@ -308,6 +351,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_learns_more_than_the_mean),
         cmocka_unit_test(latents_are_scaled_by_what_was_measured),
+        cmocka_unit_test(reconstructions_are_measured),
+        cmocka_unit_test(what_cannot_be_reconstructed_is_refused),
         cmocka_unit_test(a_resumed_run_ends_in_the_same_bits),
         cmocka_unit_test(codes_are_revived_under_muon),
         cmocka_unit_test(previews_show_pairs),
