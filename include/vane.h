@@ -489,7 +489,8 @@ typedef struct vn_sample_options {
      * restorers table with parameters ("mmps:iterations=5"), `forward_operator` A, a row of the
      * operators table, or `user_operator` one of the program's. Rules change what the model
      * predicts, so classes, guidance, samplers and grids stay as they are; what cannot go together
-     * is VN_BAD_ARGUMENT, by name. */
+     * is VN_BAD_ARGUMENT, by name. Of a model that denoises latents A is of what these are decoded
+     * to, and the rule is dps. */
     const char *restore;                       /* NULL: nothing is restored */
     const char *forward_operator;              /* "mask:file=m.png", "downsample:factor=4", ... */
     const vn_callback_operator *user_operator; /* or this; else NULL */
@@ -502,7 +503,8 @@ typedef struct vn_sample_options {
     double noise_level;       /* standard deviation of y's noise; default 0 */
 
     /* SDEdit (2108.01073): samples begin as these, noised to t = `strength`, and not as noise
-     * alone. A picture or a .safetensors with `samples`, [count or 1, one sample] */
+     * alone. A picture or a .safetensors with `samples`, [count or 1, one sample], which a model
+     * that denoises latents encodes */
     const char *init_file;
     const vn_array *init; /* or an array of the same; else NULL */
     double strength;      /* in (0, 1]; default 0: 0.6, and with invert 1 */
@@ -573,7 +575,7 @@ VN_API const double *vn_samples_guidance(const vn_samples *samples);
  * effect. A derivative counts as one. */
 VN_API int64_t vn_samples_passes(const vn_samples *samples);
 /* With options.invert: the root mean square of what samples differ by from the init that they were
- * inverted from, over all their numbers; else NaN. */
+ * inverted from, over all their numbers, or those of latents; else NaN. */
 VN_API double vn_samples_round_trip(const vn_samples *samples);
 /* With options.trace: the states of all samples at every level, from noise to data, [levels, count,
  * one sample]; the last are the samples. NULL if no trace was kept. Owned by the samples. */

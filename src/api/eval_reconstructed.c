@@ -1,5 +1,6 @@
-/* eval_reconstructed.c - what an autoencoder makes of the data, as a set of samples: of each picture
- * its reconstruction as it is shown, decoded from the mean of its latents, in the data's order. */
+/* eval_reconstructed.c - what an autoencoder makes of the data, as a set of samples: of each
+ * picture its reconstruction as it is shown, decoded from the mean of its latents, in the data's
+ * order. */
 #include <math.h>
 #include <string.h>
 

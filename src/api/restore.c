@@ -168,6 +168,15 @@ static vn_status take_rows(const source *s, const char *what, const char *of, co
 
 /* ---- the operator and its observation -------------------------------------------------------- */
 
+static vn_status decode_one(void *model, const float *x, float *shown, vn_err *err) {
+    return vn_model_decode(model, 1, x, shown, err);
+}
+
+static vn_status decode_vjp(void *model, const float *x, const float *direction, float *out,
+                            vn_err *err) {
+    return vn_model_decode_vjp(model, x, direction, out, err);
+}
+
 static vn_status open_operator(vn_drawing *d, vn_err *err) {
     const vn_sample_options *o = &d->o;
     vn_observing *r = &d->observing;
@@ -188,11 +197,14 @@ static vn_status open_operator(vn_drawing *d, vn_err *err) {
                        row->row.name);
     const bool given = row && row->array && (file[0] || o->operator_array);
     if (given) status = open_source(file, o->operator_array, row->array, 1, 0, &s, err);
+    const vn_decoding decoding = {
+        .shown = d->m->shown, .decode = decode_one, .vjp = decode_vjp, .self = d->m};
     const vn_operator_options options = {
         .text = o->forward_operator,
         .user = o->user_operator ? &r->user : NULL,
         .given = given ? &s.array : o->operator_array,
         .sample = d->m->sample,
+        .decoding = d->m->shown.rank ? &decoding : NULL,
     };
     if (!status) status = vn_operator_open(&options, &r->operator, err);
     if (status == VN_BAD_ARGUMENT && file[0]) vn_fail_in(err, "%s", file);
@@ -222,10 +234,21 @@ static vn_status read_observed(vn_drawing *d, vn_err *err) {
     return status;
 }
 
+/* What is begun from are samples; they are given as they are shown. */
+static vn_status encode_init(vn_drawing *d, vn_err *err) {
+    vn_observing *r = &d->observing;
+    float *x = vn_alloc((size_t)r->inits, (size_t)d->m->size * sizeof *x);
+    const vn_status status =
+        x ? vn_model_encode(d->m, r->inits, r->init, x, err) : vn_no_memory(err);
+    vn_free(r->init);
+    r->init = x;
+    return status;
+}
+
 static vn_status read_init(vn_drawing *d, vn_err *err) {
     const vn_sample_options *o = &d->o;
     vn_observing *r = &d->observing;
-    const vn_shape *one = &d->m->sample;
+    const vn_shape *one = vn_model_shown(d->m);
     source s;
     vn_status status = open_source(o->init_file, o->init, "samples",
                                    vn_shape_is_image(one) ? (int)one->dim[0] : 0, -1, &s, err);
@@ -233,7 +256,7 @@ static vn_status read_init(vn_drawing *d, vn_err *err) {
         status = take_rows(&s, o->init_file ? o->init_file : "init", "a sample", one, d, &r->init,
                            &r->inits, err);
     close_source(&s);
-    return status;
+    return !status && d->m->shown.rank ? encode_init(d, err) : status;
 }
 
 /* ---- a drawing's part ------------------------------------------------------------------------ */
@@ -250,12 +273,6 @@ static vn_status choose_sampler(vn_sample_options *o, vn_err *err) {
 
 vn_status vn_observing_open(vn_drawing *d, vn_err *err) {
     const vn_sample_options *o = &d->o;
-    const char *asked = o->restore ? "restore" : o->init_file || o->init ? "init" : NULL;
-    if (asked && d->m->shown.rank)
-        return vn_fail(err, VN_UNSUPPORTED,
-                       "%s: %s denoises latents, and vane restores and edits what is denoised as "
-                       "it is shown",
-                       asked, d->m->source);
     vn_status status = choose_sampler(&d->o, err);
     if (!status && o->restore) status = open_operator(d, err);
     if (!status && o->restore) status = read_observed(d, err);

@@ -331,6 +331,32 @@ static vn_status decode(vn_autoencoder *a, const vn_coding *how, const vn_array 
     return status;
 }
 
+vn_status vn_autoencoder_decode_vjp(vn_autoencoder *a, const vn_coding *how, const vn_array *in,
+                                    const float *direction, float *out, vn_err *err) {
+    const vn_latents *l = vn_autoencoder_latents(a);
+    vn_array sample = *in;
+    float *copy = NULL;
+    sample.name = "sample";
+    if (l->codes)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "%s rounds latents to codes, so that pictures have no derivative by them",
+                       vn_net_get_row(a->net)->row.name);
+    vn_status status = vn_half_check_input(a, VN_HALF_DECODER, &sample, err);
+    if (!status) status = unscaled(a, how, &sample, &copy, err);
+    const int64_t *d = sample.shape.dim, pixels = d[2] * d[3];
+    const vn_net_spec spec = {.extent = {.batch = 1, .height = d[2], .width = d[3]}};
+    const vn_feed feed = {.array = sample};
+    if (!status)
+        status = vn_runner_derive(a->runner[VN_HALF_DECODER], &spec, VN_VJP, "decoded", 1, &feed,
+                                  direction, out, err);
+    vn_free(copy);
+    for (int64_t i = 0; i < d[1] * pixels && how->scaled && !status; i++) {
+        const double by = l->scale / (l->deviation ? l->deviation[i / pixels] : 1);
+        out[i] = (float)((double)out[i] / by);
+    }
+    return status;
+}
+
 /* ---- the calls: what the one before gave may be what this one takes -------------------------- */
 
 vn_status vn_autoencoder_encode_arrays(vn_autoencoder *a, const vn_coding *how,

@@ -139,7 +139,7 @@ vn_status vn_latents_open_run(vn_model *m, const vn_model_source *source,
     return status;
 }
 
-/* ---- decoding -------------------------------------------------------------------------------- */
+/* ---- decoding and encoding ------------------------------------------------------------------- */
 
 void vn_latents_add_autoencoder(vn_model *m, vn_model_part *part) {
     if (part->net) m->decoder = vn_model_add_part(m, part);
@@ -165,4 +165,30 @@ vn_status vn_latents_decode(vn_model *m, int64_t n, const float *x, float *shown
         if (!status) memcpy(shown + i * size, out.data, (size_t)(k * size) * sizeof *shown);
     }
     return status;
+}
+
+/* To the mean of the latents where they are a distribution. */
+vn_status vn_latents_encode(vn_model *m, int64_t n, const float *shown, float *x, vn_err *err) {
+    static const vn_coding how = {.scaled = true};
+    const int64_t size = vn_shape_count(&m->shown), *d = m->shown.dim,
+                  most = size < DECODED ? DECODED / size : 1;
+    vn_status status = vn_latents_open_autoencoder(m, err);
+    for (int64_t i = 0, k; i < n && !status; i += k) {
+        k = n - i < most ? n - i : most;
+        const vn_array in = {"sample", VN_F32, VN_SHAPE(k, d[0], d[1], d[2]), shown + i * size};
+        vn_array z = {.name = "latents"};
+        status = vn_autoencoder_encode_arrays(m->autoencoder, &how, &in, 1, &z, err);
+        if (!status) memcpy(x + i * m->size, z.data, (size_t)(k * m->size) * sizeof *x);
+    }
+    return status;
+}
+
+vn_status vn_latents_decode_vjp(vn_model *m, const float *x, const float *direction, float *out,
+                                vn_err *err) {
+    static const vn_coding how = {.scaled = true};
+    const int64_t *d = m->sample.dim;
+    const vn_array in = {"latents", VN_F32, VN_SHAPE(1, d[0], d[1], d[2]), x};
+    const vn_status status = vn_latents_open_autoencoder(m, err);
+    return status ? status
+                  : vn_autoencoder_decode_vjp(m->autoencoder, &how, &in, direction, out, err);
 }

@@ -85,6 +85,17 @@ vn_status vn_model_decode(vn_model *m, int64_t n, const float *x, float *shown, 
     return status ? vn_fail_in(err, "%s", m->source) : VN_OK;
 }
 
+vn_status vn_model_encode(vn_model *m, int64_t n, const float *shown, float *x, vn_err *err) {
+    const vn_status status = m->row->encode(m, n, shown, x, err);
+    return status ? vn_fail_in(err, "%s", m->source) : VN_OK;
+}
+
+vn_status vn_model_decode_vjp(vn_model *m, const float *x, const float *direction, float *out,
+                              vn_err *err) {
+    const vn_status status = m->row->decode_vjp(m, x, direction, out, err);
+    return status ? vn_fail_in(err, "%s", m->source) : VN_OK;
+}
+
 /* ---- the denoiser ---------------------------------------------------------------------------- */
 
 static void close_denoiser(vn_model *m) {

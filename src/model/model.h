@@ -67,6 +67,12 @@ typedef struct vn_model_row {
     /* n of its samples x to what is shown of them [n, m->shown]; NULL: they are shown as they are.
      */
     vn_status (*decode)(vn_model *m, int64_t n, const float *x, float *shown, vn_err *err);
+    /* And what is shown to samples, of rows that decode; NULL: it is not known how. */
+    vn_status (*encode)(vn_model *m, int64_t n, const float *shown, float *x, vn_err *err);
+    /* J^T direction of one sample x, J the derivative of what is shown of it: direction [m->shown],
+     * out of the shape of x. Of rows that decode; NULL: there is none. */
+    vn_status (*decode_vjp)(vn_model *m, const float *x, const float *direction, float *out,
+                            vn_err *err);
     /* A hash of what determines its predictions, such as the weights; false: there is none, or no
      * memory. NULL: there is never one. */
     bool (*fingerprint)(vn_model *m, uint64_t *out);
@@ -199,6 +205,11 @@ void vn_model_set_guidance(vn_model *m, double guidance);
 /* The shape of what is shown of a sample, and what n samples are shown as. */
 const vn_shape *vn_model_shown(const vn_model *m);
 vn_status vn_model_decode(vn_model *m, int64_t n, const float *x, float *shown, vn_err *err);
+/* And back: what n samples are that are shown so; and a product with the derivative of decoding
+ * one. For models with m->shown. */
+vn_status vn_model_encode(vn_model *m, int64_t n, const float *shown, float *x, vn_err *err);
+vn_status vn_model_decode_vjp(vn_model *m, const float *x, const float *direction, float *out,
+                              vn_err *err);
 /* diffusers' class of a pipeline; NULL: the model is none. */
 const char *vn_model_pipeline(const vn_model *m);
 /* Tokens of its texts; 0: not known before there is one. */
@@ -471,6 +482,12 @@ vn_status vn_autoencoder_decode_array(vn_autoencoder *a, const vn_coding *how, c
 /* Whether what vane.json has of a run's latents is so of its autoencoder. */
 vn_status vn_latents_check(const json_t *latents, const vn_net *autoencoder, const char *source,
                            vn_err *err);
+
+/* out = J^T direction of one sample: J the derivative of decoding "latents" [1,c,h,w], scaled as
+ * `how` says; direction of the shape of what is decoded. VN_UNSUPPORTED: latents are rounded to
+ * codes, so that there is none. */
+vn_status vn_autoencoder_decode_vjp(vn_autoencoder *a, const vn_coding *how, const vn_array *in,
+                                    const float *direction, float *out, vn_err *err);
 
 /* ---- the pictures of a training, encoded once (latent_cache.c) ------------------------------- */
 

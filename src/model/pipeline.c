@@ -197,7 +197,7 @@ const char *vn_model_pipeline(const vn_model *m) {
 #define WHAT_BOTH_ARE                                                                              \
     .open = open, .denoiser = make_denoiser, .close_denoiser = vn_network_close_denoiser,          \
     .batch = vn_network_batch, .set_batch = vn_network_set_batch,                                  \
-    .set_guidance = vn_network_set_guidance, .decode = vn_latents_decode,                          \
+    .set_guidance = vn_network_set_guidance, VN_LATENTS_CODING,                                    \
     .fingerprint = vn_network_fingerprint, .share = share, .close = close, .needs_path = true
 
 const vn_model_row vn_pipeline_model = {

@@ -23,7 +23,7 @@ const vn_model_row vn_network_model = {
     .batch = vn_network_batch,
     .set_batch = vn_network_set_batch,
     .set_guidance = vn_network_set_guidance,
-    .decode = vn_latents_decode,
+    VN_LATENTS_CODING,
     .fingerprint = vn_network_fingerprint,
     .close = vn_network_close,
     .needs_path = true,

@@ -102,7 +102,7 @@ const vn_model_row vn_text_model = {
     .batch = vn_network_batch,
     .set_batch = vn_network_set_batch,
     .set_guidance = vn_network_set_guidance,
-    .decode = vn_latents_decode,
+    VN_LATENTS_CODING,
     .fingerprint = vn_network_fingerprint,
     .prompt = prompt,
     .close = vn_network_close,

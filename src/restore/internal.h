@@ -23,6 +23,8 @@ VN_RESTORERS(VN_DECLARE_RESTORER)
 
 /* The user's, which is in no table. */
 extern const vn_operator_row vn_callback_operator_row;
+/* Another one on what samples are decoded to (decoded.c). */
+extern const vn_operator_row vn_decoded_operator_row;
 
 /* ---- rules ----------------------------------------------------------------------------------- */
 
@@ -30,8 +32,11 @@ extern const vn_operator_row vn_callback_operator_row;
 enum {
     VN_RULE_VJP = 1,   /* of the denoiser */
     VN_RULE_NOISE = 2, /* a noise level above 0: it divides by it */
-    VN_RULE_ONE_PASS =
-        4 /* one pass a step: it keeps a state of each sample, or draws x0 at random */
+    /* one pass a step: it keeps a state of each sample, or draws x0 at random */
+    VN_RULE_ONE_PASS = 4,
+    /* not a need: it follows a gradient alone, so that what is observed may be any smooth function
+     * of samples (vn_operator.inner) */
+    VN_RULE_SMOOTH = 8
 };
 
 /* Rows of one query, each with its own level. */
@@ -104,8 +109,9 @@ struct vn_restoration {
 double vn_dot(int64_t n, const double *a, const double *b);
 /* The observation of the sample of a row. */
 const double *vn_observed(const vn_restoration *r, uint64_t sample);
-/* r->residual [n,count] = y - A x0. */
+/* r->residual [n,count] = y - A x0; and of row i alone. */
 void vn_find_residual(const vn_restoring *s);
+void vn_find_residual_of(const vn_restoring *s, int64_t i);
 /* out [size] = A^T v, as float. */
 void vn_transpose_row(vn_restoration *r, const double *v, float *out);
 /* x0 of row `row` += amount times the vector [size]. */

@@ -74,20 +74,30 @@ static vn_status choose(vn_operator *o, const vn_operator_options *options, vn_e
     return VN_OK;
 }
 
+/* The operator on what samples are decoded to, which is linear and tested. */
+static vn_status open_inner(vn_operator *o, const vn_operator_options *options, vn_err *err) {
+    vn_operator_options of_shown = *options;
+    of_shown.decoding = NULL;
+    of_shown.sample = options->decoding->shown;
+    o->decoding = *options->decoding;
+    o->row = &vn_decoded_operator_row;
+    return vn_operator_open(&of_shown, &o->inner, err);
+}
+
 vn_status vn_operator_open(const vn_operator_options *options, vn_operator **out, vn_err *err) {
     vn_operator *o = vn_calloc(1, sizeof *o);
     *out = NULL;
     if (!o) return vn_no_memory(err);
     o->sample = options->sample;
     o->size = vn_shape_count(&o->sample);
-    vn_status status = choose(o, options, err);
+    vn_status status = options->decoding ? open_inner(o, options, err) : choose(o, options, err);
     if (!status) status = o->row->open(o, options->given, err);
     if (!status) {
         o->count = vn_shape_count(&o->observed);
         o->work = vn_alloc(4 * (size_t)o->count + (size_t)o->size, sizeof *o->work);
         if (!o->work) status = vn_no_memory(err);
     }
-    if (!status && test_transpose(o, err)) {
+    if (!status && !o->inner && test_transpose(o, err)) {
         status = err ? err->status : VN_BAD_ARGUMENT;
         vn_fail_in(err, "the operator %s",
                    o->user && o->user->name ? o->user->name : o->row->row.name);
@@ -100,6 +110,7 @@ vn_status vn_operator_open(const vn_operator_options *options, vn_operator **out
 void vn_operator_close(vn_operator **operator) {
     vn_operator *o = *operator;
     if (!o) return;
+    vn_operator_close(&o->inner);
     vn_free(o->gram);
     vn_free(o->numbers);
     vn_free(o->as_float[0]);
@@ -111,7 +122,7 @@ void vn_operator_close(vn_operator **operator) {
 
 vn_status vn_operator_status(vn_operator *o, vn_err *err) {
     const vn_status status = o->status;
-    if (!status) return VN_OK;
+    if (!status) return o->inner ? vn_operator_status(o->inner, err) : VN_OK;
     o->status = VN_OK;
     return vn_fail(err, status, "%s", o->err.text);
 }

@@ -26,6 +26,11 @@ static vn_status check(const vn_restoration *r, const vn_restoration_options *o,
     const char *name = r->row->row.name;
     if (!(o->noise >= 0 && isfinite(o->noise)))
         return vn_fail(err, VN_BAD_ARGUMENT, "noise level %g is no standard deviation", o->noise);
+    if (o->operator->inner && !(r->row->needs & VN_RULE_SMOOTH))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s is for what is observed of samples themselves, and these are decoded "
+                       "first; there is dps",
+                       name);
     if ((r->row->needs & VN_RULE_NOISE) && o->noise == 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s divides by the noise level, which is 0", name);
     if ((r->row->needs & VN_RULE_VJP) && !(r->inner->can & VN_CAN_VJP))

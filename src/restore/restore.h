@@ -33,6 +33,15 @@ typedef struct vn_operator_row {
     void (*take)(const vn_operator *o, double *y);
 } vn_operator_row;
 
+/* What is observed is not of samples themselves but of what they are decoded to. Both functions are
+ * of one sample; out = J^T direction, J the derivative of decode at x. */
+typedef struct vn_decoding {
+    vn_shape shown;
+    vn_status (*decode)(void *self, const float *x, float *shown, vn_err *err);
+    vn_status (*vjp)(void *self, const float *x, const float *direction, float *out, vn_err *err);
+    void *self;
+} vn_decoding;
+
 struct vn_operator {
     const vn_operator_row *row;
     vn_choice choice;
@@ -44,7 +53,11 @@ struct vn_operator {
     double *numbers; /* the row's own */
     const vn_callback_operator *user;
     float *as_float[2]; /* of a callback: [size], [count] */
-    double *work;       /* [4 count + size], of the two functions below that solve */
+    /* of decoded samples: what is applied to these; apply is then no linear function, and transpose
+     * is that of its derivative at the x that was applied to last. NULL: it is linear */
+    vn_operator *inner;
+    vn_decoding decoding;
+    double *work; /* [4 count + size], of the two functions below that solve */
     /* set where a callback failed, with the reason in err; vn_operator_status clears it */
     vn_status status;
     vn_err err;
@@ -57,6 +70,7 @@ typedef struct vn_operator_options {
     const vn_callback_operator *user; /* or the user's own, which outlives it; else NULL */
     const vn_array *given;            /* a mask [H,W] or [C,H,W], or a matrix [m,size]; or NULL */
     vn_shape sample;                  /* [C,H,W] or [D] */
+    const vn_decoding *decoding;      /* it is of what samples are decoded to; NULL: of them */
 } vn_operator_options;
 
 /* Tests it on random vectors: VN_BAD_ARGUMENT, with both numbers, where <A u, v> is not <u, A^T v>.

@@ -15,16 +15,18 @@ const double *vn_observed(const vn_restoration *r, uint64_t sample) {
     return r->observed + (int64_t)row * r->op->count;
 }
 
-void vn_find_residual(const vn_restoring *s) {
+void vn_find_residual_of(const vn_restoring *s, int64_t i) {
     vn_restoration *r = s->r;
     const int64_t size = r->inner->size, count = r->op->count;
-    for (int64_t i = 0; i < s->n; i++) {
-        const double *y = vn_observed(r, s->q->sample[i]);
-        double *residual = r->residual + i * count;
-        for (int64_t j = 0; j < size; j++) r->x_work[0][j] = (double)s->x0[i * size + j];
-        r->op->row->apply(r->op, r->x_work[0], residual);
-        for (int64_t j = 0; j < count; j++) residual[j] = y[j] - residual[j];
-    }
+    const double *y = vn_observed(r, s->q->sample[i]);
+    double *residual = r->residual + i * count;
+    for (int64_t j = 0; j < size; j++) r->x_work[0][j] = (double)s->x0[i * size + j];
+    r->op->row->apply(r->op, r->x_work[0], residual);
+    for (int64_t j = 0; j < count; j++) residual[j] = y[j] - residual[j];
+}
+
+void vn_find_residual(const vn_restoring *s) {
+    for (int64_t i = 0; i < s->n; i++) vn_find_residual_of(s, i);
 }
 
 void vn_transpose_row(vn_restoration *r, const double *v, float *out) {

@@ -131,8 +131,7 @@ static void latents_are_scaled_by_what_was_measured(void **state) {
     }
 }
 
-/* What vane eval says of an autoencoder is what its run says of the pictures that were held out; and
- * a network that makes them again would be at no distance. */
+/* What vane eval says of an autoencoder is what its run says of the pictures that were held out. */
 static void reconstructions_are_measured(void **state) {
     (void)state;
     for (int k = 0; k < KINDS; k++) {

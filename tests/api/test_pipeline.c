@@ -225,7 +225,7 @@ static void options_are_refused_in_words(void **state) {
     expect_refused(vn_sample(m, &s, &out), VN_BAD_ARGUMENT, "takes no guidance as an input");
     s.embedded_guidance = (double)NAN;
     s.init_file = "x.png";
-    expect_refused(vn_sample(m, &s, &out), VN_UNSUPPORTED, "denoises latents");
+    expect_refused(vn_sample(m, &s, &out), VN_IO, "x.png");
     vn_model_close(&m);
 }
 

@@ -1,7 +1,7 @@
 /* Runs on latents draw pictures: those that their own autoencoder decodes the latents to, of
  * classes and of captions, of other sizes, in whatever batches; they are measured against the data
- * that they were trained on; and a run whose parts do not fit together is refused with both
- * numbers. */
+ * that they were trained on; they begin from pictures, and follow what was observed of one through
+ * the decoder; and a run whose parts do not fit together is refused with both numbers. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "api/support_captioned.h"
-#include "base/base.h"
-#include "store/store.h"
+#include "model/model.h"
+#include "support/bound.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
 
@@ -206,6 +206,152 @@ static void a_run_says_what_it_is(void **state) {
     }
 }
 
+/* ---- beginning from a picture, and restoring one --------------------------------------------- */
+
+/* One that is bright on the left. */
+static float left[PIXELS];
+static const vn_array picture = {"samples", VN_F32, {3, {1, SIDE, SIDE}}, left};
+
+static void make_picture(void) {
+    for (int i = 0; i < PIXELS; i++) left[i] = i % SIDE < SIDE / 2 ? 0.8F : -0.7F;
+}
+
+/* With little noise they begin near the picture's latents: (1-t) z + t eps on the rectified path,
+ * of which the network moves little in one short step. */
+static void samples_begin_from_a_picture(void **state) {
+    (void)state;
+    enum { NUMBERS = CHANNELS * 16 };
+    vn_model *m = open_model("dit");
+    vn_autoencoder *a = NULL;
+    vn_sample_options o = drawing();
+    vn_autoencoder_options how = vn_autoencoder_options_default();
+    const vn_array one = {"sample", VN_F32, {4, {1, 1, SIDE, SIDE}}, left};
+    vn_array z = {.name = "latents"};
+    how.scaled = 1;
+    make_picture();
+    expect_ok(vn, vn_autoencoder_open(vn, "dit", &a));
+    expect_ok(vn, vn_autoencoder_encode(a, &how, &one, 1, &z));
+    o.init = &picture;
+    o.strength = 0.02;
+    o.steps = 50;
+    o.guidance = 1;
+    vn_samples *s = draw(m, &o);
+    double off = 0, size = 0;
+    for (int i = 0; i < DRAWN * NUMBERS; i++) {
+        const double to = (double)((const float *)z.data)[i % NUMBERS];
+        off += pow((double)vn_samples_latents(s, NULL)[i] - to, 2);
+        size += to * to;
+    }
+    print_message("off by %.4f of %.4f\n", sqrt(off / (DRAWN * NUMBERS)),
+                  sqrt(size / (DRAWN * NUMBERS)));
+    /* t = 0.02: noise of 0.02, and a prediction that is off by about as much */
+    expect_below("begun from", sqrt(off / (DRAWN * NUMBERS)), 0.05);
+    assert_true(sqrt(size / (DRAWN * NUMBERS)) > 0.2);
+    expect_decoded("dit", s, CHANNELS, SIDE);
+    vn_samples_close(&s);
+    vn_autoencoder_close(&a);
+    vn_model_close(&m);
+}
+
+static const char operator[] = "downsample:factor=2";
+enum { SEEN = 16 };
+
+/* What the operator gives of a picture. */
+static void see(const float *x, float *y) {
+    for (int i = 0; i < SEEN; i++) {
+        const float *at = x + i / 4 * 2 * SIDE + i % 4 * 2;
+        y[i] = (at[0] + at[1] + at[SIDE] + at[SIDE + 1]) / 4;
+    }
+}
+
+static double residual_of(const float *x, const float *y) {
+    float seen[SEEN];
+    double sum = 0;
+    see(x, seen);
+    for (int i = 0; i < SEEN; i++) sum += pow((double)seen[i] - (double)y[i], 2);
+    return sqrt(sum);
+}
+
+/* What was observed of another picture of the model is nearer to what is seen of samples that
+ * follow it than of those that do not; and their bits do not depend on the batch. */
+static void samples_follow_what_was_observed(void **state) {
+    (void)state;
+    float y[SEEN];
+    const vn_array observed = {"observed", VN_F32, {3, {1, 4, 4}}, y};
+    vn_model *m = open_model("dit");
+    vn_sample_options o = drawing();
+    o.steps = 20;
+    o.guidance = 1;
+    o.sampler = "ddpm";
+    vn_samples *free_ones = draw(m, &o);
+    o.seed = 9;
+    vn_samples *others = draw(m, &o);
+    see(vn_samples_data(others), y);
+    vn_samples_close(&others);
+    o.seed = 4;
+    o.restore = "dps:scale=5";
+    o.forward_operator = operator;
+    o.observed = &observed;
+    vn_samples *all = draw(m, &o);
+    o.batch = 2;
+    vn_samples *parts = draw(m, &o);
+    assert_memory_equal(vn_samples_data(all), vn_samples_data(parts),
+                        DRAWN * PIXELS * sizeof(float));
+    double with = 0, without = 0;
+    for (int i = 0; i < DRAWN; i++) {
+        with += residual_of(vn_samples_data(all) + i * PIXELS, y);
+        without += residual_of(vn_samples_data(free_ones) + i * PIXELS, y);
+    }
+    print_message("residual %.3f, of others %.3f\n", with / DRAWN, without / DRAWN);
+    assert_true(with < 0.5 * without);
+    vn_samples *none = NULL;
+    o.restore = "mmps";
+    expect_refused(vn_sample(m, &o, &none), VN_BAD_ARGUMENT,
+                   "these are decoded first; there is dps");
+    vn_model_close(&m);
+    m = open_model("unet");
+    o.restore = "dps";
+    expect_refused(vn_sample(m, &o, &none), VN_UNSUPPORTED, "rounds latents to codes");
+    vn_model_close(&m);
+    vn_samples_close(&free_ones);
+    vn_samples_close(&all);
+    vn_samples_close(&parts);
+}
+
+/* The derivative of decoding, by central differences. */
+static void decoding_has_its_derivative(void **state) {
+    (void)state;
+    enum { NUMBERS = CHANNELS * 16 };
+    const float h = 1e-2F;
+    vn_err err = {0};
+    vn_model *m = open_model("dit");
+    float x[NUMBERS], direction[PIXELS], by[NUMBERS], at[NUMBERS], up[PIXELS], down[PIXELS];
+    double off = 0, size = 0;
+    vn_random_normal(x, NUMBERS, 1, VN_STREAM_PROBE, 0, 0);
+    vn_random_normal(direction, PIXELS, 1, VN_STREAM_PROBE, 1, 0);
+    if (vn_model_decode_vjp(m, x, direction, by, &err)) fail_msg("%s", err.text);
+    for (int k = 0; k < NUMBERS; k++) {
+        double slope = 0;
+        memcpy(at, x, sizeof at);
+        at[k] = x[k] + h;
+        const double above = (double)at[k];
+        if (vn_model_decode(m, 1, at, up, &err)) fail_msg("%s", err.text);
+        at[k] = x[k] - h;
+        const double apart = above - (double)at[k];
+        if (vn_model_decode(m, 1, at, down, &err)) fail_msg("%s", err.text);
+        for (int i = 0; i < PIXELS; i++)
+            slope += (double)direction[i] * ((double)up[i] - (double)down[i]) / apart;
+        off += pow((double)by[k] - slope, 2);
+        size += slope * slope;
+    }
+    print_message("derivative off by %.2e\n", sqrt(off / size));
+    /* h^2 of the third derivative, and 1e-7 / h of rounding */
+    expect_below("derivative", sqrt(off / size), 2e-3);
+    vn_model_close(&m);
+}
+
+/* ---- what does not fit ----------------------------------------------------------------------- */
+
 /* The run with one thing in vane.json changed. */
 static void change(const char *key, json_t *value) {
     json_t *vane = json_load_file("dit/vane.json", 0, NULL);
@@ -251,6 +397,9 @@ int main(void) {
         cmocka_unit_test(sizes_are_in_pixels),
         cmocka_unit_test(runs_are_measured_against_their_data),
         cmocka_unit_test(a_run_says_what_it_is),
+        cmocka_unit_test(samples_begin_from_a_picture),
+        cmocka_unit_test(samples_follow_what_was_observed),
+        cmocka_unit_test(decoding_has_its_derivative),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };
     return run_under_each_kernel_set(tests, enter, context_leave);

@@ -205,6 +205,52 @@ static void callbacks(void **state) {
     assert_int_equal(vn_operator_open(&options, &o, &err), VN_BAD_ARGUMENT);
 }
 
+/* x to (x0^2, x0 x1, 2 x1), of which two sums are observed. */
+static vn_status decode(void *self, const float *x, float *shown, vn_err *err) {
+    if (*(bool *)self) return vn_fail(err, VN_NOT_FINITE, "the decoder fails");
+    shown[0] = x[0] * x[0];
+    shown[1] = x[0] * x[1];
+    shown[2] = 2 * x[1];
+    return VN_OK;
+}
+
+static vn_status decode_vjp(void *self, const float *x, const float *direction, float *out,
+                            vn_err *err) {
+    (void)self, (void)err;
+    out[0] = 2 * x[0] * direction[0] + x[1] * direction[1];
+    out[1] = x[0] * direction[1] + 2 * direction[2];
+    return VN_OK;
+}
+
+/* y = A D(x), and J^T A^T v with J at the x before; small whole numbers are exact. */
+static void of_what_samples_are_decoded_to(void **state) {
+    (void)state;
+    bool fails = false;
+    const float sums[2][3] = {{1, 2, 3}, {0, -1, 1}};
+    const vn_array given = {"matrix", VN_F32, {2, {2, 3}}, sums};
+    const vn_decoding decoding = {VN_SHAPE(3), decode, decode_vjp, &fails};
+    const vn_operator_options options = {
+        .text = "matrix", .given = &given, .sample = VN_SHAPE(2), .decoding = &decoding};
+    vn_operator *o = NULL;
+    vn_err err = {0};
+    const double x[2] = {3, -2}, v[2] = {1, 5};
+    double y[2], by[2];
+    if (vn_operator_open(&options, &o, &err)) fail_msg("%s", err.text);
+    assert_int_equal(o->count, 2);
+    assert_int_equal(o->observed.dim[0], 2);
+    o->row->apply(o, x, y); /* D = (9, -6, -4) */
+    assert_true(y[0] == 9 - 12 - 12 && y[1] == 6 - 4);
+    o->row->transpose(o, v, by); /* A^T v = (1, -3, 8), J = ((6, 0), (-2, 3), (0, 2)) */
+    assert_true(by[0] == 6 + 6 && by[1] == -9 + 16);
+    assert_int_equal(vn_operator_status(o, &err), VN_OK);
+    fails = true;
+    o->row->apply(o, x, y);
+    assert_int_equal(vn_operator_status(o, &err), VN_NOT_FINITE);
+    assert_non_null(strstr(err.text, "the decoder fails"));
+    assert_int_equal(vn_operator_status(o, &err), VN_OK);
+    vn_operator_close(&o);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(transposes_and_pseudo_inverses),
@@ -212,6 +258,7 @@ int main(void) {
         cmocka_unit_test(known_numbers),
         cmocka_unit_test(what_does_not_fit),
         cmocka_unit_test(callbacks),
+        cmocka_unit_test(of_what_samples_are_decoded_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
