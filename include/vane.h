@@ -1201,7 +1201,8 @@ VN_API vn_status vn_eval_samples(vn_context *vn, const vn_eval_options *options,
 typedef struct vn_sweep_point {
     const char *guide, *sampler; /* sampler NULL: the model's own */
     double guidance;
-    int64_t steps, count; /* count: samples that were measured */
+    int64_t steps; /* 0: of a sequence model, which takes none */
+    int64_t count; /* samples that were measured */
     size_t rows;
     const vn_eval_row *row; /* [rows] name and unit "" */
     double passes;          /* of the network, a sample; NaN: not known */

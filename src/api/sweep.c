@@ -29,7 +29,7 @@ static const char *made_for(const vn_model *m) {
 static void choose_grid(vn_sweeping *s) {
     static const double strengths[] = {1, 1.5, 2, 3}, as_trained[] = {1};
     static const char *const cfg[] = {"cfg"}, *none[] = {NULL};
-    static const int usual[] = {32}, few[] = {1, 2, 4};
+    static const int usual[] = {32}, few[] = {1, 2, 4}, of_tokens[] = {0};
     const vn_model *m = s->m;
     vn_sweep_grid *g = &s->search.grid;
     const bool own = m->path && !m->scheduler.name[0];
@@ -41,9 +41,10 @@ static void choose_grid(vn_sweeping *s) {
                          .guide_count = s->o.guides ? s->o.guide_count : 1,
                          .samplers = s->o.samplers ? s->o.samplers : none,
                          .sampler_count = s->o.samplers ? s->o.sampler_count : 1,
-                         .steps = s->o.steps ? s->o.steps
-                                  : made     ? few
-                                             : usual,
+                         .steps = s->o.steps         ? s->o.steps
+                                  : m->row->sequence ? of_tokens
+                                  : made             ? few
+                                                     : usual,
                          .step_count = s->o.steps ? s->o.step_count
                                        : made     ? VN_COUNT(few)
                                                   : 1,

@@ -173,7 +173,7 @@ static void begin_point(vn_sweeping *s, const vn_point *p, int64_t count,
                         const vn_sweep_state *state) {
     vn_point_text(p, s->what, sizeof s->what);
     s->state = state;
-    s->work = (double)count * p->steps;
+    s->work = vn_point_work(p, count);
     s->sampled = 0;
     s->to_sample = count;
     s->latest = vn_now();

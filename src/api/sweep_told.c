@@ -111,7 +111,7 @@ static char *option_of(const char *name, const char *text) {
 
 /* The command that samples with the point's settings, whatever the run says. */
 static char *command_of(const vn_sweeping *s, const vn_point *p) {
-    char guidance[32];
+    char guidance[32], steps[32] = "";
     const vn_sample_options o = vn_sweeping_options(s, p);
     char *source = vn_shell_word(s->m->source), *guide = vn_shell_word(p->guide),
          *sampler = option_of("sampler", p->sampler),
@@ -119,11 +119,11 @@ static char *command_of(const vn_sweeping *s, const vn_point *p) {
          *classifier = option_of("classifier", o.classifier ? o.classifier->source : NULL),
          *negative = option_of("negative", o.negative);
     vn_number_text(guidance, p->guidance);
+    if (p->steps > 0) vn_snprintf(steps, sizeof steps, " --steps %d", p->steps);
     char *text =
         source && guide && sampler && weak && classifier && negative
-            ? vn_format("vane sample %s --guide %s%s%s --guidance %s%s%s --steps %d "
-                        "--out samples.png",
-                        source, guide, weak, classifier, guidance, negative, sampler, p->steps)
+            ? vn_format("vane sample %s --guide %s%s%s --guidance %s%s%s%s --out samples.png",
+                        source, guide, weak, classifier, guidance, negative, sampler, steps)
             : NULL;
     vn_free(negative);
     vn_free(weak);
@@ -183,8 +183,9 @@ static vn_status settings_of(const vn_sweeping *s, const vn_point_result *r,
     const bool usual = p->sampler && s->m->path && !strcmp(p->sampler, s->m->path->row->sampler);
     const char *guide = strcmp(p->guide, "cfg") != 0 ? p->guide : "",
                *sampler = p->sampler && !usual ? p->sampler : "";
-    *out = (vn_sampling_defaults){
-        .guidance = p->guidance, .steps = p->steps, .consistency = s->m->sampling.consistency};
+    *out = (vn_sampling_defaults){.guidance = p->guidance,
+                                  .steps = p->steps > 0 ? p->steps : s->m->sampling.steps,
+                                  .consistency = s->m->sampling.consistency};
     vn_snprintf(value, sizeof value, "%.4g", n ? n->value : (double)NAN);
     vn_snprintf(out->guide, sizeof out->guide, "%s", guide);
     vn_snprintf(out->sampler, sizeof out->sampler, "%s", sampler);

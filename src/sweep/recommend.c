@@ -21,8 +21,10 @@ bool vn_metric_higher_is_better(const char *metric) {
 void vn_point_text(const vn_point *p, char *text, size_t size) {
     char guidance[32];
     vn_number_text(guidance, p->guidance);
-    vn_snprintf(text, size, "%s, guidance %s%s%s, %d step%s", p->guide, guidance,
-                p->sampler ? ", " : "", p->sampler ? p->sampler : "", p->steps, VN_S(p->steps));
+    const size_t n = (size_t)vn_snprintf(text, size, "%s, guidance %s%s%s", p->guide, guidance,
+                                         p->sampler ? ", " : "", p->sampler ? p->sampler : "");
+    if (p->steps > 0 && n < size)
+        vn_snprintf(text + n, size - n, ", %d step%s", p->steps, VN_S(p->steps));
 }
 
 /* Network passes; where they are not known, the steps. */

@@ -52,8 +52,8 @@ static rungs find_rungs(const vn_sweep_search *how) {
     return r;
 }
 
-static double work_of(const vn_point *p, int64_t samples) {
-    return (double)samples * p->steps;
+double vn_point_work(const vn_point *p, int64_t samples) {
+    return (double)samples * (p->steps > 0 ? p->steps : 1);
 }
 
 double vn_search_work(const vn_sweep_search *how) {
@@ -62,7 +62,7 @@ double vn_search_work(const vn_sweep_search *how) {
     double one = 0, all = 0;
     for (size_t i = 0; i < points; i++) {
         const vn_point p = vn_grid_point(&how->grid, i);
-        one += work_of(&p, 1) / (double)points;
+        one += vn_point_work(&p, 1) / (double)points;
     }
     for (size_t i = 0; i < r.count; i++) all += one * (double)r.samples[i] * (double)r.points[i];
     return all;
@@ -121,9 +121,9 @@ static void count_work(const vn_sweep_folder *s, const vn_sweep_search *how, con
     double one = 0;
     for (size_t i = 0; i < r->points[rung]; i++) {
         const vn_point p = vn_grid_point(&how->grid, points[i].point);
-        one += work_of(&p, 1) / (double)r->points[rung];
+        one += vn_point_work(&p, 1) / (double)r->points[rung];
         if (!vn_sweep_find(s, &p, r->samples[rung]))
-            state->work_all += work_of(&p, r->samples[rung]);
+            state->work_all += vn_point_work(&p, r->samples[rung]);
     }
     for (size_t k = rung + 1; k < r->count; k++)
         state->work_all += one * (double)r->samples[k] * (double)r->points[k];
@@ -139,7 +139,7 @@ static vn_status run_rung(vn_sweep_folder *s, const vn_sweep_search *how, const 
         if (!vn_sweep_find(s, &p, samples)) {
             const vn_status status = measure(s, how, &p, samples, state, err);
             if (status) return status;
-            state->work_done += work_of(&p, samples);
+            state->work_done += vn_point_work(&p, samples);
         }
         points[i].value = rank_value(vn_sweep_find(s, &p, samples), how->objective);
     }

@@ -22,7 +22,7 @@ typedef struct vn_point {
     const char *guide;   /* a row of the guides, or several with commas */
     const char *sampler; /* NULL: the model's own */
     double guidance;
-    int steps;
+    int steps; /* 0: of a model that takes none */
 } vn_point;
 
 /* A measure: its metric's key and a number with its 95% interval, NaN where it has none. */
@@ -50,6 +50,8 @@ const vn_point_number *vn_point_find(const vn_point_result *r, const char *metri
 bool vn_metric_higher_is_better(const char *metric);
 /* "cfg, guidance 1.5, heun, 16 steps" */
 void vn_point_text(const vn_point *p, char *text, size_t size);
+/* What so many samples cost, for the time that is left: samples times steps. */
+double vn_point_work(const vn_point *p, int64_t samples);
 
 /* ---- the folder (folder.c) ------------------------------------------------------------------- */
 

@@ -234,6 +234,42 @@ static void pixels_are_tokens_too(void **state) {
     vn_model_close(&m);
 }
 
+/* Guidance is what there is to vary, and what is recommended is what the run is sampled by then. */
+static void a_sweep_varies_guidance(void **state) {
+    (void)state;
+    static const double guidance[] = {2, 3};
+    vn_model *m = open_model("run");
+    vn_sample_options drawn = vn_sample_options_default();
+    drawn.count = 16;
+    vn_samples *s = draw(m, &drawn);
+    assert_int_equal(vn_samples_save(s, "drawn.safetensors"), VN_OK);
+    vn_samples_close(&s);
+    vn_sweep_options o = vn_sweep_options_default();
+    o.data = "drawn.safetensors";
+    o.metric = "sliced-w2";
+    o.features = "raw";
+    o.guidance = guidance;
+    o.guidance_count = 2;
+    o.count = 8;
+    o.resamples = 0;
+    vn_sweep_result r = vn_sweep_result_default();
+    if (vn_sweep(m, "sweep", &o, &r)) fail_msg("%s", vn_error_text(vn));
+    assert_int_equal(r.points, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_null(r.point[i].error);
+        assert_int_equal(r.point[i].steps, 0);
+        assert_true(isfinite(r.point[i].row[0].value));
+    }
+    assert_int_equal(r.written, 1);
+    const double recommended = r.recommended->guidance;
+    vn_model_close(&m);
+    m = open_model("run");
+    s = draw(m, &drawn);
+    assert_true(vn_samples_guidance(s) == recommended);
+    vn_samples_close(&s);
+    vn_model_close(&m);
+}
+
 /* ---- what is refused ------------------------------------------------------------------------- */
 
 static void expect_words(const char *words) {
@@ -306,6 +342,7 @@ int main(void) {
         cmocka_unit_test(draws_are_as_asked_for),
         cmocka_unit_test(pixels_are_tokens_too),
         cmocka_unit_test(options_are_refused_by_name),
+        cmocka_unit_test(a_sweep_varies_guidance),
         cmocka_unit_test(codes_of_another_run_are_taken),
     };
     return cmocka_run_group_tests(tests, enter, leave);
