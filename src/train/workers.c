@@ -149,10 +149,10 @@ static vn_status run_round(round *r, vn_err *err) {
 
 /* The sums of the workers' branches, to the first of them. */
 static void join_workers(const vn_trainer *t) {
-    int branch[VN_MOST_SUMS], top = -1; /* the first worker of each sum */
+    int branch[VN_MOST_SUMS] = {0}, top = -1; /* the first worker of each sum */
     for (int i = 0; i < t->workers; i++) {
         branch[++top] = i;
-        for (int joins = vn_tree_joins(i, t->workers); joins > 0; joins--, top--) {
+        for (int joins = vn_tree_joins(i, t->workers); joins > 0 && top > 0; joins--, top--) {
             vn_worker *to = &t->worker[branch[top - 1]], *from = &t->worker[branch[top]];
             join(t, t->s->device, sum_of(t, to, 0), sum_of(t, from, 0));
         }
