@@ -251,11 +251,6 @@ static vn_status train(vn_context *vn, const char *source, const vn_train_data *
     return status;
 }
 
-void vn_train_data_init(vn_train_data *o, size_t size) {
-    static const vn_train_data initial = {0};
-    vn_struct_init(o, size, &initial, sizeof initial);
-}
-
 /* Of vn_train and vn_train_on: `rows` or, if that is NULL, `source`. */
 static vn_status train_on(vn_context *vn, const char *source, const vn_train_data *rows,
                           const char *out, const vn_train_options *options, vn_train_result *result,

@@ -1,5 +1,6 @@
 /* train_from.c - see the header. */
 #include "api/train_from.h"
+#include "api/train_reflow.h"
 
 #include <string.h>
 

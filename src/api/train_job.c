@@ -7,10 +7,6 @@
 
 #include <string.h>
 
-bool vn_job_is_folder(const vn_train_job *j) {
-    return !j->rows && !vn_job_makes_pairs(j) && vn_data_is_folder(j->source);
-}
-
 vn_status vn_job_check_outside(const vn_train_job *j, vn_err *err) {
     if (!vn_job_is_folder(j) || !vn_run_dir_inside(j->out, j->source)) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "%s lies in the data, %s, where a folder is a class",

@@ -60,8 +60,6 @@ typedef struct vn_train_job {
 
 /* ---- the parts (train_job.c) ----------------------------------------------------------------- */
 
-/* Whether the data is a folder of pictures, where a folder is a class. */
-bool vn_job_is_folder(const vn_train_job *j);
 /* Refuses an OUT inside such data; before anything is tried in OUT. */
 vn_status vn_job_check_outside(const vn_train_job *j, vn_err *err);
 /* Which kind of model o.model is, before the data is read. A config.json is opened as j->net. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/options.h"
+#include "api/structs.h"
 
 enum { KIND = VN_OPTIONS_TRAIN };
 
@@ -33,6 +34,11 @@ static const vn_option *stored_row(size_t *i) {
     const vn_option *o;
     while ((o = vn_option_at(KIND, *i)) && is_of_call(o)) ++*i;
     return o;
+}
+
+void vn_train_data_init(vn_train_data *o, size_t size) {
+    static const vn_train_data initial = {0};
+    vn_struct_init(o, size, &initial, sizeof initial);
 }
 
 void vn_train_options_init(vn_train_options *o, size_t size) {

@@ -12,6 +12,10 @@ bool vn_job_makes_pairs(const vn_train_job *j) {
     return method && !strncmp(method, VN_PAIRS_METHOD, n) && (!method[n] || method[n] == ':');
 }
 
+bool vn_job_is_folder(const vn_train_job *j) {
+    return !j->rows && !vn_job_makes_pairs(j) && vn_data_is_folder(j->source);
+}
+
 /* ---- drawn ----------------------------------------------------------------------------------- */
 
 static double value_of(const vn_choice *c, const char *name) {

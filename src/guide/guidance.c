@@ -89,6 +89,8 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
         for (size_t k = 0; k < n; k++) g->sample[at_row + k] = at->first + k;
         for (size_t k = 0; g->to && k < n; k++)
             g->to[at_row + k] = p.level ? *p.level : at->to ? *at->to : *at->level;
+        for (size_t k = 0; g->next && k < n; k++)
+            g->next[at_row + k] = at->next ? *at->next : *at->level;
         for (size_t k = 0; g->network_guidance && k < n; k++)
             g->network_guidance[at_row + k] = p.guidance ? (float)*p.guidance : NAN;
         if (p.direction)
@@ -102,6 +104,7 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
                   .x = g->x,
                   .level = g->level,
                   .to = g->to,
+                  .next = g->next,
                   .guidance = g->network_guidance,
                   .condition = g->condition,
                   .anneal = g->anneals ? &g->anneal : NULL,

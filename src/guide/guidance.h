@@ -36,7 +36,7 @@ struct vn_guidance {
     double *null_estimate; /* [2,size], x0 and eps; NULL unless it answers in double */
     /* a batch of passes, [max,capacity] rows; network_guidance: gamma as a network's input */
     float *x, *raw, *direction, *variance, *network_guidance;
-    vn_level *level, *to;
+    vn_level *level, *to, *next;
     vn_condition *condition;
     uint64_t *sample;
     /* of the prediction that is being made: where the learned variance goes, or NULL; found: it

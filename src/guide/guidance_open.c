@@ -199,6 +199,8 @@ static vn_status take_memory(vn_guidance *g) {
         return VN_NO_MEMORY;
     if ((g->denoiser->can & VN_TAKES_TO) && !(g->to = vn_alloc(rows, sizeof *g->to)))
         return VN_NO_MEMORY;
+    if ((g->denoiser->can & VN_TAKES_NEXT) && !(g->next = vn_alloc(rows, sizeof *g->next)))
+        return VN_NO_MEMORY;
     if ((g->denoiser->can & VN_TAKES_GUIDANCE) &&
         !(g->network_guidance = vn_alloc(rows, sizeof *g->network_guidance)))
         return VN_NO_MEMORY;
@@ -257,6 +259,7 @@ void vn_guidance_close(vn_guidance **guidance) {
     vn_free(g->null_estimate);
     vn_free(g->level);
     vn_free(g->to);
+    vn_free(g->next);
     vn_free(g->network_guidance);
     vn_free(g->condition);
     vn_free(g->sample);

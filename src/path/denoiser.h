@@ -36,6 +36,9 @@ typedef struct vn_query {
     /* [n] the level that the step goes to, for networks that take it (VN_TAKES_TO): velocity is
      * then the average over the step. NULL: each row's own level, where it is the velocity itself */
     const vn_level *to;
+    /* [n] the level that the sampler's step goes to, whatever is asked for on the way
+     * (VN_TAKES_NEXT); NULL: not known */
+    const vn_level *next;
     /* [n] gamma, or NULL: for networks that take it as an input (VN_TAKES_GUIDANCE). NaN: the
      * denoiser's default */
     const float *guidance;
@@ -75,7 +78,8 @@ enum {
     VN_TAKES_GUIDANCE = 32, /* query.guidance: guidance-distilled networks (2210.03142) */
     VN_CAN_ANNEAL = 64,     /* query.anneal: its conditions are arrays of numbers */
     /* its x0 is a sample and no mean, so that there is no ODE to follow: consistency models */
-    VN_X0_IS_SAMPLE = 128
+    VN_X0_IS_SAMPLE = 128,
+    VN_TAKES_NEXT = 256 /* query.next: restoration */
 };
 
 /* Anything that denoises: a network, a world, a callback. Its maker fills the struct, which must

@@ -125,7 +125,7 @@ vn_status vn_restoration_open(const vn_restoration_options *o, vn_restoration **
     r->denoiser = *r->inner;
     r->denoiser.prediction = r->prediction;
     r->denoiser.can &= (unsigned)(VN_CAN_WEAK | VN_CAN_VARIANCE | VN_TAKES_GUIDANCE);
-    r->denoiser.can |= VN_TAKES_TO;
+    r->denoiser.can |= VN_TAKES_NEXT;
     r->denoiser.self = r;
     r->denoiser.predict = predict;
     r->denoiser.exact = NULL;

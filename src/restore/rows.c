@@ -91,7 +91,7 @@ double vn_covariance_scale(const vn_level *l) {
 }
 
 const vn_level *vn_restoring_to(const vn_restoring *s, int64_t row) {
-    return s->q->to ? &s->q->to[row] : &vn_level_clean;
+    return s->q->next ? &s->q->next[row] : &vn_level_clean;
 }
 
 double vn_ancestral_share(const vn_level *from, const vn_level *to) {

@@ -138,7 +138,7 @@ static void predictions_follow_their_formulas(void **state) {
             const vn_query q = {.n = 1,
                                 .x = x,
                                 .level = &of.level,
-                                .to = &of.to,
+                                .next = &of.to,
                                 .condition = &condition,
                                 .sample = &i};
             assert_int_equal(d->predict(d->self, &q, raw, &err), VN_OK);
