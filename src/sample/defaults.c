@@ -28,8 +28,10 @@ vn_sampling_defaults vn_sampling_defaults_choose(bool pictures, bool drops, cons
 }
 
 json_t *vn_sampling_defaults_to_json(const vn_sampling_defaults *s) {
-    return json_pack("{s:f, s:i, s:s*, s:s*, s:o*, s:s*}", "guidance", s->guidance, "steps",
-                     s->steps, "guide", s->guide[0] ? s->guide : NULL, "sampler",
+    json_t *steps = s->steps > 0 ? json_integer(s->steps) : NULL; /* sequences take none */
+    if (s->steps > 0 && !steps) return NULL;
+    return json_pack("{s:f, s:o*, s:s*, s:s*, s:o*, s:s*}", "guidance", s->guidance, "steps", steps,
+                     "guide", s->guide[0] ? s->guide : NULL, "sampler",
                      s->sampler[0] ? s->sampler : NULL, "consistency",
                      s->consistency ? json_true() : NULL, "by", s->by[0] ? s->by : NULL);
 }

@@ -246,7 +246,7 @@ static void a_sweep_varies_guidance(void **state) {
     vn_samples_close(&s);
     vn_sweep_options o = vn_sweep_options_default();
     o.data = "drawn.safetensors";
-    o.metric = "kid";
+    o.metric = "kd";
     o.features = "raw";
     o.guidance = guidance;
     o.guidance_count = 2;
