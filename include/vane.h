@@ -709,8 +709,8 @@ typedef struct vn_train_options {
     /* Below, -1 means "not asked for"; then what stands first is used, or, of a resumed run, its
      * own. */
     double drop;         /* 0.1: probability of replacing the class by null */
-    int64_t batch;       /* 64, of text-dit 32: samples in a step */
-    double lr;           /* 1e-3, of text-dit 4e-3: peak learning rate */
+    int64_t batch;       /* 64, of text-dit 32, of autoencoders 16: samples in a step */
+    double lr;           /* 1e-3, of text-dit and autoencoders 4e-3: peak learning rate */
     int64_t warmup;      /* 50: steps of linear warm-up, but no more than 5% of a run by minutes */
     double weight_decay; /* 0: decoupled, as AdamW's */
     double clip;         /* 1: bound on the gradient's global norm; 0: none */
@@ -758,8 +758,8 @@ typedef struct vn_train_options {
      * every caption. NULL: an encoder is trained with the model */
     const char *text_encoder;
     /* how gradients change weights: a row of the kind "optimizers" with parameters
-     * ("muon:momentum=0.9"); NULL: "adamw", of text-dit "muon". A resumed run goes on with its
-     * own */
+     * ("muon:momentum=0.9"); NULL: "adamw", of text-dit and autoencoders
+     * "muon". A resumed run goes on with its own */
     const char *optimizer;
     /* an autoencoder, its folder, a run or a pipeline: the model is trained on latents of pictures,
      * or a sequence model on codes (of vq and fsq). The run has a copy of it, which decodes what is

@@ -104,4 +104,8 @@ vn_node *vn_coder_encode(const vn_scope *s, const vn_coder *a, vn_node *x, int64
  * modulate its norms, [N,h,w,z_channels], or NULL. */
 vn_node *vn_coder_decode(const vn_scope *s, const vn_coder *a, vn_node *z, vn_node *by);
 
+/* How they are trained where nothing else is asked for (bench/LOG.md). */
+#define VN_AUTOENCODER_HABITS                                                                      \
+    { .optimizer = "muon", .lr = 4e-3, .batch = 16 }
+
 #endif

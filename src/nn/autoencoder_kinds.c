@@ -1,5 +1,5 @@
 /* autoencoder_kinds.c - `--model autoencoder:kind=...`: a config.json for the data at hand, of one
- * of the networks in autoencoder_*.c. The default has 1.3 million weights and takes pictures of 32
+ * of the networks in autoencoder_*.c. The default has 0.7 million weights and takes pictures of 32
  * to 64 pixels to latents of 8 to 16; the autoencoders of Stable Diffusion, of the same kind, have
  * channels=128,layers=2,factor=8. */
 #include "nn/autoencoder.h"
@@ -15,7 +15,7 @@ static const vn_param presets[] = {
              "codebook; fsq: numbers of a few levels",
      KL, 0, 3, 1, "kl|tiny|vq|fsq"},
     {"channels", "channels at the size of the picture, doubled in each level; of tiny: in all",
-     32, 4, 1024, VN_PARAM_WHOLE, NULL},
+     16, 4, 1024, VN_PARAM_WHOLE, NULL},
     {"factor", "how many times smaller latents are on each side: 1, 2, 4, 8, 16 or 32",
      4, 1, 32, VN_PARAM_WHOLE, NULL},
     {"latents", "numbers in a pixel of the latents; fsq has as many as its codes need",
@@ -190,5 +190,6 @@ const vn_net_row vn_any_autoencoder_net = {
             .params = presets},
     .role = VN_ROLE_AUTOENCODER,
     .folder = "vae",
+    .habits = VN_AUTOENCODER_HABITS,
     .config = config,
 };

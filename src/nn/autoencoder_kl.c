@@ -134,6 +134,7 @@ const vn_net_row vn_autoencoder_kl_net = {
     .role = VN_ROLE_AUTOENCODER,
     .class_name = "AutoencoderKL",
     .folder = "vae",
+    .habits = VN_AUTOENCODER_HABITS,
     .open = open_kl,
     .close = vn_free,
     .build = build,

@@ -264,6 +264,7 @@ const vn_net_row vn_autoencoder_tiny_net = {
     .role = VN_ROLE_AUTOENCODER,
     .class_name = "AutoencoderTiny",
     .folder = "vae",
+    .habits = VN_AUTOENCODER_HABITS,
     .open = open_tiny,
     .close = vn_free,
     .build = build,

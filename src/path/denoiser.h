@@ -34,7 +34,7 @@ typedef struct vn_query {
     const float *x;        /* [n,size] */
     const vn_level *level; /* [n] */
     /* [n] the level that the step goes to, for networks that take it (VN_TAKES_TO): velocity is
-     * then the average over the step. NULL: each row's own level, where it is the velocity itself */
+     * then the average over the step. NULL: each row's own level, where it is the velocity */
     const vn_level *to;
     /* [n] the level that the sampler's step goes to, whatever is asked for on the way
      * (VN_TAKES_NEXT); NULL: not known */

@@ -75,8 +75,8 @@ static double off_the_map(const char *run) {
 static void one_step_comes_near_the_exact_map(void **state) {
     (void)state;
     write_worlds();
-    /* teacher NULL: from nothing, where consistency keeps the bias of its wide gaps. Without training
-     * the distance is more than 1 */
+    /* teacher NULL: from nothing, where consistency keeps the bias of its wide gaps. Without
+     * training the distance is more than 1 */
     static const struct {
         const char *objective, *teacher;
         int64_t steps;
