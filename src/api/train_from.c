@@ -37,7 +37,7 @@ static vn_status open_teacher(vn_train_job *j, vn_err *err) {
     vn_status status = VN_OK;
     if (!j->o.objective)
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "`objective`: say by which method `teacher` is learned from");
+                       "a teacher, but no method of learning from it; vane list methods has them");
     status = open_model(j, j->o.teacher, "teacher", &j->teacher, err);
     if (status) return status;
     const vn_model *m = j->teacher;
