@@ -231,7 +231,7 @@ static void a_run_that_stopped_ends_in_the_same_bits(void **state) {
     vn_train_options o = latent_options(8);
     expect_ok(vn, vn_train(vn, "data", "straight", &o, NULL));
     for (int k = 0; k < 3; k++) {
-        char run[16], path[64], weights[96];
+        char run[32], path[64], weights[96];
         snprintf(run, sizeof run, "stopped%d", k);
         snprintf(path, sizeof path, "%s/state/latents", run);
         snprintf(weights, sizeof weights, "%s/" WEIGHTS, run);
