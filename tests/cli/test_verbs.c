@@ -119,10 +119,8 @@ static void test_bench_splits_a_batch_as_training_does(void **state) {
                  {"--batch 16 --microbatches 1", 1},
                  {"--batch 12 --microbatches 4 --threads 2 --recompute", 4}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        char command[128];
-        snprintf(command, sizeof command, "bench run --mode train --steps 2 --json --quiet %s",
-                 cases[i].flags);
-        json_t *r = expect_json(expect_status(0, command));
+        json_t *r = expect_json(
+            expect_status(0, "bench run --mode train --steps 2 --json --quiet %s", cases[i].flags));
         assert_int_equal(json_integer_value(json_object_get(r, "microbatches")),
                          cases[i].microbatches);
         assert_true(json_number_value(json_object_get(r, "gflops")) > 0);
