@@ -319,7 +319,7 @@ static void what_does_not_fit_is_refused_by_name(void **state) {
     learn("mixture.json", "average", &o);
 
     o = options_of(NULL, "base", 1);
-    refuse("mixture.json", &o, "by which method");
+    refuse("mixture.json", &o, "no method of learning");
     o = options_of("guidence", "base", 1);
     refuse("mixture.json", &o, "guidance");
     o = options_of("consistency", NULL, 1);
