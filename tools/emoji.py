@@ -61,6 +61,8 @@ def main():
         folder = out / re.sub(r"[^a-z]+", "-", group.lower())
         folder.mkdir(exist_ok=True)
         stem = re.sub(r"[^\w]+", "-", name).strip("-")
+        if (folder / f"{stem}.png").exists():  # "keycap: #" and "keycap: *"
+            stem += f"-{points[0]:x}"
         (folder / f"{stem}.png").write_bytes(pictures[glyph])
         if a.captions:
             (folder / f"{stem}.txt").write_text(name + "\n", encoding="utf-8")

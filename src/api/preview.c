@@ -81,50 +81,26 @@ static vn_status open_anyhow(vn_preview *p, vn_values *const *values, vn_err *er
     return open_trajectory(p, values, err);
 }
 
-/* The texts as vn_sample's settings have them: new string, NULL: out of memory. */
-static char *texts_of(const vn_preview *p) {
-    json_t *list = json_array();
-    bool ok = list != NULL;
-    for (int i = 0; i < p->texts && ok; i++)
-        ok = json_array_append_new(list, json_string(p->text[i])) == 0;
-    char *text = ok ? vn_json_text(list, JSON_COMPACT) : NULL;
-    json_decref(list);
-    return text;
-}
-
 /* With the settings that vn_sample's pictures have. */
 static vn_status write(const vn_preview *p, int64_t step, const vn_image *image, const char *path,
                        vn_err *err) {
-    char seed[24], count[24], guidance[32], steps[16], trained[24];
-    char *form = vn_path_text(p->path), *texts = p->texts ? texts_of(p) : NULL;
-    json_t *run = vn_json_string(p->run); /* a name of any bytes, as UTF-8 */
-    snprintf(seed, sizeof seed, "%llu", (unsigned long long)p->seed);
-    snprintf(count, sizeof count, "%lld", (long long)p->count);
-    vn_snprintf(guidance, sizeof guidance, "%.15g", p->sampling.guidance);
-    snprintf(steps, sizeof steps, "%d", p->sampling.steps);
-    snprintf(trained, sizeof trained, "%lld", (long long)step);
-    const vn_setting settings[] = {
-        {"vane", vn_version()},
-        {"source", json_string_value(run)},
-        {"training_step", trained},
-        {"seed", seed},
-        {"first", "0"},
-        {"count", count},
-        {"guidance", guidance},
-        {"guide", p->sampling.guide[0] ? p->sampling.guide : "cfg"},
-        {"sampler", p->sampling.sampler[0] ? p->sampling.sampler : p->path->row->sampler},
-        {"path", form},
-        {"steps", steps},
-        {"grid", p->path->row->grid},
-        {texts ? "prompts-in-turn" : "class", texts        ? texts
-                                              : p->classes ? "all"
-                                                           : "null"}};
-    const vn_status status = form && run && !texts == !p->texts
-                                 ? vn_png_write(path, image, settings, VN_COUNT(settings), err)
-                                 : vn_no_memory(err);
+    char *form = vn_path_text(p->path);
+    const vn_preview_words words = {.run = p->run,
+                                    .seed = p->seed,
+                                    .count = p->count,
+                                    .step = step,
+                                    .guidance = p->sampling.guidance,
+                                    .guide = p->sampling.guide,
+                                    .sampler = p->sampling.sampler[0] ? p->sampling.sampler
+                                                                      : p->path->row->sampler,
+                                    .path = form,
+                                    .grid = p->path->row->grid,
+                                    .steps = p->sampling.steps,
+                                    .classes = p->classes,
+                                    .text = p->text,
+                                    .texts = p->texts};
+    const vn_status status = form ? vn_preview_write(&words, image, path, err) : vn_no_memory(err);
     vn_free(form);
-    vn_free(texts);
-    json_decref(run);
     return status;
 }
 

@@ -69,4 +69,23 @@ vn_status vn_token_preview_draw(void *preview, vn_values *const *values, int64_t
                                 const char *path, vn_err *err);
 void vn_token_preview_close(vn_token_preview *p);
 
+/* ---- as a picture (preview_write.c) ---------------------------------------------------------- */
+
+/* What its text chunks say. */
+typedef struct vn_preview_words {
+    const char *run; /* its folder */
+    uint64_t seed;
+    int64_t count, step; /* step: of training */
+    double guidance;
+    const char *guide;                 /* NULL or "": cfg */
+    const char *sampler, *path, *grid; /* NULL, and steps 0: of tokens, which have none */
+    int steps;
+    int32_t classes;
+    const char *const *text; /* [texts] what is drawn, where it takes texts */
+    int texts;
+} vn_preview_words;
+
+vn_status vn_preview_write(const vn_preview_words *w, const vn_image *image, const char *path,
+                           vn_err *err);
+
 #endif

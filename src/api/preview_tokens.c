@@ -71,45 +71,18 @@ static vn_status draw(vn_token_preview *p, bool *stopped, vn_err *err) {
     return p->model->row->from_codes(p->model, p->count, p->codes, p->samples, err);
 }
 
-/* The texts as vn_sample's settings have them: new string, NULL: out of memory. */
-static char *texts_of(const vn_token_preview *p) {
-    json_t *list = json_array();
-    bool ok = list != NULL;
-    for (int i = 0; i < p->texts && ok; i++)
-        ok = json_array_append_new(list, json_string(p->text[i])) == 0;
-    char *text = ok ? vn_json_text(list, JSON_COMPACT) : NULL;
-    json_decref(list);
-    return text;
-}
-
 /* With the settings that vn_sample's pictures have. */
 static vn_status write(const vn_token_preview *p, int64_t step, const vn_image *image,
                        const char *path, vn_err *err) {
-    char seed[24], count[24], guidance[32], trained[24];
-    char *texts = p->texts ? texts_of(p) : NULL;
-    json_t *run = vn_json_string(p->run); /* a name of any bytes, as UTF-8 */
-    snprintf(seed, sizeof seed, "%llu", (unsigned long long)p->seed);
-    snprintf(count, sizeof count, "%lld", (long long)p->count);
-    vn_snprintf(guidance, sizeof guidance, "%.15g", p->guidance);
-    snprintf(trained, sizeof trained, "%lld", (long long)step);
-    const vn_setting settings[] = {{"vane", vn_version()},
-                                   {"source", json_string_value(run)},
-                                   {"training_step", trained},
-                                   {"seed", seed},
-                                   {"first", "0"},
-                                   {"count", count},
-                                   {"guidance", guidance},
-                                   {"guide", "cfg"},
-                                   {texts ? "prompts-in-turn" : "class", texts ? texts
-                                                                         : p->parts.classes
-                                                                             ? "all"
-                                                                             : "null"}};
-    const vn_status status = run && !texts == !p->texts
-                                 ? vn_png_write(path, image, settings, VN_COUNT(settings), err)
-                                 : vn_no_memory(err);
-    vn_free(texts);
-    json_decref(run);
-    return status;
+    const vn_preview_words words = {.run = p->run,
+                                    .seed = p->seed,
+                                    .count = p->count,
+                                    .step = step,
+                                    .guidance = p->guidance,
+                                    .classes = p->parts.classes,
+                                    .text = p->text,
+                                    .texts = p->texts};
+    return vn_preview_write(&words, image, path, err);
 }
 
 vn_status vn_token_preview_draw(void *preview, vn_values *const *values, int64_t step,

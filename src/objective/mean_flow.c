@@ -26,7 +26,8 @@
 
 #include <math.h>
 
-#define PICTURES 1.5 /* omega of pictures, as guidance of theirs is (sample/defaults.c) */
+#define PICTURES                                                                                   \
+    1.5 /* omega of pictures: what they are sampled with (sample/defaults.c) */
 
 static const vn_param params[] = {
     {"omega",
@@ -113,7 +114,7 @@ static vn_node *guided(const vn_choice *c, vn_loss *l, vn_node *target) {
     if (!l->drops)
         return vn_graph_fail(g, VN_BAD_ARGUMENT,
                              "mean-flow: omega and kappa are of guidance, which needs classes, and "
-                             "samples trained without theirs (drop)");
+                             "samples trained without a class (drop)");
     vn_node *shares = vn_loss_filled(l, "shares", VN_SHAPE(l->x->shape.dim[0], SHARES),
                                      l->x->shape.rank == 4 ? fill_picture_shares : fill_shares);
     vn_node *v = vn_mul(g, target, vn_number_of(g, shares, OF_SAMPLE, l->x));
