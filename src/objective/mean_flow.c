@@ -26,8 +26,7 @@
 
 #include <math.h>
 
-#define PICTURES                                                                                   \
-    1.5 /* omega of pictures: what they are sampled with (sample/defaults.c) */
+#define PICTURES 1.5 /* omega of pictures: what they are sampled with (sample/defaults.c) */
 
 static const vn_param params[] = {
     {"omega",
