@@ -62,7 +62,9 @@
     X(RESAMPLE,           resample,           WORK,  isa) \
     X(DROPOUT,            dropout,            WORK,  isa) \
     X(ENTMAX_ROOT,        entmax_root,        PLAIN, isa) \
-    X(NEAREST,            nearest,            PLAIN, isa)
+    X(NEAREST,            nearest,            PLAIN, isa) \
+    X(RMS_NORM,           rms_norm,           WORK,  isa) \
+    X(ROTATE,             rotate,             PLAIN, isa)
 /* clang-format on */
 
 /* Ops that have no kernel: a program binds their memory or lets it share another node's. */

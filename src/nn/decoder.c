@@ -90,7 +90,7 @@ static void begin_layer(const vn_decoder *d, const vn_scope *s, int layer, vn_no
     const vn_scope at = vn_llama_layer(s, layer);
     t->cosine = vn_input(s->g, VN_F32, VN_SHAPE(1, 1, 1, l->head_dim));
     t->sine = vn_input(s->g, VN_F32, VN_SHAPE(1, 1, 1, l->head_dim));
-    const vn_rope rope = {t->cosine, t->sine, vn_llama_pair_rotation(s, l)};
+    const vn_rope rope = {.cosine = t->cosine, .sine = t->sine, .halves = true};
     const vn_llama_heads h = vn_llama_project(&at, l, x, &rope);
     t->out[STREAM] = x;
     t->out[QUERIES] = h.q;

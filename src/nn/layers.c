@@ -175,14 +175,13 @@ vn_node *vn_layer_token_norm(const vn_scope *s, const char *name, vn_node *x, in
     return vn_layer_norm(s->g, x, a.gamma, a.beta, true, eps);
 }
 
+static vn_node *rms(const vn_scope *s, vn_node *x, vn_node *gamma, bool has_gamma, double eps) {
+    return s->train ? vn_rms_by_parts(s->g, x, gamma, has_gamma, eps)
+                    : vn_rms(s->g, x, gamma, has_gamma, eps);
+}
+
 vn_node *vn_rms_norm(const vn_scope *s, vn_node *x, double eps) {
-    if (!x) return NULL;
-    vn_shape one = x->shape;
-    const int64_t channels = one.dim[one.rank - 1];
-    one.dim[one.rank - 1] = 1;
-    vn_node *squares = vn_sum_to(s->g, vn_unary(s->g, x, VN_FN_SQUARE), one);
-    return vn_mul(s->g, x,
-                  vn_unary(s->g, vn_affine(s->g, squares, 1 / (double)channels, eps), VN_FN_RSQRT));
+    return rms(s, x, NULL, false, eps);
 }
 
 vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels,
@@ -190,8 +189,8 @@ vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int6
     if (!has_channels(s, name, x, channels)) return NULL;
     names n = begin_layer(s, name);
     const vn_init ones = {VN_INIT_ONES, 0};
-    return vn_mul(s->g, vn_rms_norm(s, x, eps),
-                  vn_param_node(s->g, s->w, n.weight, VN_SHAPE(channels), VN_LAYOUT_PLAIN, ones));
+    vn_node *gamma = vn_param_node(s->g, s->w, n.weight, VN_SHAPE(channels), VN_LAYOUT_PLAIN, ones);
+    return rms(s, x, gamma, true, eps);
 }
 
 vn_node *vn_layer_modulated_norm(const vn_scope *s, const char *name, vn_node *x,

@@ -156,11 +156,6 @@ void vn_llama_angles(const vn_llama *l, int64_t position, float *cosine, float *
     vn_rope_angles(&axes, &at, cosine, sine);
 }
 
-vn_node *vn_llama_pair_rotation(const vn_scope *s, const vn_llama *l) {
-    const vn_rope_axes axes = axes_of(l, 0, NULL);
-    return vn_rope_pair_rotation(s, &axes);
-}
-
 /* ---- the network ----------------------------------------------------------------------------- */
 
 vn_node *vn_llama_table(const vn_scope *s, const vn_llama *l) {

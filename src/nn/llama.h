@@ -37,8 +37,6 @@ vn_node *vn_llama_table(const vn_scope *s, const vn_llama *l);
  * [head_dim]. */
 vn_rope vn_llama_rope(const vn_scope *s, const vn_llama *l, int64_t tokens);
 void vn_llama_angles(const vn_llama *l, int64_t position, float *cosine, float *sine);
-/* The map that a rope of given cosines and sines needs. */
-vn_node *vn_llama_pair_rotation(const vn_scope *s, const vn_llama *l);
 
 typedef struct vn_llama_heads {
     vn_node *q, *k, *v; /* [N,T,heads head_dim], and of the heads of keys; rotated */

@@ -6,9 +6,9 @@
  *
  * so that the product of a query and a key depends on the difference of their positions. A pair is
  * two neighbours, as in diffusers' FluxPosEmbed with apply_rotary_emb, or elements k and k + d/2,
- * as in transformers' Llama. A rotated pair is (a, b) cos + (-b, a) sin. The map to (-b, a) is a
- * product with a small matrix of zeros and ones: exact, and one pass over the heads, where
- * splitting and joining the pairs would take several. */
+ * as in transformers' Llama. A rotated pair is (a, b) cos + (-b, a) sin: one op, vn_rotate, unless
+ * several axes have halves, whose map to (-b, a) is a product with a small matrix of zeros and ones
+ * instead. */
 #include "nn/transformer.h"
 
 #include <math.h>
@@ -46,7 +46,7 @@ static int64_t head_dim_of(const vn_rope_axes *a) {
 }
 
 /* The weight of a linear map that takes each pair (a, b) to (-b, a). */
-vn_node *vn_rope_pair_rotation(const vn_scope *s, const vn_rope_axes *a) {
+static vn_node *pair_rotation(const vn_scope *s, const vn_rope_axes *a) {
     const int64_t head_dim = head_dim_of(a);
     float *weight = vn_calloc((size_t)(head_dim * head_dim), sizeof *weight);
     if (!weight) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
@@ -61,6 +61,11 @@ vn_node *vn_rope_pair_rotation(const vn_scope *s, const vn_rope_axes *a) {
     return node;
 }
 
+static void set_pairs(const vn_scope *s, const vn_rope_axes *a, vn_rope *rope) {
+    rope->halves = a->split_halves;
+    if (a->split_halves && a->axes > 1) rope->pair_rotation = pair_rotation(s, a);
+}
+
 vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *a) {
     const int64_t head_dim = head_dim_of(a);
     float *cosine = vn_alloc((size_t)(a->tokens * head_dim), sizeof *cosine);
@@ -73,7 +78,7 @@ vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *a) {
         vn_graph_label(s->g, "rope");
         rope.cosine = vn_const(s->g, VN_F32, VN_SHAPE(1, a->tokens, 1, head_dim), cosine);
         rope.sine = vn_const(s->g, VN_F32, VN_SHAPE(1, a->tokens, 1, head_dim), sine);
-        rope.pair_rotation = vn_rope_pair_rotation(s, a);
+        set_pairs(s, a, &rope);
     } else {
         vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
     }
@@ -119,12 +124,14 @@ vn_rope vn_rope_by(const vn_scope *s, vn_node *position, const vn_rope_axes *a) 
     const vn_shape shape = VN_SHAPE(1, position->shape.dim[0], 1, head_dim);
     vn_graph_label(s->g, "rope");
     vn_node *angle = vn_matmul(s->g, position, frequencies(s, a, head_dim), false, false);
-    return (vn_rope){vn_reshape(s->g, vn_unary(s->g, angle, VN_FN_COS), shape),
-                     vn_reshape(s->g, vn_unary(s->g, angle, VN_FN_SIN), shape),
-                     vn_rope_pair_rotation(s, a)};
+    vn_rope rope = {.cosine = vn_reshape(s->g, vn_unary(s->g, angle, VN_FN_COS), shape),
+                    .sine = vn_reshape(s->g, vn_unary(s->g, angle, VN_FN_SIN), shape)};
+    set_pairs(s, a, &rope);
+    return rope;
 }
 
 vn_node *vn_rope_rotate(const vn_scope *s, vn_node *x, const vn_rope *rope) {
+    if (!rope->pair_rotation) return vn_rotate(s->g, x, rope->cosine, rope->sine, rope->halves);
     vn_node *swapped = vn_linear(s->g, x, rope->pair_rotation, NULL, false);
     return vn_add(s->g, vn_mul(s->g, x, rope->cosine), vn_mul(s->g, swapped, rope->sine));
 }

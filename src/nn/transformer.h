@@ -35,7 +35,9 @@ vn_node *vn_token_mean(const struct vn_scope *s, vn_node *x, vn_node *seen);
 /* Rotations of the heads of T tokens by their positions. */
 typedef struct vn_rope {
     vn_node *cosine, *sine; /* [1,T,1,head_dim] */
-    vn_node *pair_rotation; /* [head_dim,head_dim]: takes every pair (a, b) to (-b, a) */
+    bool halves;            /* as vn_rotate takes it */
+    /* [head_dim,head_dim]: takes every pair (a, b) to (-b, a); NULL: pairs are vn_rotate's */
+    vn_node *pair_rotation;
 } vn_rope;
 
 /* The positions of tokens on each axis. Every axis rotates a part of each head. */
@@ -50,10 +52,8 @@ typedef struct vn_rope_axes {
 } vn_rope_axes;
 
 vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *axes);
-/* Its parts: the cosines and sines of the one token at `position` [axes], each [head_dim]; and the
- * map. */
+/* The cosines and sines of the one token at `position` [axes], each [head_dim]. */
 void vn_rope_angles(const vn_rope_axes *axes, const float *position, float *cosine, float *sine);
-vn_node *vn_rope_pair_rotation(const vn_scope *s, const vn_rope_axes *axes);
 /* The same of positions [T,axes] that are known when the network runs; those of *axes do not
  * count. */
 vn_rope vn_rope_by(const vn_scope *s, vn_node *position, const vn_rope_axes *axes);

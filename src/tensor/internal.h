@@ -1,7 +1,7 @@
 /* internal.h - what the files of this room share: how a node is made, and the rules that the op
  * table lists.
  *
- * One file an op family (movement, pointwise, product, conv, norm, softmax, lookup, attention)
+ * One file an op family (movement, pointwise, product, conv, norm, heads, softmax, lookup, attention)
  * holds, for each op, its builder, shape rule, gradient and expansion; ops.c is the table over
  * them.
  */
@@ -176,6 +176,8 @@ const char *vn_shape_norm_stats(vn_node *n);
 const char *vn_shape_norm(vn_node *n);
 const char *vn_shape_norm_grad_x(vn_node *n);
 const char *vn_shape_norm_grad_affine(vn_node *n);
+const char *vn_shape_rms_norm(vn_node *n);
+const char *vn_shape_rotate(vn_node *n);
 const char *vn_shape_softmax(vn_node *n);
 const char *vn_shape_softmax_grad(vn_node *n);
 const char *vn_shape_cross_entropy(vn_node *n);
@@ -211,6 +213,7 @@ void vn_gradient_conv2d_grad_x(vn_node *n, vn_node *dy, vn_node **grad);
 void vn_gradient_conv2d_grad_w(vn_node *n, vn_node *dy, vn_node **grad);
 void vn_gradient_resample(vn_node *n, vn_node *dy, vn_node **grad);
 void vn_gradient_norm(vn_node *n, vn_node *dy, vn_node **grad);
+void vn_gradient_rotate(vn_node *n, vn_node *dy, vn_node **grad);
 void vn_gradient_softmax(vn_node *n, vn_node *dy, vn_node **grad);
 void vn_gradient_entmax_root(vn_node *n, vn_node *dy, vn_node **grad);
 void vn_gradient_cross_entropy(vn_node *n, vn_node *dy, vn_node **grad);
@@ -225,6 +228,7 @@ vn_node *vn_expand_norm_stats(vn_node *n);
 vn_node *vn_expand_norm(vn_node *n);
 vn_node *vn_expand_norm_grad_x(vn_node *n);
 vn_node *vn_expand_norm_grad_affine(vn_node *n);
+vn_node *vn_expand_rms_norm(vn_node *n);
 vn_node *vn_expand_softmax_grad(vn_node *n);
 vn_node *vn_expand_cross_entropy_grad(vn_node *n);
 vn_node *vn_expand_attention(vn_node *n);

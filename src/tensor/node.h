@@ -52,7 +52,9 @@
     X(RESAMPLE, "resample")    /* x [N,H,W,C]: resampling by a separable FIR; see builder */       \
     X(DROPOUT, "dropout")      /* x * mask / (1-p), mask by (run.seed, run.step, sample, site) */  \
     X(ENTMAX_ROOT, "entmax_root") /* max(x/2 - t, 0), t so that the last axis' squares sum to 1 */ \
-    X(NEAREST, "nearest")      /* (x [..,D], table [V,D]) -> i32 [..]: the row nearest to x */
+    X(NEAREST, "nearest")      /* (x [..,D], table [V,D]) -> i32 [..]: the row nearest to x */     \
+    X(RMS_NORM, "rms_norm")    /* x [..,C], gamma [C] or none: x / sqrt(mean(x^2) + eps) gamma */  \
+    X(ROTATE, "rotate")        /* (x, cosine, sine): each pair (a, b) turned by its angle */
 /* clang-format on */
 
 typedef enum vn_op {
@@ -98,7 +100,8 @@ typedef union vn_attr {
     struct { bool ta, tb; } matmul;            /* read the last two axes transposed */
     struct { vn_fn act; } linear;
     struct { int stride, pad[4]; } conv;       /* pad: top, bottom, left, right */
-    struct { int groups; double eps; vn_fn act; } norm; /* act: identity or silu */
+    struct { int groups; double eps; vn_fn act; } norm; /* act: identity or silu; rms_norm: eps alone */
+    struct { bool halves; } rotate;            /* pairs are i and i + D/2, not 2i and 2i + 1 */
     /* key_heads 0: as many as heads */
     struct { int heads; double scale; int key_heads; bool causal; } attention;
     /* pad[0] rows, pad[1] columns, before */

@@ -90,6 +90,14 @@ static vn_cost cost_norm(const vn_node *n) {
     return (vn_cost){10 * count(n->in[0]), bytes(n)};
 }
 
+static vn_cost cost_rms_norm(const vn_node *n) {
+    return (vn_cost){4 * count(n), bytes(n)};
+}
+
+static vn_cost cost_rotate(const vn_node *n) {
+    return (vn_cost){3 * count(n), bytes(n)};
+}
+
 /* Keys that a query sees, on average. */
 static double keys_seen(const vn_node *n) {
     const double queries = (double)n->in[0]->shape.dim[1], keys = (double)n->in[1]->shape.dim[1];
@@ -169,7 +177,9 @@ enum { FIRST = 1, SECOND = 2, THIRD = 4 }; /* inputs that the output may overwri
     ROW(RESAMPLE, resample, vn_gradient_resample, NULL, resample, 0)                        \
     ROW(DROPOUT, dropout, vn_gradient_dropout, NULL, function, FIRST)                       \
     ROW(ENTMAX_ROOT, softmax, vn_gradient_entmax_root, NULL, entmax_root, FIRST)            \
-    ROW(NEAREST, nearest, NULL, NULL, nearest, 0)
+    ROW(NEAREST, nearest, NULL, NULL, nearest, 0)                                           \
+    ROW(RMS_NORM, rms_norm, NULL, vn_expand_rms_norm, rms_norm, FIRST)                      \
+    ROW(ROTATE, rotate, vn_gradient_rotate, NULL, rotate, FIRST)
 /* clang-format on */
 
 enum {

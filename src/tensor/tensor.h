@@ -84,6 +84,14 @@ vn_node *vn_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool ha
                  int groups, double eps, vn_fn act);
 vn_node *vn_layer_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine,
                        double eps); /* last axis */
+/* x [..,C] over the root of its mean square (1910.07467), times gamma [C]: in one op, or, where a
+ * gradient follows, by ops that keep what it needs. The same bits either way. */
+vn_node *vn_rms(vn_graph *g, vn_node *x, vn_node *gamma, bool has_gamma, double eps);
+vn_node *vn_rms_by_parts(vn_graph *g, vn_node *x, vn_node *gamma, bool has_gamma, double eps);
+/* x [..,D], every pair (a, b) of it as (a c - b s, b c + a s), with the cosine and sine of its own
+ * place, which are of one shape [..,D] and broadcast to x's. Pairs are neighbours, or with `halves`
+ * the numbers i and i + D/2. */
+vn_node *vn_rotate(vn_graph *g, vn_node *x, vn_node *cosine, vn_node *sine, bool halves);
 vn_node *vn_softmax(vn_graph *g, vn_node *x);
 /* alpha-entmax of alpha 1.5 over the last axis: sparse, adds up to 1 */
 vn_node *vn_entmax15(vn_graph *g, vn_node *x);

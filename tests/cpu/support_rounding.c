@@ -492,6 +492,23 @@ static void pointwise_errors(const vn_node *n, ref_in in, double *error) {
     }
 }
 
+/* x r gamma with r = 1 / sqrt(mean of squares + eps): half of what the mean is off by, r is. */
+static void rms_norm_errors(const vn_node *n, ref_in in, double *error) {
+    const int64_t c = ref_last(&n->shape);
+    ref_rms_norm(n, in, error);
+    for (int64_t i = 0; i < vn_shape_count(&n->shape); i++)
+        error[i] = fabs(error[i]) * ((sum_of(c) + 3) / 2 + 4);
+}
+
+static void rotate_errors(const vn_node *n, ref_in in, double *error) {
+    for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) {
+        const int64_t angle = ref_broadcast_at(&n->in[1]->shape, &n->shape, i);
+        bool first;
+        const double partner = in[0][ref_partner(n, i, &first)];
+        error[i] = 2 * (fabs(in[0][i] * in[1][angle]) + fabs(partner * in[2][angle]));
+    }
+}
+
 static void resample_errors(const vn_node *n, ref_in in, double *error) {
     const int64_t taps = (n->attr.resample.taps - 1) / n->attr.resample.up + 1;
     vn_node sizes = *n;
@@ -528,6 +545,8 @@ static void errors_of(const vn_node *n, ref_in in, double *error) {
     case VN_OP_EMBEDDING_GRAD: embedding_grad_errors(n, in, error); break;
     case VN_OP_ATTENTION:
     case VN_OP_ATTENTION_GRAD: attention_errors(n, in, error); break;
+    case VN_OP_RMS_NORM: rms_norm_errors(n, in, error); break;
+    case VN_OP_ROTATE: rotate_errors(n, in, error); break;
     case VN_OP_RESAMPLE: resample_errors(n, in, error); break;
     default: pointwise_errors(n, in, error); break;
     }

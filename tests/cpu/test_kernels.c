@@ -188,6 +188,23 @@ static void open_norm(kernel_case *c, vn_op op, int round) {
     if (op != VN_OP_NORM_STATS) c->fill[1] = KERNEL_POSITIVE;
 }
 
+static void open_rms_norm(kernel_case *c, vn_op op, int round) {
+    vn_shape in[2] = {draw_shape((int)kernel_draw(1, 4), round)};
+    in[1] = shape1(in[0].dim[in[0].rank - 1]);
+    kernel_open(c, op, (vn_attr){.norm = {.eps = 1e-5}}, (int)kernel_draw(1, 2), in, NULL);
+}
+
+/* Rows of an even length, some longer than a vector; angles of their own or shared. */
+static void open_rotate(kernel_case *c, vn_op op, int round) {
+    vn_shape x = draw_shape((int)kernel_draw(1, 4), round);
+    x.dim[x.rank - 1] = 2 * kernel_draw(1, 40);
+    vn_shape angle = draw_smaller(&x);
+    if (angle.rank == 0) angle = shape1(1);
+    angle.dim[angle.rank - 1] = x.dim[x.rank - 1];
+    kernel_open(c, op, (vn_attr){.rotate = {round % 2 == 1}}, 3, (vn_shape[]){x, angle, angle},
+                NULL);
+}
+
 static void open_softmax(kernel_case *c, vn_op op, int round) {
     vn_shape in[2] = {draw_shape((int)kernel_draw(1, 4), round)};
     in[1] = in[0];
@@ -295,6 +312,8 @@ static void (*const open_case[VN_OP_COUNT])(kernel_case *c, vn_op op, int round)
     [VN_OP_NORM] = open_norm,
     [VN_OP_NORM_GRAD_X] = open_norm,
     [VN_OP_NORM_GRAD_AFFINE] = open_norm,
+    [VN_OP_RMS_NORM] = open_rms_norm,
+    [VN_OP_ROTATE] = open_rotate,
     [VN_OP_SOFTMAX] = open_softmax,
     [VN_OP_SOFTMAX_GRAD] = open_softmax,
     [VN_OP_CROSS_ENTROPY] = open_cross_entropy,

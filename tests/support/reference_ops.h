@@ -368,6 +368,33 @@ static inline void ref_norm_grad_affine(const vn_node *n, ref_in in, double *out
 
 /* ---- softmax, labels ------------------------------------------------------------------------- */
 
+static inline void ref_rms_norm(const vn_node *n, ref_in in, double *out) {
+    const int64_t c = ref_last(&n->shape);
+    for (int64_t r = 0; r < ref_rows(&n->shape); r++) {
+        double squares = 0;
+        for (int64_t i = r * c; i < (r + 1) * c; i++) squares += in[0][i] * in[0][i];
+        for (int64_t i = 0; i < c; i++)
+            out[r * c + i] = in[0][r * c + i] / sqrt(squares / (double)c + n->attr.norm.eps) *
+                             (n->inputs > 1 ? in[1][i] : 1);
+    }
+}
+
+/* Where the partner of number i in its pair is, and whether i is the pair's first. */
+static inline int64_t ref_partner(const vn_node *n, int64_t i, bool *first) {
+    const int64_t d = ref_last(&n->shape), apart = n->attr.rotate.halves ? d / 2 : 1;
+    *first = i % d / apart % 2 == 0;
+    return *first ? i + apart : i - apart;
+}
+
+static inline void ref_rotate(const vn_node *n, ref_in in, double *out) {
+    for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) {
+        const int64_t angle = ref_broadcast_at(&n->in[1]->shape, &n->shape, i);
+        bool first;
+        const double partner = in[0][ref_partner(n, i, &first)];
+        out[i] = in[0][i] * in[1][angle] + (first ? -partner : partner) * in[2][angle];
+    }
+}
+
 static inline void ref_softmax_row(const double *x, int64_t n, double *y) {
     double top = -HUGE_VAL, sum = 0;
     for (int64_t i = 0; i < n; i++) top = fmax(top, x[i]);

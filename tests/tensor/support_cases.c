@@ -269,6 +269,21 @@ static vn_node *build_norm_grad_affine(vn_graph *g, int variant) {
     return build_norm_grad(g, variant | 2, VN_OP_NORM_GRAD_AFFINE);
 }
 
+/* ---- heads ----------------------------------------------------------------------------------- */
+
+static vn_node *build_rms_norm(vn_graph *g, int variant) {
+    vn_node *x = f32(g, variant & 1 ? VN_SHAPE(5) : VN_SHAPE(2, 3, 4));
+    vn_node *gamma = variant & 2 ? f32(g, VN_SHAPE(x->shape.dim[x->shape.rank - 1])) : NULL;
+    return vn_rms(g, x, gamma, gamma != NULL, 1e-3);
+}
+
+static vn_node *build_rotate(vn_graph *g, int variant) {
+    vn_node *x = f32(g, VN_SHAPE(2, 3, 2, 6));
+    const vn_shape angle = variant & 2 ? x->shape : VN_SHAPE(1, 3, 1, 6);
+    vn_node *cosine = f32(g, angle);
+    return vn_rotate(g, x, cosine, f32(g, angle), variant & 1);
+}
+
 /* ---- softmax, lookup, attention -------------------------------------------------------------- */
 
 static vn_node *build_softmax(vn_graph *g, int variant) {
@@ -417,6 +432,8 @@ const op_case op_cases[] = {
     {VN_OP_DROPOUT, build_dropout, 2},
     {VN_OP_ENTMAX_ROOT, build_entmax_root, 2},
     {VN_OP_NEAREST, build_nearest, 2},
+    {VN_OP_RMS_NORM, build_rms_norm, 4},
+    {VN_OP_ROTATE, build_rotate, 4},
 };
 /* clang-format on */
 const size_t op_case_count = VN_COUNT(op_cases);
