@@ -5,26 +5,26 @@
  * block: a row of a product does not depend on the others. */
 #include "cpu/kernel_winograd.h"
 
-/* Channels below this make products too short for what the transforms cost; weights above it fit no
- * cache. */
+/* Channels below this make products too short for what the transforms cost. */
 #define VN_MIN_CHANNELS 32
-#define VN_MAX_WEIGHTS  (512 * 512)
 
 bool vn_winograd_suits(const vn_windows *v, int64_t n) {
     const int64_t tiles = vn_ceil_div(v->oh, 2) * vn_ceil_div(v->ow, 2);
     return v->kh == 3 && v->kw == 3 && v->stride == 1 && v->c % VN_LANES == 0 &&
-           n % VN_LANES == 0 && v->c >= VN_MIN_CHANNELS && n >= VN_MIN_CHANNELS &&
-           v->c * n <= VN_MAX_WEIGHTS && tiles >= 16 &&
+           n % VN_LANES == 0 && v->c >= VN_MIN_CHANNELS && n >= VN_MIN_CHANNELS && tiles >= 16 &&
            v->oh * v->ow >= 3 * tiles; /* results of the 4 in each */
 }
 
 /* ---- blocks of tiles ------------------------------------------------------------------------- */
 
 /* A block's points should stay in the second cache, but a block be worth reading all the weights
- * for. */
-#define VN_BLOCK_POINTS 98304
+ * for. Where those of a point fit no second cache, they come from far away for every block: it has
+ * many tiles, and there are only as many more blocks as give each thread as many. */
+#define VN_BLOCK_POINTS (VN_LANES == 16 ? 131072 : 98304) /* with AVX-512 it is of 1 MB and more */
 #define VN_MIN_TILES    24
-#define VN_MAX_TILES    48
+#define VN_MAX_TILES    (VN_LANES == 16 ? 84 : 48) /* 84: six tiles of the product's 14 rows */
+#define VN_NEAR_WEIGHTS (256 * 256)
+#define VN_FAR_TILES    128
 #define VN_FEW_TILES    8 /* the fewest that a block is cut down to for the sake of more threads */
 
 /* What the tasks share. The workspace: the weights' points, then for each thread those of a block's
@@ -39,11 +39,14 @@ typedef struct vn_winograd {
 
 static vn_winograd describe(const vn_convolution *c, int threads) {
     const int64_t in = c->windows.c, out = c->taps.n, tiles = vn_winograd_tiles(&c->windows);
+    const bool near = in * out <= VN_NEAR_WEIGHTS;
     vn_winograd w = {.c = c};
     w.tiles = vn_min_i64(vn_max_i64(VN_BLOCK_POINTS / (VN_POINTS * (in + out)), VN_MIN_TILES),
                          VN_MAX_TILES);
+    if (!near) w.tiles = vn_max_i64(vn_min_i64(VN_FAR_TILES, tiles), VN_MIN_TILES);
     w.blocks = vn_ceil_div(tiles, w.tiles);
-    if (threads > 1) w.blocks = vn_max_i64(w.blocks, vn_min_i64(4 * threads, tiles / VN_FEW_TILES));
+    const int64_t wanted = near ? 4 * threads : vn_ceil_div(w.blocks, threads) * threads;
+    if (threads > 1) w.blocks = vn_max_i64(w.blocks, vn_min_i64(wanted, tiles / VN_FEW_TILES));
     w.weight_step = vn_winograd_step((int64_t)vn_packed_floats(in, out));
     w.in_step = vn_winograd_step(w.tiles * in);
     w.out_step = vn_winograd_step(w.tiles * out);
@@ -168,8 +171,8 @@ static void block_results(const vn_winograd *w, int64_t begin, int64_t end, cons
 static void multiply_points(const vn_winograd *w, int64_t tiles, const float *in, float *out) {
     const int64_t k = w->c->windows.c, n = w->c->taps.n;
     const vn_reach reach = vn_reach_row(k);
-    const float *row[VN_MAX_TILES];
-    float *to[VN_MAX_TILES];
+    const float *row[VN_FAR_TILES];
+    float *to[VN_FAR_TILES];
     for (int64_t p = 0; p < VN_POINTS; p++) {
         for (int64_t t = 0; t < tiles; t++) {
             row[t] = in + p * w->in_step + t * k;

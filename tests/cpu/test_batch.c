@@ -131,6 +131,20 @@ static void samples_do_not_depend_on_their_batch(void **state) {
          {VN_SHAPE(1, 14, 14, 48), VN_SHAPE(3, 3, 48, 64)},
          VN_SHAPE(1, 14, 14, 64),
          {false, true}},
+        /* Winograd's way with weights that fit no cache */
+        {VN_OP_CONV2D,
+         {.conv = {.stride = 1, .pad = {1, 1, 1, 1}}},
+         2,
+         {VN_SHAPE(1, 8, 8, 272), VN_SHAPE(3, 3, 272, 256)},
+         VN_SHAPE(1, 8, 8, 256),
+         {false, true}},
+        {VN_OP_RMS_NORM, norm, 2, {VN_SHAPE(1, 9, 700), VN_SHAPE(700)}, {0}, {false, true}},
+        {VN_OP_ROTATE,
+         none,
+         3,
+         {VN_SHAPE(1, 9, 3, 72), VN_SHAPE(1, 9, 1, 72), VN_SHAPE(1, 9, 1, 72)},
+         {0},
+         {false, true, true}},
         {VN_OP_SOFTMAX, none, 1, {VN_SHAPE(1, 700)}, {0}, {0}},
     };
     for (size_t i = 0; i < VN_COUNT(cases); i++) check_batch(&cases[i]);

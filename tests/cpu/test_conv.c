@@ -76,6 +76,8 @@ static void by_winograd(void **state) {
         {2, 1, 70, 32, 32, 3, 3, 1, {2, 2, 1, 1}},
         {0, 14, 14, 32, 32, 3, 3, 1, {1, 1, 1, 1}},
         {11, 14, 15, 32, 32, 3, 3, 1, {1, 1, 1, 1}},
+        {1, 8, 8, 272, 256, 3, 3, 1, {1, 1, 1, 1}}, /* weights that fit no cache */
+        {1, 8, 8, 2080, 32, 3, 3, 1, {1, 1, 1, 1}},
     };
     /* clang-format on */
     for (size_t i = 0; i < VN_COUNT(sizes); i++) check_conv(&sizes[i]);
