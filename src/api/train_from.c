@@ -138,14 +138,17 @@ json_t *vn_job_config_from(const vn_train_job *j, vn_err *err) {
                 j->from->source);
         return NULL;
     }
-    if (!vn_net_input(io, VN_STEP_END) != !end) {
+    if (vn_net_input(io, VN_STEP_END) && !end) {
         vn_fail(err, VN_UNSUPPORTED,
-                "%s %s the end of a step, and the objective %s it: it cannot be begun from",
-                j->from->source, end ? "does not take" : "takes", end ? "gives" : "does not give");
+                "%s takes the end of a step, and the objective does not give it: it cannot be "
+                "begun from",
+                j->from->source);
         return NULL;
     }
-    json_t *config = strength && !vn_net_input(io, "guidance")
-                         ? vn_net_config_with(vn_net_config(net), end, true, err)
+    const bool lacks_end = end && !vn_net_input(io, VN_STEP_END),
+               lacks_strength = strength && !vn_net_input(io, "guidance");
+    json_t *config = lacks_end || lacks_strength
+                         ? vn_net_config_with(vn_net_config(net), lacks_end, lacks_strength, err)
                          : vn_json_copy(vn_net_config(net));
     if (!config) {
         if (!err->status) vn_no_memory(err);

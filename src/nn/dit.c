@@ -68,6 +68,9 @@ const vn_dit_keys vn_dit_defaults = {
 #define MAX_ROWS  1e8 /* of a table */
 #define MAX_THETA 1e9
 #define MAX_EXTRA 1024 /* register tokens */
+
+#define TIME_FEATURES 256
+#define TIME_SHIFT    1.0 /* of the frequencies */
 /* The largest table of token positions, in numbers: 1 GB. */
 #define MAX_TABLE (INT64_C(1) << 28)
 
@@ -108,8 +111,8 @@ typedef struct dit {
 
 static bool goes_beyond(const vn_dit_keys *c) {
     return c->block_norm != vn_dit_defaults.block_norm || c->qk_norm != vn_dit_defaults.qk_norm ||
-           c->rope_theta > 0 || c->num_register_tokens > 0 || c->takes_step_end ||
-           c->takes_guidance;
+           c->rope_theta > 0 || c->num_register_tokens > 0 ||
+           vn_has_extras(c->takes_step_end, c->takes_guidance, c->time_scale);
 }
 
 /* A config has diffusers' class name if diffusers can build it, and vane's otherwise; a config with
@@ -121,7 +124,8 @@ static vn_status check_class(const vn_dit_keys *c, const json_t *config, vn_err 
         return vn_fail(
             err, VN_BAD_FILE,
             "dit: a %s without block_norm, qk_norm, rope_theta or num_register_tokens, and without "
-            "takes_step_end or takes_guidance, is a DiTTransformer2DModel: its _class_name must "
+            "takes_step_end, takes_guidance or time_scale, is a DiTTransformer2DModel: its "
+            "_class_name must "
             "say so",
             class_name);
     }
@@ -165,6 +169,11 @@ static void set_io(const dit *d, vn_net_io *io) {
         io->null_row = true;
     }
     vn_net_add_extras(io, c->takes_step_end, c->takes_guidance);
+    io->time = (vn_net_time){.layer = "timestep_embedder.linear_1",
+                             .width = TIME_FEATURES,
+                             .flip = true,
+                             .shift = TIME_SHIFT,
+                             .scale = vn_time_scale(c->takes_step_end, c->time_scale)};
 }
 
 static vn_status open_dit(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
@@ -239,9 +248,6 @@ static vn_rope rotations(const vn_scope *s, const dit *d, int64_t side) {
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
-
-#define TIME_FEATURES 256
-#define TIME_SHIFT    1.0 /* of the frequencies */
 
 /* What all blocks are conditioned on. */
 typedef struct condition {
@@ -345,8 +351,8 @@ static void build(const void *self, const vn_scope *root) {
     vn_node *sample = vn_scope_input(s, "sample");
     if (!check_size(s, d, sample)) return;
     const int64_t side = sample->shape.dim[1] / d->config.patch_size;
-    condition given = {.time =
-                           vn_time_sinusoids(s, vn_scope_time(s), TIME_FEATURES, true, TIME_SHIFT),
+    vn_node *time = vn_scope_time(s, d->config.time_scale);
+    condition given = {.time = vn_time_sinusoids(s, time, TIME_FEATURES, true, TIME_SHIFT),
                        .label = vn_scope_input(s, "class_labels"),
                        .extras = vn_extras(s, d->width),
                        .rope = rotations(s, d, side)};

@@ -19,11 +19,12 @@ typedef struct vn_dit_keys {
     double rope_theta;           /* 0: none */
     int64_t num_register_tokens;
     bool takes_step_end, takes_guidance;
+    double time_scale;
 } vn_dit_keys;
 
 extern const vn_dit_keys vn_dit_defaults; /* diffusers' */
 extern const vn_field vn_dit_fields[];
 extern const size_t vn_dit_field_count;
-#define VN_DIT_OWN_FIELDS 6 /* the last of them: those that diffusers' config has not */
+#define VN_DIT_OWN_FIELDS 7 /* the last of them: those that diffusers' config has not */
 
 #endif

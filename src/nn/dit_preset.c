@@ -81,7 +81,8 @@ static vn_status check(const sizes *z, const vn_net_data *data, vn_err *err) {
 json_t *vn_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
     const sizes z = read_sizes(preset);
     if (check(&z, data, err) != VN_OK) return NULL;
-    const bool own = is_own(&z) || data->step_end || data->guidance;
+    const size_t unsaid = vn_extras_left_out(data);
+    const bool own = is_own(&z) || unsaid < VN_EXTRAS;
     vn_dit_keys c = vn_dit_defaults;
     c.num_attention_heads = z.heads;
     c.attention_head_dim = z.width / z.heads;
@@ -100,10 +101,7 @@ json_t *vn_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *
     c.num_register_tokens = z.registers;
     c.takes_step_end = data->step_end;
     c.takes_guidance = data->guidance;
-    const size_t left_out = !own                                 ? VN_DIT_OWN_FIELDS
-                            : !data->step_end && !data->guidance ? VN_EXTRAS
-                                                                 : 0,
-                 keys = vn_dit_field_count - left_out;
+    const size_t keys = vn_dit_field_count - (own ? unsaid : VN_DIT_OWN_FIELDS);
     return vn_config_write(own ? VN_DIT_OWN_CLASS : vn_dit_net.class_name, !own, vn_dit_fields,
                            keys, &c, err);
 }

@@ -5,7 +5,8 @@
  *
  * A flow map is differentiated by its time (objective/mean_flow.c), and sinusoids of a time that
  * goes to 1000 turn a thousand times as fast as the path moves: there the derivative would be that
- * of the sinusoids. So a network that takes the end of the step counts its time to 10. */
+ * of the sinusoids. So a network that takes the end of the step counts its time to 10, or by the
+ * time_scale of its config. */
 #include "nn/internal.h"
 
 #include <string.h>
@@ -20,9 +21,23 @@ void vn_net_add_extras(vn_net_io *io, bool step_end, bool guidance) {
         vn_net_add_input(io, (vn_port){.name = "guidance", .shape = VN_SHAPE(VN_DIM_BATCH)});
 }
 
-vn_node *vn_scope_time(const vn_scope *s) {
+bool vn_has_extras(bool step_end, bool guidance, double time_scale) {
+    return step_end || guidance || (time_scale > 0 && time_scale != 1);
+}
+
+size_t vn_extras_left_out(const vn_net_data *data) {
+    return vn_has_extras(data->step_end, data->guidance, 0) ? 1 : VN_EXTRAS;
+}
+
+double vn_time_scale(bool step_end, double time_scale) {
+    const double usual = step_end ? UNIT : 1;
+    return time_scale > 0 ? time_scale : usual;
+}
+
+vn_node *vn_scope_time(const vn_scope *s, double time_scale) {
     vn_node *time = vn_scope_input(s, "timestep");
-    return vn_scope_input(s, VN_STEP_END) ? vn_affine(s->g, time, UNIT, 0) : time;
+    const double scale = vn_time_scale(vn_scope_input(s, VN_STEP_END) != NULL, time_scale);
+    return scale == 1 ? time : vn_affine(s->g, time, scale, 0);
 }
 
 static vn_node *embed(const vn_scope *s, const char *name, vn_node *number, int64_t width) {

@@ -246,19 +246,24 @@ vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int6
 vn_node *vn_time_embedding_act(const vn_scope *s, const char *name, vn_node *x, int64_t in,
                                int64_t width, vn_fn act);
 
-/* extras.c: the time as a network of these inputs embeds it; what the inputs that
- * vn_net_add_extras declared add to the embedding of the time, [N,width], NULL where there are
- * none; and e with it. */
-vn_node *vn_scope_time(const vn_scope *s);
+/* extras.c: what the time is multiplied by before its sinusoids, where a config's time_scale is
+ * this (0: it has none); the time so; what the inputs that vn_net_add_extras declared add to the embedding of the time,
+ * [N,width], NULL where there are none; and e with it. */
+double vn_time_scale(bool step_end, double time_scale);
+vn_node *vn_scope_time(const vn_scope *s, double time_scale);
 vn_node *vn_extras(const vn_scope *s, int64_t width);
 vn_node *vn_add_extras(const vn_scope *s, vn_node *e, int64_t width);
-/* The last two keys of a config, which are written where one is true. */
+/* Whether the last keys of a config have an effect; and how many of them a preset leaves out. */
+bool vn_has_extras(bool step_end, bool guidance, double time_scale);
+size_t vn_extras_left_out(const vn_net_data *data);
+/* The last keys of a config. */
 /* clang-format off */
 #define VN_EXTRA_FIELDS(type) \
     {VN_CONFIG_KEY(type, BOOL, takes_step_end), false, 0, 0, NULL, 0}, \
-    {VN_CONFIG_KEY(type, BOOL, takes_guidance), false, 0, 0, NULL, 0}
+    {VN_CONFIG_KEY(type, BOOL, takes_guidance), false, 0, 0, NULL, 0}, \
+    {VN_CONFIG_KEY(type, NUMBER, time_scale), true, 1e-6, 1e3, NULL, 0}
 /* clang-format on */
-#define VN_EXTRAS 2
+#define VN_EXTRAS 3
 
 /* ---- perturb.c: perturbations of attention, for guides --------------------------------------- */
 

@@ -10,6 +10,7 @@ typedef struct mlp {
     double dropout;
     bool learns_variance; /* the output is twice as wide */
     bool takes_step_end, takes_guidance;
+    double time_scale; /* of the time before its sinusoids; 0: the usual */
 } mlp;
 
 static const mlp defaults = {.dimension = 2, .width = 128, .layers = 4, .time_features = 64};
@@ -50,7 +51,7 @@ static json_t *new_config(const vn_choice *preset, const vn_net_data *data, vn_e
                    .learns_variance = data->learns_variance,
                    .takes_step_end = data->step_end,
                    .takes_guidance = data->guidance};
-    const size_t keys = VN_COUNT(fields) - (data->step_end || data->guidance ? 0 : VN_EXTRAS);
+    const size_t keys = VN_COUNT(fields) - vn_extras_left_out(data);
     return vn_config_write(vn_mlp_net.class_name, false, fields, keys, &m, err);
 }
 
@@ -69,6 +70,10 @@ static vn_status open_mlp(const json_t *config, void **self, vn_net_io *io, vn_e
     vn_net_add_labels(io, m->num_class_embeds);
     vn_net_add_extras(io, m->takes_step_end, m->takes_guidance);
     vn_net_add_denoised(io, (m->learns_variance ? 2 : 1) * m->dimension);
+    io->time = (vn_net_time){.layer = "time_embedding.linear_1",
+                             .width = m->time_features,
+                             .flip = true,
+                             .scale = vn_time_scale(m->takes_step_end, m->time_scale)};
     *self = m;
     return VN_OK;
 }
@@ -93,7 +98,7 @@ vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_
 
 static void build(const void *self, const vn_scope *s) {
     const mlp *m = self;
-    vn_node *t = vn_time_sinusoids(s, vn_scope_time(s), m->time_features, true, 0);
+    vn_node *t = vn_time_sinusoids(s, vn_scope_time(s, m->time_scale), m->time_features, true, 0);
     vn_node *e = vn_time_embedding(s, "time_embedding", t, m->time_features, m->width);
     if (m->num_class_embeds)
         e = vn_add(s->g, e,

@@ -57,6 +57,16 @@ typedef struct vn_latents {
 } vn_latents;
 
 /* The ports of a network, and what else its config says of it. */
+/* How "timestep", of at most 1000, becomes numbers: times `scale` it is `width` sinusoids, of
+ * frequencies 10000^(-i/(width/2 - shift)), cosines first if flip, which every linear layer of the
+ * name takes. layer NULL: otherwise. */
+typedef struct vn_net_time {
+    const char *layer;
+    int64_t width;
+    bool flip;
+    double shift, scale;
+} vn_net_time;
+
 typedef struct vn_net_io {
     int inputs, outputs;
     vn_port input[VN_MAX_PORTS], output[VN_MAX_PORTS];
@@ -80,6 +90,7 @@ typedef struct vn_net_io {
     unsigned perturbations;
     int layers, middle;
     vn_latents latents;
+    vn_net_time time;
 } vn_net_io;
 
 /* NULL: it has none of the name. */
@@ -264,6 +275,10 @@ const vn_net_row *vn_net_get_row(const vn_net *net);
 const vn_net_io *vn_net_get_io(const vn_net *net);
 const json_t *vn_net_config(const vn_net *net);
 vn_weights *vn_net_weights(const vn_net *net);
+/* values [floats of `to`] have the weights of `from`, whose time may be counted otherwise: the
+ * layers that take it get the weights by which they answer as before, as nearly as they can
+ * (refit.c). */
+vn_status vn_net_refit_time(const vn_net *from, const vn_net *to, float *values, vn_err *err);
 
 /* Builds the network into g. It may be built several times, into one graph or several, which share
  * its weights. */

@@ -88,9 +88,11 @@ static vn_status check_config(const vn_unet2d_keys *c, vn_err *err) {
                        "unet2d: time_embedding_type \"learned\" needs num_train_timesteps");
     if (c->mid_block_scale_factor == 0)
         return vn_fail(err, VN_BAD_FILE, "unet2d: mid_block_scale_factor must not be 0");
-    if (c->takes_step_end && c->time_embedding_type != VN_UNET2D_TIME_POSITIONAL)
+    if (vn_has_extras(c->takes_step_end, false, c->time_scale) &&
+        c->time_embedding_type != VN_UNET2D_TIME_POSITIONAL)
         return vn_fail(err, VN_BAD_FILE,
-                       "unet2d: takes_step_end needs time_embedding_type \"positional\"");
+                       "unet2d: takes_step_end and time_scale need time_embedding_type "
+                       "\"positional\"");
     return VN_OK;
 }
 
@@ -98,12 +100,13 @@ static vn_status check_config(const vn_unet2d_keys *c, vn_err *err) {
 static vn_status check_class(const vn_unet2d_keys *c, const json_t *config, vn_err *err) {
     const char *name = json_string_value(json_object_get(config, "_class_name"));
     const bool own = !strcmp(name, VN_UNET2D_OWN_CLASS),
-               extra = c->takes_step_end || c->takes_guidance;
+               extra = vn_has_extras(c->takes_step_end, c->takes_guidance, c->time_scale);
     if (own == extra) return VN_OK;
-    return vn_fail(err, VN_BAD_FILE,
-                   "unet2d: one that takes_step_end or takes_guidance is a " VN_UNET2D_OWN_CLASS
-                   ", any other a UNet2DModel: the _class_name is %s",
-                   name);
+    return vn_fail(
+        err, VN_BAD_FILE,
+        "unet2d: one with takes_step_end, takes_guidance or time_scale is a " VN_UNET2D_OWN_CLASS
+        ", any other a UNet2DModel: the _class_name is %s",
+        name);
 }
 
 static void set_mid(vn_unet *body, const vn_unet2d_keys *c) {
@@ -171,6 +174,12 @@ static void set_io(const unet *u, vn_net_io *io) {
     vn_net_add_time(io, learned ? c->num_train_timesteps : 0);
     take_class(u, io);
     vn_net_add_extras(io, c->takes_step_end, c->takes_guidance);
+    if (c->time_embedding_type == VN_UNET2D_TIME_POSITIONAL)
+        io->time = (vn_net_time){.layer = "time_embedding.linear_1",
+                                 .width = c->block_out_channels.at[0],
+                                 .flip = c->flip_sin_to_cos,
+                                 .shift = c->freq_shift,
+                                 .scale = vn_time_scale(c->takes_step_end, c->time_scale)};
     vn_net_add_denoised(io, c->out_channels);
 }
 
@@ -212,7 +221,7 @@ static vn_node *time_features(const vn_scope *s, const vn_unet2d_keys *c, vn_nod
 
 static vn_time embed(const vn_scope *s, const unet *u) {
     const vn_unet2d_keys *c = &u->config;
-    vn_node *time = vn_scope_time(s), *class = vn_scope_input(s, "class_labels");
+    vn_node *time = vn_scope_time(s, c->time_scale), *class = vn_scope_input(s, "class_labels");
     int64_t features =
         c->block_out_channels.at[0] * (c->time_embedding_type == VN_UNET2D_TIME_FOURIER ? 2 : 1);
     vn_node *e =

@@ -23,7 +23,8 @@ typedef struct vn_unet2d_keys {
     int64_t resnet_time_scale_shift;
     bool add_attention;
     int64_t class_embed_type, num_class_embeds, num_train_timesteps;
-    bool takes_step_end, takes_guidance; /* vane's own */
+    bool takes_step_end, takes_guidance; /* vane's own, */
+    double time_scale;                   /* and this */
 } vn_unet2d_keys;
 
 enum { VN_UNET2D_TIME_POSITIONAL, VN_UNET2D_TIME_FOURIER, VN_UNET2D_TIME_LEARNED };

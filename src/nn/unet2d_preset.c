@@ -94,8 +94,8 @@ json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_er
     c.num_class_embeds = data->labels;
     c.takes_step_end = data->step_end;
     c.takes_guidance = data->guidance;
-    const bool own = data->step_end || data->guidance;
+    const size_t unsaid = vn_extras_left_out(data);
+    const bool own = unsaid < VN_EXTRAS;
     return vn_config_write(own ? VN_UNET2D_OWN_CLASS : vn_unet2d_net.class_name, !own,
-                           vn_unet2d_fields, vn_unet2d_field_count - (own ? 0 : VN_EXTRAS), &c,
-                           err);
+                           vn_unet2d_fields, vn_unet2d_field_count - unsaid, &c, err);
 }

@@ -201,7 +201,7 @@ static vn_status load_from(const vn_train_part *part, const vn_weights *w, float
                              part->weights, a->name);
     }
     vn_free(values);
-    return status;
+    return status ? status : vn_net_refit_time(part->weights_of, part->net, live, err);
 }
 
 /* What a part begins with. */

@@ -53,8 +53,8 @@ static const struct {
     {"{" TINY ", \"num_register_tokens\": 0}",
      "diffusers' DiTTransformer2DModel has no num_register_tokens"},
     {"{" OWN SMALL "}", "dit: a VaneDiT without block_norm, qk_norm, rope_theta or "
-                        "num_register_tokens, and without takes_step_end or "
-                        "takes_guidance, is a DiTTransformer2DModel"},
+                        "num_register_tokens, and without takes_step_end, "
+                        "takes_guidance or time_scale, is a DiTTransformer2DModel"},
     {"{" OWN SMALL ", \"qk_norm\": null, \"rope_theta\": null, \"block_norm\": \"layer_norm\"}",
      "dit: a VaneDiT without"},
     {"{\"_class_name\": \"VaneDit\"}", "did you mean \"VaneDiT\"?"},
