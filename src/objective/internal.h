@@ -11,7 +11,7 @@
 #define VN_OBJECTIVES(ROW) \
     ROW(dsm) ROW(cfm) ROW(esm) \
     ROW(ism) ROW(ssm) \
-    ROW(mean_flow) ROW(consistency) \
+    ROW(mean_flow) ROW(improved_mean_flow) ROW(shortcut) ROW(consistency) \
     ROW(hybrid) ROW(cross_entropy) ROW(next_token) \
     ROW(reconstruction) ROW(vae) ROW(vq_vae)
 /* clang-format on */

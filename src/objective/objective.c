@@ -207,7 +207,7 @@ static double draw_time(const vn_objective *o, const vn_objective_batch *b, uint
     if (o->stratified) u = fmod(u + (double)sample / (double)total, 1);
     u = fmin(fmax(u, 1e-12), 1 - 1e-12);
     double t = o->times->quantile(&o->times_choice, o->path, u);
-    if (o->row->time) t = o->row->time(&o->choice, t);
+    if (o->row->time) t = o->row->time(&o->choice, t, &(vn_draw_key){o->seed, sample, b->step});
     return vn_path_snap(o->path, fmin(fmax(t, MIN_TIME), 1));
 }
 

@@ -38,6 +38,11 @@ typedef enum vn_asked {
     VN_ASK_COUNT
 } vn_asked;
 
+/* What draws are keyed by. */
+typedef struct vn_draw_key {
+    uint64_t seed, sample, step;
+} vn_draw_key;
+
 /* One sample of a batch, as those who fill an input see it. */
 typedef struct vn_loss_sample {
     const vn_choice *choice; /* the objective's */
@@ -213,7 +218,7 @@ typedef struct vn_objective_row {
         *networks;     /* the rows of the networks that it trains: "a|b"; NULL: any of the kind */
     const char *times; /* how t is drawn where the user does not say; NULL: the path's own */
     /* t where this was drawn; NULL: t itself */
-    double (*time)(const vn_choice *c, double t);
+    double (*time)(const vn_choice *c, double t, const vn_draw_key *draw);
     void (*sampled)(const vn_choice *c, vn_sampled *out); /* NULL: as every denoiser is */
     /* Refuses what cannot be, and sets what follows from the prediction; NULL: nothing to do. */
     vn_status (*check)(vn_choice *c, const vn_path *path, const vn_prediction *prediction,

@@ -20,7 +20,8 @@ static const vn_param params[] = {
 };
 enum { STEPS, GUIDANCE };
 
-static double level_of(const vn_choice *c, double t) {
+static double level_of(const vn_choice *c, double t, const vn_draw_key *draw) {
+    (void)draw;
     return fmin(fmax(ceil(t * c->value[STEPS] - 1e-9), 1), c->value[STEPS]) / c->value[STEPS];
 }
 

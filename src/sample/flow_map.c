@@ -10,8 +10,8 @@
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     if (d->can & VN_TAKES_TO) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
-                   "the sampler %s needs a network that takes the end of a step, as the objective "
-                   "mean-flow trains them",
+                   "the sampler %s needs a network that takes the end of a step, as the objectives "
+                   "mean-flow and shortcut train them",
                    c->row->name);
 }
 

@@ -47,6 +47,15 @@ static vn_samples *draw(const char *run, const vn_sample_options *o) {
     return s;
 }
 
+/* Root mean square. */
+static double distance(vn_samples *a, vn_samples *b) {
+    const int64_t n = 2 * vn_samples_count(a);
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += pow((double)vn_samples_data(a)[i] - (double)vn_samples_data(b)[i], 2);
+    return sqrt(sum / (double)n);
+}
+
 /* ---- the exact map --------------------------------------------------------------------------- */
 
 /* Of N(m, s^2) the ODE leads from noise eps to m + s eps: the root mean square distance of what one
@@ -97,34 +106,44 @@ static void one_step_comes_near_the_exact_map(void **state) {
 /* ---- guidance as an input -------------------------------------------------------------------- */
 
 /* One pass of the student at G is what two of the teacher are, for G that is asked for later. */
+/* bound: of samples that are 1 apart. */
+static void compare_guided(const char *run, int steps, double guidance, double bound) {
+    vn_model *teacher = NULL;
+    expect_ok(vn, vn_model_open(vn, "mixture.json", &teacher));
+    vn_sample_options how = vn_sample_options_default();
+    how.count = 256;
+    how.steps = steps;
+    how.seed = 4;
+    how.guidance = guidance;
+    vn_samples *student = draw(run, &how), *of_teacher = NULL;
+    assert_int_equal(vn_samples_passes(student), steps);
+    how.guidance = 1;
+    vn_samples *unguided = draw(run, &how);
+    how.guidance = guidance;
+    how.path = "rectified";
+    how.steps = 16;
+    expect_ok(vn, vn_sample(teacher, &how, &of_teacher));
+    assert_int_equal(vn_samples_passes(of_teacher), 32);
+    expect_below_as(distance(student, of_teacher), bound, "%s at %g in %d passes", run, guidance,
+                    steps);
+    expect_below_as(distance(student, of_teacher) / distance(unguided, of_teacher), 1,
+                    "%s at %g against 1", run, guidance);
+    vn_samples_close(&student);
+    vn_samples_close(&unguided);
+    vn_samples_close(&of_teacher);
+    vn_model_close(&teacher);
+}
+
 static void a_student_is_guided_in_one_pass(void **state) {
     (void)state;
-    enum { N = 256 };
     write_worlds();
     vn_train_options o = options_of("guidance:most=4", "mixture.json", 600);
     learn("mixture.json", "guided", &o);
-    vn_model *teacher = NULL;
-    expect_ok(vn, vn_model_open(vn, "mixture.json", &teacher));
-    for (int k = 0; k < 2; k++) {
-        vn_sample_options how = vn_sample_options_default();
-        how.count = N;
-        how.steps = 16;
-        how.seed = 4;
-        how.guidance = k ? 3 : 1.5;
-        vn_samples *student = draw("guided", &how), *of_teacher = NULL;
-        how.path = "rectified";
-        expect_ok(vn, vn_sample(teacher, &how, &of_teacher));
-        assert_int_equal(vn_samples_passes(student), 16);
-        assert_int_equal(vn_samples_passes(of_teacher), 32);
-        const float *a = vn_samples_data(student), *b = vn_samples_data(of_teacher);
-        double sum = 0;
-        for (int i = 0; i < 2 * N; i++) sum += pow((double)a[i] - (double)b[i], 2) / (2 * N);
-        /* of samples that are 1 apart */
-        expect_below_as(sqrt(sum), 0.3, "guided samples of one pass at %g", how.guidance);
-        vn_samples_close(&student);
-        vn_samples_close(&of_teacher);
-    }
-    vn_model_close(&teacher);
+    o = options_of("improved-mean-flow:most=4", NULL, 600);
+    learn("mixture.json", "map", &o);
+    compare_guided("guided", 16, 1.5, 0.3);
+    compare_guided("guided", 16, 3, 0.3);
+    compare_guided("map", 2, 3, 0.8);
 }
 
 /* ---- one step against 64 --------------------------------------------------------------------- */
@@ -158,6 +177,8 @@ static void one_step_is_as_near_to_the_classes_as_many(void **state) {
     o.model = NULL;
     o.init_from = "base";
     learn("mixture.json", "tuned", &o);
+    o = options_of("shortcut", NULL, 600);
+    learn("mixture.json", "short", &o);
     o = options_of("consistency:q=64", "base", 400);
     o.model = NULL; /* the teacher's own */
     learn("mixture.json", "student", &o);
@@ -171,6 +192,7 @@ static void one_step_is_as_near_to_the_classes_as_many(void **state) {
     /* the energy distance of 1000 samples to as many errs by about 0.005; noise is 0.6 away */
     expect_below("64 steps", fabs(many), 0.03);
     expect_below("mean-flow in one step", energy_of("average", 1), 0.06);
+    expect_below("shortcut in one step", energy_of("short", 1), 0.08);
     expect_below("mean-flow of a run in one step", energy_of("tuned", 1), 0.08);
     expect_below("consistency in one step", energy_of("student", 1), 0.1);
     expect_below("progressive in one step", energy_of("halved", 1), 0.14);
@@ -217,7 +239,9 @@ static void a_run_knows_how_it_is_sampled(void **state) {
                  {"consistency", "mixture.json", "consistency:sigma_min=0", NULL, 2},
                  {"progressive:steps=8", "mixture.json", "euler", NULL, 8},
                  {"guidance", "mixture.json", NULL, "embedded", 32},
-                 {"reflow:pairs=20,steps=2", "mixture.json", "euler", NULL, 4}};
+                 {"reflow:pairs=20,steps=2", "mixture.json", "euler", NULL, 4},
+                 {"improved-mean-flow", NULL, "flow-map", "embedded", 2},
+                 {"shortcut", NULL, "flow-map", NULL, 4}};
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         char run[16];
         snprintf(run, sizeof run, "says-%zu", i);
@@ -260,7 +284,9 @@ static void each_goes_on_to_the_bit(void **state) {
     static const struct {
         const char *objective, *teacher, *init_from;
     } cases[] = {{"mean-flow:omega=2,kappa=0.3", NULL, NULL},
-                 {"mean-flow", NULL, "teacher"},
+                 {"mean-flow:tangent=network", NULL, "teacher"},
+                 {"improved-mean-flow", NULL, "teacher"},
+                 {"shortcut", NULL, NULL},
                  {"consistency:q=8,halve=3", NULL, "teacher"},
                  {"consistency", "teacher", NULL},
                  {"guidance", "teacher", NULL},
@@ -283,15 +309,6 @@ static void each_goes_on_to_the_bit(void **state) {
         learn("mixture.json", halves, &more);
         expect_same_weights(whole, halves);
     }
-}
-
-/* Root mean square. */
-static double distance(vn_samples *a, vn_samples *b) {
-    const int64_t n = 2 * vn_samples_count(a);
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += pow((double)vn_samples_data(a)[i] - (double)vn_samples_data(b)[i], 2);
-    return sqrt(sum / (double)n);
 }
 
 /* What a run begins from is where it begins: without a step, nothing but the new inputs differs.
@@ -364,6 +381,11 @@ static void what_does_not_fit_is_refused_by_name(void **state) {
     o.predict = NULL;
     o.init_from = "average";
     refuse("mixture.json", &o, "average takes the end of a step");
+    o = options_of("improved-mean-flow", NULL, 1);
+    o.drop = 0;
+    refuse("mixture.json", &o, "mean-flow:tangent=network does without");
+    o = options_of("shortcut:sections=48", NULL, 1);
+    refuse("mixture.json", &o, "sections 48 is no power of two");
     o = options_of("mean-flow:omega=2", NULL, 1);
     o.drop = 0;
     refuse("mixture.json", &o, "omega and kappa are of guidance");

@@ -35,7 +35,7 @@ typedef struct setting {
     vn_graph *g;
     vn_loss parts;
     vn_node *spoil[2], *loss, *grad[2];
-    bool consistent; /* the network is the consistency function's velocity */
+    bool told; /* the network adds 0.3 of the strength of guidance and, without class, x/2 */
     float x0[ROWS * SIZE], x[ROWS * SIZE], time[ROWS];
     float input[INPUTS][ROWS * SIZE * 3];
     int32_t labels[ROWS], given[ROWS];
@@ -73,24 +73,35 @@ static vn_node *exact_network(void *self, const vn_loss_call *call) {
     vn_node *end = given_of(call, VN_LOSS_STEP_END, NULL);
     vn_node *t = vn_affine(g, vn_reshape(g, time, column), 1e-3, 0);
     vn_node *r = end ? vn_affine(g, vn_reshape(g, end, column), 1e-3, 0) : vn_fill(g, column, 0);
-    vn_node *centred = vn_sub(g, x, mean_at(g, t));
-    vn_node *there = vn_add(g, mean_at(g, r),
-                            vn_mul(g, centred, vn_div(g, deviation_at(g, r), deviation_at(g, t))));
-    vn_node *u = vn_div(g, vn_sub(g, x, there), vn_sub(g, t, r));
+    const float m[SIZE] = {(float)-mean[0], (float)-mean[1]};
+    const double variance = DEVIATION * DEVIATION;
+    vn_node *from = deviation_at(g, t), *to = deviation_at(g, r);
+    /* 1 - S_r/S_t over t - r, without a difference of what is equal at r = t */
+    vn_node *slope = vn_div(g, vn_affine(g, vn_add(g, t, r), 1 + variance, -2 * variance),
+                            vn_mul(g, from, vn_add(g, from, to)));
+    vn_node *u = vn_add(g, vn_mul(g, vn_sub(g, x, mean_at(g, t)), slope),
+                        vn_const(g, VN_F32, VN_SHAPE(1, SIZE), m));
+    vn_node *strength = given_of(call, VN_LOSS_GUIDANCE, NULL);
+    if (strength && s->told) /* of guidance and class */
+        u = vn_add(g, u, vn_affine(g, vn_reshape(g, strength, column), 0.3, 0));
+    if (s->told && given_of(call, "class_labels", NULL)) u = vn_add(g, u, vn_affine(g, x, 0.5, 0));
     return vn_add(g, vn_add(g, u, s->spoil[0]), vn_mul(g, x, s->spoil[1]));
 }
 
 /* ---- a batch --------------------------------------------------------------------------------- */
 
-static void open(setting *s, const vn_table *table, const char *objective, const char *times) {
+static void open_told(setting *s, const vn_table *table, const char *objective, const char *times,
+                      double drop, bool told) {
     vn_err err = {0};
     memset(s, 0, sizeof *s);
+    s->told = told;
     s->truth = bench_open(world_text, "rectified", "velocity");
     const vn_objective_options o = {.table = table,
                                     .path = s->truth.path,
                                     .prediction = &s->truth.prediction,
                                     .objective = objective,
                                     .times = times,
+                                    .drop = drop,
                                     .null_label = 2,
                                     .seed = 3,
                                     .asked[VN_ASK_TEACHER] = &s->truth.denoiser};
@@ -106,6 +117,10 @@ static void open(setting *s, const vn_table *table, const char *objective, const
     if (vn_graph_status(s->g, &err) ||
         vn_graph_gradient(s->g, s->loss, NULL, 2, s->spoil, s->grad, &err))
         fail_msg("%s: %s", objective, err.text);
+}
+
+static void open(setting *s, const vn_table *table, const char *objective, const char *times) {
+    open_told(s, table, objective, times, 0, false);
 }
 
 static void fill(setting *s, uint64_t step) {
@@ -157,8 +172,10 @@ static void close(setting *s) {
 
 /* u of one number, in double. */
 static double average(int j, double x, double r, double t) {
-    const double from = hypot((1 - t) * DEVIATION, t), to = hypot((1 - r) * DEVIATION, r);
-    return (x - (1 - r) * mean[j] - to / from * (x - (1 - t) * mean[j])) / (t - r);
+    const double from = hypot((1 - t) * DEVIATION, t), to = hypot((1 - r) * DEVIATION, r),
+                 variance = DEVIATION * DEVIATION, centred = x - (1 - t) * mean[j];
+    if (t - r < 1e-7) return centred * (t - (1 - t) * variance) / (from * from) - mean[j];
+    return (x - (1 - r) * mean[j] - to / from * centred) / (t - r);
 }
 
 /* The target v - (t - r) du/dt, with du/dt along v by central differences: what the loss takes from
@@ -203,19 +220,97 @@ static void means(setting *s, double first, double second, double out[2]) {
     }
 }
 
-static void mean_flow_has_its_minimum_at_the_flow_map(void **state) {
+static void flow_maps_have_their_minimum_at_the_exact_one(void **state) {
     (void)state;
     static setting s;
-    double z[2];
-    open(&s, NULL, "mean-flow:p=0,same=0", NULL);
-    means(&s, 0, 0, z);
-    /* Student's t of 7 degrees of freedom is beyond 5.4 once in a thousand; the seed is fixed */
-    for (int i = 0; i < 2; i++) expect_below("gradient at the flow map", fabs(z[i]), 5.4);
-    means(&s, 0.3, 0, z);
-    assert_true(fabs(z[0]) > 20);
-    means(&s, 0, 0.3, z);
-    assert_true(fabs(z[1]) > 20);
+    /* classes that are the same Gaussian: guidance of any strength changes nothing */
+    static const struct {
+        const char *objective;
+        double drop;
+    } cases[] = {{"mean-flow:p=0,same=0", 0},
+                 {"mean-flow:p=0,same=0,tangent=network", 0},
+                 {"mean-flow:p=0,same=0,omega=2,kappa=0.3,tangent=network", 0.1},
+                 {"improved-mean-flow:p=0,same=0", 0.1},
+                 {"shortcut:bootstrap=0.5,omega=2", 0.1}};
+    for (size_t k = 0; k < VN_COUNT(cases); k++) {
+        double z[2];
+        open_told(&s, NULL, cases[k].objective, NULL, cases[k].drop, false);
+        means(&s, 0, 0, z);
+        /* Student's t of 7 degrees of freedom is beyond 5.4 once in a thousand; the seed is fixed */
+        for (int i = 0; i < 2; i++)
+            expect_below_as(fabs(z[i]), 5.4, "gradient of %s at the flow map", cases[k].objective);
+        means(&s, 0.3, 0, z);
+        assert_true(fabs(z[0]) > 15);
+        means(&s, 0, 0.3, z);
+        assert_true(fabs(z[1]) > 15);
+        close(&s);
+    }
+}
+
+/* Improved MeanFlow's target: du/dt along the network's own velocity by central differences, and
+ * guidance of the strength that the network is told. */
+static void improved_mean_flow_is_its_definition(void **state) {
+    (void)state;
+    static setting s;
+    int dropped = 0;
+    open_told(&s, NULL, "improved-mean-flow:p=0,same=0,most=4", NULL, 0.2, true);
+    fill(&s, 1);
+    const float *end = input_of(&s, "end"), *v = input_of(&s, "target"),
+                *strength = input_of(&s, "strength");
+    double want = 0;
+    for (int i = 0; i < ROWS; i++) {
+        const double t = (double)s.time[i] / 1000, r = (double)end[i] / 1000, h = 1e-5,
+                     w = (double)strength[i];
+        const bool none = s.given[i] == 2;
+        dropped += none;
+        assert_true(w >= 1 && w <= 4 && (!none || r == t));
+        for (int j = 0; j < SIZE; j++) {
+            const double x = (double)s.x[i * SIZE + j], own = average(j, x, t, t) + 0.3 * w,
+                         guided = (double)v[i * SIZE + j] - (none ? 0 : (1 - 1 / w) * x / 2);
+            const double slope =
+                (average(j, x + h * own, r, t + h) - average(j, x - h * own, r, t - h)) / (2 * h);
+            const double off = average(j, x, r, t) + 0.3 * w - guided + (t - r) * slope;
+            want += off * off / ROWS;
+        }
+    }
+    assert_true(dropped > ROWS / 10 && dropped < ROWS / 3);
+    /* the strengths, times and shares are floats */
+    expect_below("improved MeanFlow's loss", fabs(evaluate(&s, 0, 0, NULL) - want) / want, 1e-6);
     close(&s);
+}
+
+/* ---- shortcut models ------------------------------------------------------------------------- */
+
+/* Two exact halves are an exact step: but for the shortest, whose halves are by the velocity and err
+ * by their length, nothing is left of the loss. */
+static void a_step_is_two_of_half_its_length(void **state) {
+    (void)state;
+    static setting s;
+    static const int sections[] = {64, 256};
+    double left[2];
+    for (int k = 0; k < 2; k++) {
+        char objective[64];
+        snprintf(objective, sizeof objective, "shortcut:bootstrap=1,sections=%d", sections[k]);
+        open(&s, NULL, objective, NULL);
+        fill(&s, 1);
+        const float *end = input_of(&s, "end"), *numbers = input_of(&s, "numbers");
+        double longest = 0;
+        for (int i = 0; i < ROWS; i++) {
+            const double t = s.level[i].t, d = 2 * (double)numbers[2 * i];
+            assert_true(numbers[2 * i + 1] == 1 && d >= 2.0 / sections[k] && d <= 1);
+            assert_true(fabs(t / d - round(t / d)) < 1e-9 && t >= d);
+            expect_small(fabs((double)end[i] / 1000 - (t - d)), 1e-7);
+            longest = fmax(longest, d);
+        }
+        assert_true(longest == 1);
+        left[k] = evaluate(&s, 0, 0, NULL);
+        /* a drift that is the same everywhere is consistent, one that grows with x is not */
+        assert_true(evaluate(&s, 0, 0.3, NULL) > 10 * left[k]);
+        close(&s);
+    }
+    expect_below("what the shortest step leaves", left[0], 2e-4);
+    /* by the square of its length, in a part of the samples that is one in 6 and in 8 */
+    expect_below("a fourth of the length", fabs(left[0] / left[1] / (16 * 8.0 / 6) - 1), 0.2);
 }
 
 /* ---- consistency ----------------------------------------------------------------------------- */
@@ -388,7 +483,9 @@ static void what_cannot_be_is_refused_by_name(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mean_flow_is_its_definition),
-        cmocka_unit_test(mean_flow_has_its_minimum_at_the_flow_map),
+        cmocka_unit_test(flow_maps_have_their_minimum_at_the_exact_one),
+        cmocka_unit_test(improved_mean_flow_is_its_definition),
+        cmocka_unit_test(a_step_is_two_of_half_its_length),
         cmocka_unit_test(the_consistency_function_is_consistent),
         cmocka_unit_test(training_takes_the_same_noise_at_an_earlier_time),
         cmocka_unit_test(progressive_targets_are_two_steps_of_the_teacher),
