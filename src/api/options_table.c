@@ -148,6 +148,10 @@ static const vn_option train_rows[] = {
     {NUMBER(ema, DOUBLE, -1, -1, 0, 1), .word = "X",
      .otherwise = "a share of the run so far, the power function of EDM2",
      .help = "decay of the weights' moving average, which is what is saved for sampling"},
+    {NUMBER(ema_snapshots, INT64, 0, 0, 2, 256), .unit = "snapshots", .word = "N",
+     .otherwise = "none",
+     .help = "keep at most N snapshots of two averages, each twice the size of the weights, of "
+             "which vane ema makes averages of any width"},
     {NUMBER(dropout, DOUBLE, -1, -1, 0, 1), .word = "P", .otherwise = "the model's own",
      .help = "dropout inside the network"},
     {NUMBER(seed, UINT64, -1, 0, 0, 9.2e18), .word = "S",

@@ -181,6 +181,7 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
         .rate = !strcmp(j->o.schedule, "cosine") ? VN_RATE_COSINE : VN_RATE_CONSTANT,
         .warmup = j->o.warmup,
         .ema = j->o.ema,
+        .snapshots = j->o.ema_snapshots,
         .recompute = j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP,
         .log_every = j->o.log_every,
         .save_every = j->o.save_every,

@@ -140,7 +140,9 @@ vn_status vn_job_create(vn_train_job *j, vn_err *err) {
         status = vn_train_latents_copy(&j->latents, j->run.aside, err);
     if (!status) status = vn_job_copy_features(j, err);
     const vn_train_networks all = vn_job_networks(j);
-    if (!status) status = vn_train_create(j->run.aside, all.count, all.part, j->o.seed, err);
+    if (!status)
+        status = vn_train_create(j->run.aside, all.count, all.part, j->o.ema_snapshots != 0,
+                                 j->o.seed, err);
     if (!status) status = save_list(j, err);
     if (!status) status = vn_job_save_pairs(j, err);
     json_decref(vane);

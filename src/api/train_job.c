@@ -339,6 +339,7 @@ vn_status vn_job_check_memory(vn_train_job *j, vn_err *err) {
                             .objective = j->objective,
                             .text = j->texts ? &all.text : NULL,
                             .batch = j->o.batch,
+                            .snapshots = j->o.ema_snapshots,
                             .microbatches = j->o.microbatches,
                             .recompute = j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP};
     const bool may_resize = !j->o.resume && vn_job_is_folder(j);

@@ -50,6 +50,10 @@ static vn_status check(const vn_train_options *o, vn_err *err) {
     if (status) return status;
     if (o->ema >= 1)
         return vn_fail(err, VN_BAD_ARGUMENT, "`ema`: 1 would never move; give less than 1");
+    if (o->ema_snapshots && o->ema >= 0)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "`ema_snapshots`: averages of other widths are made of those by the power "
+                       "function; leave out `ema`");
     if (o->lr == 0) return vn_fail(err, VN_BAD_ARGUMENT, "`lr`: 0 would train nothing");
     if (o->steps && o->minutes > 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "`steps` and `minutes` exclude each other");
@@ -127,7 +131,7 @@ json_t *vn_train_options_describe(const json_t *stored) {
 
 /* Runs of older versions do not store all options. */
 static bool may_be_absent(const vn_option *row) {
-    static const char *const added[] = {"microbatches"};
+    static const char *const added[] = {"microbatches", "ema_snapshots"};
     return row->type == VN_OPTION_TEXT || row->type == VN_OPTION_FLAG ||
            among(row->name, added, VN_COUNT(added));
 }

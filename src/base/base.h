@@ -437,4 +437,12 @@ bool vn_report(const vn_watch *watch, const vn_progress *progress);
 /* All of the room is included by this one header. */
 #include "base/array.h"
 
+/* ---- linear equations (cholesky.c) ----------------------------------------------------------- */
+
+/* a [n,n], symmetric: its lower triangle becomes L with L L' = a, and the upper one is left as it
+ * is. False: a is not positive definite. */
+bool vn_cholesky(double *a, int64_t n);
+/* b [n,columns] becomes the x of L L' x = b. */
+void vn_cholesky_solve(const double *l, int64_t n, double *b, int64_t columns);
+
 #endif

@@ -48,6 +48,7 @@ typedef cli_training args; /* whose rows follow */
     CLI_OPTION_ROW(TRAIN, o, "weight_decay"), \
     CLI_OPTION_ROW(TRAIN, o, "clip"), \
     CLI_OPTION_ROW(TRAIN, o, "ema"), \
+    CLI_OPTION_ROW(TRAIN, o, "ema_snapshots"), \
     CLI_OPTION_ROW(TRAIN, o, "recompute"), \
     CLI_OPTION_ROW(TRAIN, o, "seed"), \
     CLI_SECTION("What is written while it runs"), \

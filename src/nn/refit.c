@@ -41,32 +41,6 @@ static double dot(const double *a, int64_t step_a, const double *b, int64_t step
     return sum;
 }
 
-/* square becomes L, lower, with L L' = square. */
-static void factor(const refit *r) {
-    double *l = r->square;
-    const int64_t n = r->n;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t k = 0; k <= i; k++) {
-            const double left = l[i * n + k] - dot(l + i * n, 1, l + k * n, 1, k);
-            l[i * n + k] = i == k ? sqrt(left) : left / l[k * n + k];
-        }
-}
-
-/* map becomes the solution, column by column: L, then L'. */
-static void solve(const refit *r) {
-    const double *l = r->square;
-    double *x = r->map;
-    const int64_t n = r->n;
-    for (int64_t c = 0; c < n; c++) {
-        for (int64_t i = 0; i < n; i++)
-            x[i * n + c] = (x[i * n + c] - dot(l + i * n, 1, x + c, n, i)) / l[i * n + i];
-        for (int64_t i = n - 1; i >= 0; i--)
-            x[i * n + c] =
-                (x[i * n + c] - dot(l + (i + 1) * n + i, n, x + (i + 1) * n + c, n, n - 1 - i)) /
-                l[i * n + i];
-    }
-}
-
 static vn_status open_refit(refit *r, const vn_net_time *from, const vn_net_time *to, vn_err *err) {
     const int64_t n = to->width + 1;
     const size_t numbers = (size_t)(n * n), rows = (size_t)(TIMES * n);
@@ -86,8 +60,9 @@ static vn_status open_refit(refit *r, const vn_net_time *from, const vn_net_time
                 dot(r->slow + i, n, r->slow + k, n, TIMES) / TIMES + (i == k ? RIDGE : 0);
             r->map[i * n + k] = dot(r->slow + i, n, r->fast + k, n, TIMES) / TIMES;
         }
-    factor(r);
-    solve(r);
+    if (!vn_cholesky(r->square, n)) /* the ridge makes it definite */
+        return vn_fail(err, VN_NOT_FINITE, "sinusoids of the time that are not finite");
+    vn_cholesky_solve(r->square, n, r->map, n);
     return VN_OK;
 }
 

@@ -8,11 +8,10 @@
 #include <unistd.h>
 
 #define STATE_FOLDER "state"
-#define STATE_FILE   "state/train.safetensors"
 #define INFO_KEY     "vane.info"
 #define OPTIMIZER    "vane.optimizer" /* left out for the first that there was */
 #define FIRST        "adamw"
-#define PART_ARRAYS  4
+#define PART_ARRAYS  5
 #define MAX_ARRAYS   (PART_ARRAYS * VN_CHECKPOINT_PARTS)
 
 /* The arrays of a checkpoint, under their prefixes. */
@@ -22,17 +21,21 @@ typedef struct array_list {
     char prefix[MAX_ARRAYS][80];
 } array_list;
 
-static vn_status add_part(array_list *list, const vn_checkpoint_part *p, bool first, vn_err *err) {
+/* snapshot: the averages alone. */
+static vn_status add_part(array_list *list, const vn_checkpoint_part *p, bool first, bool snapshot,
+                          vn_err *err) {
     const struct {
         const char *name;
         float *values;
         const vn_weights *of;
-    } all[PART_ARRAYS] = {{"live", p->live, p->weights},
-                          {"average", p->average, p->weights},
-                          {"moment1", p->moment1, p->weights},
-                          {"moment2", p->moment2, vn_checkpoint_second(p)}};
+        bool in_snapshots;
+    } all[PART_ARRAYS] = {{"live", p->live, p->weights, false},
+                          {"average", p->average, p->weights, true},
+                          {"narrow", p->narrow, p->weights, true},
+                          {"moment1", p->moment1, p->weights, false},
+                          {"moment2", p->moment2, vn_checkpoint_second(p), false}};
     for (size_t i = 0; i < PART_ARRAYS; i++) {
-        if (!all[i].values) continue;
+        if (!all[i].values || (snapshot && !all[i].in_snapshots)) continue;
         char *prefix = list->prefix[list->count];
         const size_t room = sizeof list->prefix[0];
         const int n = snprintf(prefix, room, "%s%s%s.", first ? "" : p->folder, first ? "" : "/",
@@ -45,21 +48,22 @@ static vn_status add_part(array_list *list, const vn_checkpoint_part *p, bool fi
     return VN_OK;
 }
 
-static vn_status list_arrays(const vn_checkpoint *c, array_list *list, vn_err *err) {
+static vn_status list_arrays(const vn_checkpoint *c, bool snapshot, array_list *list, vn_err *err) {
     vn_status status = VN_OK;
     list->count = 0;
-    for (int i = 0; i < c->parts && !status; i++) status = add_part(list, &c->part[i], i == 0, err);
+    for (int i = 0; i < c->parts && !status; i++)
+        status = add_part(list, &c->part[i], i == 0, snapshot, err);
     return status;
 }
 
 bool vn_store_has_checkpoint(const char *dir) {
     char path[4096]; /* not allocated, so that the answer is never "out of memory" */
-    int n = snprintf(path, sizeof path, "%s/%s", dir, STATE_FILE);
+    int n = snprintf(path, sizeof path, "%s/%s", dir, VN_STATE_FILE);
     return n > 0 && (size_t)n < sizeof path && vn_is_file(path);
 }
 
 vn_status vn_store_checkpoint_step(const char *dir, int64_t *step, vn_err *err) {
-    char *path = vn_path_join(dir, STATE_FILE);
+    char *path = vn_path_join(dir, VN_STATE_FILE);
     if (!path) return vn_no_memory(err);
     const vn_status status = vn_store_weights_step(path, step, err);
     vn_free(path);
@@ -101,21 +105,41 @@ static json_t *state_metadata(const vn_checkpoint *c) {
     return metadata;
 }
 
-static vn_status save_state(const char *dir, const vn_checkpoint *c, vn_err *err) {
-    array_list list;
-    char *folder = vn_path_join(dir, STATE_FOLDER), *path = vn_path_join(dir, STATE_FILE);
-    json_t *metadata = state_metadata(c);
-    vn_status status = folder && path && metadata ? VN_OK : vn_no_memory(err);
-    /* not with the directory itself: one that was removed while it was trained is not to come back
-     * as a part */
+/* Not with the directory above it: one that was removed while it was trained is not to come back as
+ * a part. */
+static vn_status make_folder(const char *dir, const char *name, vn_err *err) {
+    char *folder = vn_path_join(dir, name);
+    vn_status status = folder ? VN_OK : vn_no_memory(err);
     if (!status && mkdir(folder, 0777) != 0 && errno != EEXIST)
         status = vn_fail_errno(err, "%s: cannot be made", folder);
-    if (!status) status = list_arrays(c, &list, err);
+    vn_free(folder);
+    return status;
+}
+
+static vn_status save_arrays(char *path, const vn_checkpoint *c, bool snapshot, json_t *metadata,
+                             vn_err *err) {
+    array_list list;
+    vn_status status = path && metadata ? list_arrays(c, snapshot, &list, err) : vn_no_memory(err);
     if (!status) status = vn_store_save_arrays(path, list.array, list.count, metadata, err);
     json_decref(metadata);
     vn_free(path);
-    vn_free(folder);
     return status;
+}
+
+static vn_status save_state(const char *dir, const vn_checkpoint *c, vn_err *err) {
+    const vn_status status = make_folder(dir, STATE_FOLDER, err);
+    return status ? status
+                  : save_arrays(vn_path_join(dir, VN_STATE_FILE), c, false, state_metadata(c), err);
+}
+
+vn_status vn_store_save_snapshot(const char *dir, const vn_checkpoint *c, vn_err *err) {
+    vn_status status = make_folder(dir, STATE_FOLDER, err);
+    if (!status) status = make_folder(dir, VN_SNAPSHOTS_FOLDER, err);
+    if (status) return status;
+    char step[24];
+    snprintf(step, sizeof step, "%lld", (long long)c->step);
+    return save_arrays(vn_store_snapshot_path(dir, c->step), c, true,
+                       json_pack("{ss}", VN_STEP_KEY, step), err);
 }
 
 /* What people sample from. */
@@ -164,7 +188,7 @@ static vn_status check_optimizers(const vn_safetensors *st, const vn_checkpoint 
 static vn_status load_state(const char *path, vn_checkpoint *c, vn_err *err) {
     array_list list;
     vn_safetensors *st;
-    vn_status status = list_arrays(c, &list, err);
+    vn_status status = list_arrays(c, false, &list, err);
     if (status) return status;
     status = vn_safetensors_open(path, &st, err);
     if (!status) status = check_optimizers(st, c, err);
@@ -188,7 +212,7 @@ static vn_status repair(const char *dir, const vn_checkpoint_part *p, int64_t at
 
 vn_status vn_store_load_checkpoint(const char *dir, vn_checkpoint *c, vn_err *err) {
     c->info = NULL;
-    char *path = vn_path_join(dir, STATE_FILE);
+    char *path = vn_path_join(dir, VN_STATE_FILE);
     if (!path) return vn_no_memory(err);
     vn_status status = load_state(path, c, err);
     vn_free(path);
@@ -202,7 +226,7 @@ vn_status vn_store_load_checkpoint(const char *dir, vn_checkpoint *c, vn_err *er
 
 /* ---- removing -------------------------------------------------------------------------------- */
 
-static vn_status remove_file(char *path, vn_err *err) {
+vn_status vn_store_remove_file(char *path, vn_err *err) {
     if (!path) return vn_no_memory(err);
     vn_status status = unlink(path) == 0 || errno == ENOENT
                            ? VN_OK
@@ -212,8 +236,9 @@ static vn_status remove_file(char *path, vn_err *err) {
 }
 
 vn_status vn_store_remove_checkpoint(const char *dir, const vn_checkpoint *c, vn_err *err) {
-    vn_status status = remove_file(vn_path_join(dir, STATE_FILE), err);
+    vn_status status = vn_store_remove_file(vn_path_join(dir, VN_STATE_FILE), err);
     for (int i = 0; i < c->parts && !status; i++)
-        status = remove_file(vn_store_weights_path(dir, c->part[i].folder, c->part[i].config), err);
+        status = vn_store_remove_file(
+            vn_store_weights_path(dir, c->part[i].folder, c->part[i].config), err);
     return status;
 }

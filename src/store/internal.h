@@ -8,6 +8,9 @@
 /* metadata of weights and state: the training step they belong to */
 #define VN_STEP_KEY "vane.step"
 
+/* path: a new string, which is freed, or NULL: no memory. That there is none is no error. */
+vn_status vn_store_remove_file(char *path, vn_err *err);
+
 /* Pages of the mapped file leave this process's memory, until they are read again. */
 void vn_safetensors_let_go(const vn_safetensors *st);
 

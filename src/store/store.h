@@ -12,6 +12,7 @@
  *     vane.json                          vane's own: data, objective, path, seed, class names,
  *                                        version
  *     state/train.safetensors            what resuming needs
+ *     state/ema/STEP.safetensors         averages of weights, where snapshots were asked for
  *
  * Why a kill at any instant does no harm. Each file is replaced by one rename, so each is always a
  * whole one. All that training needs is in one of them, state/train.safetensors: live weights,
@@ -176,6 +177,7 @@ typedef struct vn_checkpoint_part {
     const vn_weights *weights;
     float *live;    /* the weights being trained */
     float *average; /* their EMA; NULL: none is kept */
+    float *narrow;  /* a second one, for snapshots; NULL: none is kept */
     float *moment1; /* Adam's m and v */
     float *moment2;
     const vn_weights *second; /* those that moment2 is of; NULL: all */
@@ -189,7 +191,7 @@ static inline const vn_weights *vn_checkpoint_second(const vn_checkpoint_part *p
 }
 
 /* All that training needs to go on from `step`. The state's tensors are "live.NAME",
- * "average.NAME", "moment1.NAME" and "moment2.NAME" of the first part's weights, and
+ * "average.NAME", "narrow.NAME", "moment1.NAME" and "moment2.NAME" of the first part's weights, and
  * "FOLDER/live.NAME", .. of the others'. */
 typedef struct vn_checkpoint {
     int64_t step;
@@ -198,6 +200,16 @@ typedef struct vn_checkpoint {
     /* an object of the trainer's own: counters, losses; real numbers come back bit for bit */
     json_t *info;
 } vn_checkpoint;
+
+/* Snapshots of the averages: files of their own, state/ema/STEP.safetensors, whose tensors are
+ * called as in the state. Saving writes that of c->step. The steps that there are, in order: a new
+ * array, NULL where there is none. */
+#define VN_STATE_FILE       "state/train.safetensors"
+#define VN_SNAPSHOTS_FOLDER "state/ema"
+char *vn_store_snapshot_path(const char *dir, int64_t step); /* new string or NULL */
+vn_status vn_store_save_snapshot(const char *dir, const vn_checkpoint *c, vn_err *err);
+vn_status vn_store_list_snapshots(const char *dir, int64_t **steps, size_t *n, vn_err *err);
+vn_status vn_store_remove_snapshot(const char *dir, int64_t step, vn_err *err);
 
 bool vn_store_has_checkpoint(const char *dir);
 /* The step of the checkpoint that is there; -1 where the file does not say. */

@@ -141,6 +141,7 @@ typedef struct vn_part_state {
     size_t floats, base;          /* length of each array; where its gradients begin in grads */
     int loss;                     /* which trains it */
     float *live, *average;        /* the weights and their average, NULL: none is kept */
+    float *narrow;                /* a second one, for snapshots; or NULL */
     float *moment1, *moment2;     /* the optimiser's */
     vn_choice choice;             /* the optimiser */
     vn_weights *second;           /* that moment2 is of; NULL: all */
@@ -212,6 +213,8 @@ void vn_trainer_close(vn_trainer *t);
 void vn_trainer_close_scorers(vn_trainer *t);
 /* VN_NOT_FINITE where a weight is not a number any more: the checkpoint on the disk is better. */
 vn_status vn_trainer_save(vn_trainer *t, vn_err *err);
+/* The host sees the arrays as they are now. */
+void vn_trainer_read(vn_trainer *t);
 /* Whether this process writes files and reports. */
 bool vn_trainer_leads(const vn_trainer *t);
 /* schedule.c: seconds of computing, those before a resume included. */
@@ -288,6 +291,11 @@ vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err);
 /* What all ranks come to before a step: its status, or that another has failed, and whether any
  * wants to stop. */
 vn_status vn_trainer_agree(const vn_trainer *t, vn_status status, bool *stop, vn_err *err);
+
+/* snapshots.c: one of the averages, where it is due; and the narrow average of a part that was
+ * updated so many times before. */
+vn_status vn_trainer_snapshot(vn_trainer *t, vn_err *err);
+void vn_trainer_track_narrow(const vn_trainer *t, const vn_part_state *p, int64_t made);
 
 /* tend.c: between two steps, what the objective does to a weight that gradients do not do. */
 vn_status vn_tender_open(vn_tender *w, const vn_train_setup *s, vn_err *err);

@@ -175,6 +175,7 @@ static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
     }
     if (!status && (saving || t->at.step % s->log_every == 0))
         status = vn_train_log_line(t, rate, saving, err);
+    if (!status) status = vn_trainer_snapshot(t, err);
     if (!status && saving) status = save(t, err);
     if (!last) t->held_loss = (double)NAN; /* a line has it when it was measured there */
     if (!status && s->preview && s->preview_every >= 0 &&

@@ -25,7 +25,7 @@ double vn_train_rate(const vn_train_setup *s, int64_t step, double progress) {
 double vn_train_ema(const vn_train_setup *s, int64_t step) {
     const double n = (double)step + 1;
     if (s->ema >= 0) return fmin(s->ema, (1 + n) / (10 + n));
-    return pow(1 - 1 / n, 6.94 + 1);
+    return vn_ema_decay(VN_EMA_USUAL, n);
 }
 
 double vn_trainer_seconds(const vn_trainer *t) {

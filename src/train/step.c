@@ -74,6 +74,7 @@ static void update(vn_trainer *t, const vn_part_state *p, double rate, double sc
                          .ema = p->average ? vn_train_ema(s, made) : 0,
                          .step = made + 1};
     ((const vn_optimizer_row *)p->choice.row)->update(p->optimizer, &u);
+    vn_trainer_track_narrow(t, p, made);
 }
 
 static vn_status refuse_divergence(const vn_trainer *t, int loss, double value, double norm,

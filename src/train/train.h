@@ -21,6 +21,7 @@
 #include "store/store.h"
 #include "tensor/tensor.h"
 #include "text/text.h"
+#include "train/posthoc.h"
 #include "train/ranks.h"
 
 typedef enum vn_rate { VN_RATE_CONSTANT, VN_RATE_COSINE } vn_rate;
@@ -100,6 +101,9 @@ typedef struct vn_train_setup {
     int64_t warmup;
     /* decay; < 0: the power function of EDM2 (2312.02696), which suits any length */
     double ema;
+    /* kept at most, of this average and a narrow one, to make averages of other widths from
+     * (posthoc.h); ema is then the power function. 0: none */
+    int64_t snapshots;
     vn_recompute recompute;                       /* what is computed again in the backward pass */
     int64_t log_every, save_every, preview_every; /* in steps; 0: by time; preview -1: none */
 
@@ -126,9 +130,9 @@ void vn_train_close_frozen(vn_train_part *part); /* safe on a zeroed one */
 vn_status vn_train_codebook(const vn_device *device, vn_data *data, int64_t patch, int64_t codes,
                             uint64_t seed, float *table, vn_err *err);
 /* Writes the checkpoint of step 0 into a model directory, in which the folders of the parts are:
- * initial weights by seed, of part i by seed + i. */
-vn_status vn_train_create(const char *run, int parts, const vn_train_part *part, uint64_t seed,
-                          vn_err *err);
+ * initial weights by seed, of part i by seed + i. snapshots: whether any will be kept. */
+vn_status vn_train_create(const char *run, int parts, const vn_train_part *part, bool snapshots,
+                          uint64_t seed, vn_err *err);
 /* How many score microbatches at the same time: no more than there are threads. */
 int vn_train_workers(const vn_train_setup *setup);
 /* Bytes that vn_train_run takes with this setup, of which device to batch and recompute are read:

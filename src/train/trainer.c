@@ -13,9 +13,9 @@ static float *zeros(size_t count) {
     return x;
 }
 
-static vn_status open_host(vn_checkpoint_part *p, vn_err *err) {
-    float **const arrays[] = {&p->live, &p->average, &p->moment1};
-    for (size_t i = 0; i < VN_COUNT(arrays); i++)
+static vn_status open_host(vn_checkpoint_part *p, bool snapshots, vn_err *err) {
+    float **const arrays[] = {&p->live, &p->average, &p->moment1, &p->narrow};
+    for (size_t i = 0; i < VN_COUNT(arrays) - !snapshots; i++)
         if (!(*arrays[i] = zeros(vn_weights_floats(p->weights)))) return vn_no_memory(err);
     p->moment2 = zeros(vn_weights_floats(vn_checkpoint_second(p)));
     return p->moment2 ? VN_OK : vn_no_memory(err);
@@ -24,6 +24,7 @@ static vn_status open_host(vn_checkpoint_part *p, vn_err *err) {
 static void close_host(vn_checkpoint_part *p) {
     vn_free(p->live);
     vn_free(p->average);
+    vn_free(p->narrow);
     vn_free(p->moment1);
     vn_free(p->moment2);
 }
@@ -50,12 +51,12 @@ static vn_status open_part(vn_trainer *t, int i, vn_err *err) {
     const vn_device *d = t->s->device;
     vn_part_state *p = &t->part[i];
     vn_checkpoint_part *at = p->saved_as;
-    const bool averages = !t->s->part[i].no_average;
-    float **const arrays[] = {&p->live, &p->moment1, &p->moment2, &p->average};
+    const bool averages = !t->s->part[i].no_average, snapshots = averages && t->s->snapshots;
+    float **const arrays[] = {&p->live, &p->moment1, &p->moment2, &p->average, &p->narrow};
     vn_status status = vn_optimizer_second(&t->s->part[i], &p->second, err);
     if (status) return status;
     at->second = p->second;
-    for (size_t k = 0; k < VN_COUNT(arrays) - !averages; k++) {
+    for (size_t k = 0; k < VN_COUNT(arrays) - !averages - !snapshots; k++) {
         const size_t floats = arrays[k] == &p->moment2 ? second_floats(at) : p->floats;
         void *memory = NULL;
         status = vn_device_zeros(d, floats * sizeof(float), &memory, err);
@@ -65,11 +66,12 @@ static vn_status open_part(vn_trainer *t, int i, vn_err *err) {
     status = vn_values_over(at->weights, d, p->live, &p->own_values, err);
     if (!status && averages)
         status = vn_values_over(at->weights, d, p->average, &p->average_values, err);
-    if (!status && !d->row->host_memory) status = open_host(at, err);
+    if (!status && !d->row->host_memory) status = open_host(at, snapshots, err);
     if (status) return status;
     if (d->row->host_memory) {
         at->live = p->live;
         at->average = p->average;
+        at->narrow = p->narrow;
         at->moment1 = p->moment1;
         at->moment2 = p->moment2;
     } else if (!averages) {
@@ -138,7 +140,7 @@ static void close_arrays(vn_trainer *t) {
     const vn_device *d = t->s->device;
     for (int i = 0; i < VN_TRAIN_PARTS; i++) {
         vn_part_state *p = &t->part[i];
-        float *const arrays[] = {p->live, p->average, p->moment1, p->moment2};
+        float *const arrays[] = {p->live, p->average, p->narrow, p->moment1, p->moment2};
         const vn_optimizer_row *row = (const vn_optimizer_row *)p->choice.row;
         if (row && row->close) row->close(p->optimizer);
         vn_weights_close(&p->second);
@@ -158,8 +160,8 @@ static void exchange(vn_trainer *t, bool to_device) {
         const vn_part_state *p = &t->part[i];
         const vn_checkpoint_part *at = p->saved_as;
         if (!at) continue;
-        float *const there[] = {p->live, p->average, p->moment1, p->moment2};
-        float *const here[] = {at->live, at->average, at->moment1, at->moment2};
+        float *const there[] = {p->live, p->average, p->moment1, p->moment2, p->narrow};
+        float *const here[] = {at->live, at->average, at->moment1, at->moment2, at->narrow};
         for (size_t k = 0; k < VN_COUNT(there); k++) {
             const size_t floats = k == 3 ? second_floats(at) : p->floats;
             if (here[k] == there[k])
@@ -205,9 +207,9 @@ static vn_status load_from(const vn_train_part *part, const vn_weights *w, float
 }
 
 /* What a part begins with. */
-static vn_status begin(vn_checkpoint_part *c, const vn_train_part *part, uint64_t seed,
-                       vn_err *err) {
-    vn_status status = open_host(c, err);
+static vn_status begin(vn_checkpoint_part *c, const vn_train_part *part, bool snapshots,
+                       uint64_t seed, vn_err *err) {
+    vn_status status = open_host(c, snapshots, err);
     if (!status && part->weights_of) {
         vn_weights_init(c->weights, c->live, seed);
         status = load_from(part, c->weights, c->live, err);
@@ -217,11 +219,12 @@ static vn_status begin(vn_checkpoint_part *c, const vn_train_part *part, uint64_
         vn_weights_init(c->weights, c->live, seed);
     if (status) return status;
     memcpy(c->average, c->live, vn_weights_floats(c->weights) * sizeof(float));
+    if (c->narrow) memcpy(c->narrow, c->live, vn_weights_floats(c->weights) * sizeof(float));
     return VN_OK;
 }
 
-vn_status vn_train_create(const char *run, int parts, const vn_train_part *part, uint64_t seed,
-                          vn_err *err) {
+vn_status vn_train_create(const char *run, int parts, const vn_train_part *part, bool snapshots,
+                          uint64_t seed, vn_err *err) {
     vn_checkpoint c = checkpoint_of(parts, part), shown;
     vn_status status = VN_OK;
     vn_weights *second[VN_TRAIN_PARTS] = {NULL};
@@ -229,7 +232,9 @@ vn_status vn_train_create(const char *run, int parts, const vn_train_part *part,
         if (part[i].frozen) continue;
         status = vn_optimizer_second(&part[i], &second[k], err);
         c.part[k].second = second[k];
-        if (!status) status = begin(&c.part[k++], &part[i], seed + (uint64_t)i, err);
+        if (!status)
+            status = begin(&c.part[k++], &part[i], snapshots && !part[i].no_average,
+                           seed + (uint64_t)i, err);
     }
     shown = c;
     for (int i = 0, k = 0; i < parts; i++)
@@ -256,12 +261,16 @@ static bool all_finite(const vn_trainer *t) {
     for (int i = 0; i < t->at.parts; i++) {
         const vn_checkpoint_part *p = &t->at.part[i];
         const size_t floats = vn_weights_floats(p->weights);
-        const float *const arrays[] = {p->live, p->average, p->moment1};
+        const float *const arrays[] = {p->live, p->average, p->narrow, p->moment1};
         for (size_t a = 0; a < VN_COUNT(arrays); a++)
             if (arrays[a] && !is_finite(arrays[a], floats)) return false;
         if (p->moment2 && !is_finite(p->moment2, second_floats(p))) return false;
     }
     return true;
+}
+
+void vn_trainer_read(vn_trainer *t) {
+    exchange(t, false);
 }
 
 vn_status vn_trainer_save(vn_trainer *t, vn_err *err) {

@@ -23,7 +23,7 @@ NO_PADDING(vn_callback_operator, user);
 NO_PADDING(vn_sample_options, top_p);
 NO_PADDING(vn_sampling_state, sigma);
 NO_PADDING(vn_written, round_trip);
-NO_PADDING(vn_train_options, teacher);
+NO_PADDING(vn_train_options, ema_snapshots);
 NO_PADDING(vn_train_result, end);
 NO_PADDING(vn_likelihood_settings, seed);
 NO_PADDING(vn_eval_options, cache);

@@ -284,6 +284,6 @@ void job_create(const job *j) {
                 (vn_model_other){j->part[i].name, vn_net_config(j->part[i].net)};
     scratch_remove("run");
     vn_status status = vn_store_save_model("run", &parts, &err);
-    if (!status) status = vn_train_create("run", j->setup.parts, j->part, 5, &err);
+    if (!status) status = vn_train_create("run", j->setup.parts, j->part, false, 5, &err);
     if (status) fail_msg("%s", err.text);
 }

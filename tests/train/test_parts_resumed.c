@@ -33,7 +33,7 @@ static void make_teacher(void) {
     const vn_model_parts parts = {
         .pipeline = "DDPMPipeline", .folder = "model", .config = vn_net_config(net)};
     vn_status status = vn_store_save_model("taught", &parts, &err);
-    if (!status) status = vn_train_create("taught", 1, &part, 77, &err);
+    if (!status) status = vn_train_create("taught", 1, &part, false, 77, &err);
     if (status) fail_msg("%s", err.text);
     vn_net_close(&net);
 }

@@ -146,7 +146,7 @@ static void create(const job *j) {
                                   .folder = vn_net_get_row(j->net)->folder,
                                   .config = vn_net_config(j->net)};
     vn_status status = vn_store_save_model("run", &parts, &err);
-    if (!status) status = vn_train_create("run", 1, &j->part, 5, &err);
+    if (!status) status = vn_train_create("run", 1, &j->part, false, 5, &err);
     if (status) fail_msg("%s", err.text);
 }
 
