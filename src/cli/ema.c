@@ -12,7 +12,7 @@ static const cli_option rows[] = {
     CLI_ROW("std", CLI_DOUBLE, std, "S",
             "the average's width: its standard deviation over the run's steps, as a part of them; "
             "0.1 is that of training, a smaller one is nearer to the latest weights",
-            .required = true),
+            .unset = "", .bounds = "from 0.005 to 0.28", .required = true),
 };
 
 static int run(const cli_verb *verb, int argc, char **argv) {

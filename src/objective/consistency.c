@@ -74,18 +74,18 @@ static void fill_x(const vn_loss_sample *s, float *restrict row) {
 
 /* x_r where the teacher's step leads from x_t. */
 static vn_status ask_x(const vn_loss_batch *b, float *out, vn_err *err) {
-    vn_teacher_rows rows;
-    vn_status status = vn_teacher_open(&rows, b, err);
-    for (int64_t i = 0; i < b->n && !status; i++) rows.gamma[i] = (float)b->choice->value[GUIDANCE];
-    if (!status) status = vn_teacher_ask(&rows, b, b->x, b->level, err);
+    const vn_teacher_rows *rows = b->rows;
+    vn_status status = vn_teacher_reserve(b, err);
+    for (int64_t i = 0; i < b->n && !status; i++)
+        rows->gamma[i] = (float)b->choice->value[GUIDANCE];
+    if (!status) status = vn_teacher_ask(b->rows, b, b->x, b->level, err);
     for (int64_t i = 0; i < b->n && !status; i++) {
         const vn_level r = earlier(b->choice, b->path, b->step, &b->level[i]);
         const double input = vn_prediction_coefficients(b->prediction, &r).input;
-        const float *x0 = rows.x0 + i * b->size, *eps = rows.eps + i * b->size;
+        const float *x0 = rows->x0 + i * b->size, *eps = rows->eps + i * b->size;
         const float p = (float)(input * r.alpha), q = (float)(input * r.sigma);
         for (int64_t j = 0; j < b->size; j++) out[i * b->size + j] = p * x0[j] + q * eps[j];
     }
-    vn_teacher_close(&rows);
     return status;
 }
 

@@ -6,6 +6,10 @@
 #define PICTURES 1.5 /* omega of pictures: what they are sampled with (sample/defaults.c) */
 enum { OMEGA, KAPPA };
 
+/* Over the many numbers of a picture e hardly differs from its mean, and the weight is one of the
+ * level; over two numbers it differs with the sample, and a weight by it moves the minimum. */
+#define USUAL_POWER 0.75
+
 /* ---- where a step ends ----------------------------------------------------------------------- */
 
 double vn_flow_map_end(const vn_loss_sample *s, double same) {
@@ -128,5 +132,7 @@ vn_node *vn_flow_map_error(vn_loss *l, vn_node *u, vn_node *target, double power
     vn_graph *g = l->g;
     vn_node *apart = vn_sub(g, u, vn_stop_gradient(g, target));
     vn_node *error = vn_sum_to(g, vn_unary(g, apart, VN_FN_SQUARE), vn_sample_shape(&l->x->shape));
+    if (power < 0) power = l->x->shape.rank == 4 ? USUAL_POWER : 0;
+    if (power == 0) return vn_mean(g, error);
     return vn_mean(g, vn_mul(g, error, adaptive_weight(g, error, power, added)));
 }

@@ -17,7 +17,10 @@
 /* MeanFlow's own. */
 #define VN_MEAN_FLOW_PARAMS(same) \
     {"same", "part of the samples with r = t", same, 0, 1, 0, NULL}, \
-    {"p", "power of the adaptive weight", 0.75, 0, 2, 0, NULL}, \
+    {"p", \
+     "power of the adaptive weight; -1: 0.75 for pictures, and 0 for points, whose few numbers " \
+     "it would bias", \
+     -1, -1, 2, 0, NULL}, \
     {"c", "added to the squared error in it", 1e-3, 0, 1e6, 0, NULL}
 /* clang-format on */
 
@@ -40,7 +43,8 @@ vn_node *vn_flow_map_velocity(vn_loss *l, bool conditioned, vn_node *strength);
 vn_node *vn_flow_map_guided(const vn_choice *c, vn_loss *l, vn_node *velocity);
 /* du/dt along dx/dt = along, where u is the network's answer to the batch. */
 vn_node *vn_flow_map_slope(vn_loss *l, vn_node *u, vn_node *along);
-/* Of each sample e/(e + added)^power, with e its squared error and the denominator constant. */
+/* Of each sample e/(e + added)^power, with e its squared error and the denominator constant. power
+ * < 0: 0.75 for pictures, 0 for points. */
 vn_node *vn_flow_map_error(vn_loss *l, vn_node *u, vn_node *target, double power, double added);
 
 #endif

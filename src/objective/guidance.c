@@ -29,16 +29,15 @@ static void fill_strength(const vn_loss_sample *s, float *row) {
 }
 
 static vn_status ask_target(const vn_loss_batch *b, float *out, vn_err *err) {
-    vn_teacher_rows rows;
-    vn_status status = vn_teacher_open(&rows, b, err);
+    const vn_teacher_rows *rows = b->rows;
+    vn_status status = vn_teacher_reserve(b, err);
     for (int64_t i = 0; i < b->n && !status; i++)
-        rows.gamma[i] = (float)strength(b->choice, b->seed, b->first + (uint64_t)i, b->step);
-    if (!status) status = vn_teacher_ask(&rows, b, b->x, b->level, err);
+        rows->gamma[i] = (float)strength(b->choice, b->seed, b->first + (uint64_t)i, b->step);
+    if (!status) status = vn_teacher_ask(b->rows, b, b->x, b->level, err);
     for (int64_t i = 0; i < b->n && !status; i++)
         vn_prediction_from_estimate(b->prediction, &b->level[i], (size_t)b->size,
-                                    rows.x0 + i * b->size, rows.eps + i * b->size,
+                                    rows->x0 + i * b->size, rows->eps + i * b->size,
                                     out + i * b->size);
-    vn_teacher_close(&rows);
     return status;
 }
 

@@ -1,6 +1,7 @@
 /* objective.c - opens an objective from its texts, and turns data into the inputs of a training
  * step. */
 #include "objective/internal.h"
+#include "objective/teacher.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct vn_objective {
     int32_t null_label;
     vn_trains trains;
     uint64_t seed;
+    vn_teacher_rows *rows;
 };
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -137,6 +139,10 @@ vn_status vn_objective_open(const vn_objective_options *options, vn_objective **
         return vn_fail(err, VN_BAD_ARGUMENT, "drop %g is outside [0, 1]", options->drop);
     vn_objective *o = vn_calloc(1, sizeof *o);
     if (!o) return vn_no_memory(err);
+    if (!(o->rows = vn_calloc(1, sizeof *o->rows))) {
+        vn_free(o);
+        return vn_no_memory(err);
+    }
     o->path = options->path;
     o->prediction = *options->prediction;
     o->drop = options->drop;
@@ -155,6 +161,9 @@ vn_status vn_objective_open(const vn_objective_options *options, vn_objective **
 }
 
 void vn_objective_close(vn_objective **o) {
+    if (!*o) return;
+    vn_teacher_close((*o)->rows);
+    vn_free((*o)->rows);
     vn_free(*o);
     *o = NULL;
 }
@@ -290,7 +299,8 @@ static vn_status ask_inputs(const vn_objective *o, const vn_loss *loss, const vn
                                .condition = b->network_labels,
                                .seed = o->seed,
                                .first = b->first,
-                               .step = b->step};
+                               .step = b->step,
+                               .rows = o->rows};
     vn_status status = VN_OK;
     for (int k = 0; k < loss->inputs && !status; k++)
         if (loss->input[k].ask && b->input[k]) status = loss->input[k].ask(&all, b->input[k], err);

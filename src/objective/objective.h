@@ -69,6 +69,7 @@ typedef struct vn_loss_batch {
     const vn_level *level;
     const vn_condition *condition; /* [n] of the network: VN_CONDITION_NULL where dropped */
     uint64_t seed, first, step;    /* row i is sample first + i */
+    struct vn_teacher_rows *rows;  /* arrays that are kept from batch to batch (teacher.h) */
 } vn_loss_batch;
 
 /* Write one row of an input; or all of it [n,..]. */
@@ -299,7 +300,8 @@ typedef struct vn_objective_batch {
     vn_thread_pool *pool;         /* NULL: one thread */
 } vn_objective_batch;
 
-/* loss: what vn_objective_loss made. Fails only as a denoiser does that is asked. */
+/* loss: what vn_objective_loss made. Fails only as a denoiser does that is asked. One at a time of
+ * an objective. */
 vn_status vn_objective_fill(const vn_objective *o, const vn_loss *loss, const vn_objective_batch *b,
                             vn_err *err);
 /* The loss of a network, rank 0, and its inputs. For regressions the mean over samples of weight

@@ -52,25 +52,21 @@ static void target(const vn_loss_batch *b, int64_t row, const vn_level *to, floa
 }
 
 static vn_status ask_target(const vn_loss_batch *b, float *out, vn_err *err) {
-    vn_teacher_rows rows;
-    vn_level *middle = vn_alloc((size_t)b->n, sizeof *middle);
-    vn_status status = vn_teacher_open(&rows, b, err);
-    if (!status && !middle) status = vn_no_memory(err);
+    vn_teacher_rows *rows = b->rows;
+    vn_status status = vn_teacher_reserve(b, err);
     for (int64_t i = 0; i < b->n && !status; i++) {
-        rows.gamma[i] = (float)b->choice->value[GUIDANCE];
-        middle[i] = later(b->choice, b->path, &b->level[i], 0.5);
+        rows->gamma[i] = (float)b->choice->value[GUIDANCE];
+        rows->at[i] = later(b->choice, b->path, &b->level[i], 0.5);
     }
-    if (!status) status = vn_teacher_ask(&rows, b, b->x, b->level, err);
+    if (!status) status = vn_teacher_ask(rows, b, b->x, b->level, err);
     for (int64_t i = 0; i < b->n && !status; i++)
-        ddim(&rows, i, &middle[i], b->size, out + i * b->size);
-    if (!status) status = vn_teacher_ask(&rows, b, out, middle, err);
+        ddim(rows, i, &rows->at[i], b->size, out + i * b->size);
+    if (!status) status = vn_teacher_ask(rows, b, out, rows->at, err);
     for (int64_t i = 0; i < b->n && !status; i++) {
         const vn_level end = later(b->choice, b->path, &b->level[i], 1);
-        ddim(&rows, i, &end, b->size, out + i * b->size);
+        ddim(rows, i, &end, b->size, out + i * b->size);
         target(b, i, &end, out + i * b->size);
     }
-    vn_teacher_close(&rows);
-    vn_free(middle);
     return status;
 }
 

@@ -13,19 +13,23 @@
      1e3, 0, NULL}
 /* clang-format on */
 
-/* [n] and [n,size] of a batch, and the query's arrays, of twice as many rows. */
+/* [n] and [n,size] of a batch, and the query's arrays, of twice as many rows. The objective keeps
+ * them from step to step. */
 typedef struct vn_teacher_rows {
+    int64_t n, size; /* there is memory for so many */
     float *gamma;    /* [n] the strength, which the caller fills in */
+    vn_level *at;    /* [n] the caller's own */
     float *x0, *eps; /* [n,size] the answer */
     float *x, *raw;
     vn_level *level;
     vn_condition *condition;
 } vn_teacher_rows;
 
-vn_status vn_teacher_open(vn_teacher_rows *rows, const vn_loss_batch *b, vn_err *err);
-void vn_teacher_close(vn_teacher_rows *rows);
-/* Asks at x [n,size], each row at its level, in one query of as many passes as are needed: null +
- * gamma (conditional - null), or one pass of a teacher that takes guidance as an input. */
+/* b->rows, with memory for the batch. */
+vn_status vn_teacher_reserve(const vn_loss_batch *b, vn_err *err);
+void vn_teacher_close(vn_teacher_rows *rows); /* safe on a zeroed one */
+/* Asks at x [n,size], each row at its level, in one query: null + gamma (conditional - null) of two
+ * passes where any row is guided, or one pass of a teacher that takes guidance as an input. */
 vn_status vn_teacher_ask(vn_teacher_rows *rows, const vn_loss_batch *b, const float *x,
                          const vn_level *level, vn_err *err);
 

@@ -90,7 +90,7 @@ static void one_step_comes_near_the_exact_map(void **state) {
         const char *objective, *teacher;
         int64_t steps;
         double bound;
-    } cases[] = {{"mean-flow:same=0.5", NULL, 1000, 0.25},
+    } cases[] = {{"mean-flow:same=0.5", NULL, 1000, 0.3},
                  {"consistency:q=16,halve=100", NULL, 500, 0.45},
                  {"consistency:q=32,halve=100", "gaussian.json", 500, 0.45}};
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
@@ -126,8 +126,7 @@ static void compare_guided(const char *run, int steps, double guidance, double b
     assert_int_equal(vn_samples_passes(of_teacher), 32);
     expect_below_as(distance(student, of_teacher), bound, "%s at %g in %d passes", run, guidance,
                     steps);
-    expect_below_as(distance(student, of_teacher) / distance(unguided, of_teacher), 1,
-                    "%s at %g against 1", run, guidance);
+    assert_true(distance(student, of_teacher) < distance(unguided, of_teacher));
     vn_samples_close(&student);
     vn_samples_close(&unguided);
     vn_samples_close(&of_teacher);

@@ -446,6 +446,61 @@ static void strengths_are_log_uniform_and_the_target_is_guided(void **state) {
     bench_close(&b);
 }
 
+/* How many rows the teacher is asked for. */
+typedef struct counting {
+    const vn_denoiser *real;
+    int64_t rows;
+} counting;
+
+static vn_status count_rows(void *self, const vn_query *q, float *raw, vn_err *err) {
+    counting *c = self;
+    c->rows = q->n;
+    return c->real->predict(c->real->self, q, raw, err);
+}
+
+/* However many conditions are dropped, a query has as many rows as the one before, so that a network
+ * needs one program. */
+static void a_teacher_is_asked_for_the_same_number_of_rows(void **state) {
+    (void)state;
+    static setting s;
+    static const char *const methods[] = {"consistency:guidance=2", "progressive:guidance=2",
+                                          "guidance", "consistency"};
+    for (size_t k = 0; k < VN_COUNT(methods); k++) {
+        vn_err err = {0};
+        bench b = bench_open(world_text, "rectified", "velocity");
+        counting count = {.real = &b.denoiser};
+        vn_denoiser teacher = b.denoiser;
+        teacher.self = &count;
+        teacher.predict = count_rows;
+        memset(&s, 0, sizeof s);
+        s.truth = b;
+        const vn_objective_options o = {.table = &vn_methods,
+                                        .path = b.path,
+                                        .prediction = &b.prediction,
+                                        .objective = methods[k],
+                                        .null_label = 2,
+                                        .drop = 0.2,
+                                        .seed = 3,
+                                        .asked[VN_ASK_TEACHER] = &teacher};
+        if (vn_objective_open(&o, &s.objective, &err)) fail_msg("%s", err.text);
+        assert_int_equal(vn_graph_open(&s.g, &err), VN_OK);
+        vn_node *answer = vn_input(s.g, VN_F32, VN_SHAPE(ROWS, SIZE));
+        s.parts = (vn_loss){.g = s.g,
+                            .x = vn_input(s.g, VN_F32, VN_SHAPE(ROWS, SIZE)),
+                            .time = vn_input(s.g, VN_F32, VN_SHAPE(ROWS)),
+                            .network = loss_answer,
+                            .self = &answer};
+        assert_non_null(vn_objective_loss(s.objective, &s.parts));
+        for (uint64_t step = 0; step < 4; step++) {
+            fill(&s, step);
+            assert_int_equal(count.rows, k == 3 ? ROWS : 2 * ROWS);
+        }
+        vn_graph_close(&s.g);
+        vn_objective_close(&s.objective);
+        bench_close(&b);
+    }
+}
+
 /* ---- refusals -------------------------------------------------------------------------------- */
 
 static void what_cannot_be_is_refused_by_name(void **state) {
@@ -490,6 +545,7 @@ int main(void) {
         cmocka_unit_test(training_takes_the_same_noise_at_an_earlier_time),
         cmocka_unit_test(progressive_targets_are_two_steps_of_the_teacher),
         cmocka_unit_test(strengths_are_log_uniform_and_the_target_is_guided),
+        cmocka_unit_test(a_teacher_is_asked_for_the_same_number_of_rows),
         cmocka_unit_test(what_cannot_be_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
