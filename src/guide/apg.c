@@ -15,6 +15,7 @@
 #include "guide/internal.h"
 
 #include <math.h>
+#include <string.h>
 
 #define FOR_THE_SIZE (-1.0)
 #define SDXL_LIMIT   15.0
@@ -66,9 +67,13 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     const vn_estimate *c, *u;
     float *momentum = g->slot[0], *shift = g->slot[1];
     if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
-    for (size_t row = 0; row < (size_t)at->n * size; row += size)
+    for (size_t i = 0; i < (size_t)at->n; i++) {
+        const size_t row = i * size;
+        /* also of a sample that adaptive has stopped: no momentum is left of its guidance */
+        if (at->condition[i] == at->null[i]) memset(momentum + row, 0, size * sizeof *momentum);
         project(g->choice.value, limit_of(g), size, c->x0 + row, u->x0 + row, momentum + row,
                 shift + row);
+    }
     vn_shift_estimate(at, g->denoiser->size, shift, at->gamma - 1, out);
 }
 

@@ -12,10 +12,15 @@ static bool same_conditions(const vn_condition *a, const vn_condition *b, int64_
     return a == b || !memcmp(a, b, (size_t)n * sizeof *a);
 }
 
+/* Whether two passes are the same for rows whose conditions are the same. */
+static bool same_but_conditions(const vn_pass *a, const vn_pass *b) {
+    return a->network == b->network && vn_perturb_equal(&a->perturb, &b->perturb) && a->x == b->x &&
+           a->level == b->level && a->want == b->want && a->direction == b->direction &&
+           a->guidance == b->guidance;
+}
+
 static bool same_pass(const vn_pass *a, const vn_pass *b, int64_t n) {
-    return a->network == b->network && vn_perturb_equal(&a->perturb, &b->perturb) &&
-           same_conditions(a->condition, b->condition, n) && a->x == b->x && a->level == b->level &&
-           a->want == b->want && a->direction == b->direction && a->guidance == b->guidance;
+    return same_but_conditions(a, b) && same_conditions(a->condition, b->condition, n);
 }
 
 const vn_estimate *vn_plan_pass(vn_plan *plan, const vn_pass *pass) {
@@ -37,23 +42,49 @@ static bool go_together(const vn_pass *a, const vn_pass *b) {
            a->want == b->want;
 }
 
-/* The estimate of one pass from its raw rows [n,size]. */
-static void keep(const vn_guidance *g, const vn_guide_at *at, const vn_pass *p, const float *raw,
-                 vn_estimate *estimate) {
-    const size_t size = (size_t)g->denoiser->size;
+/* The pass before pass i that has the same row; -1: row is run. Only rows of samples that are no
+ * longer guided are looked for, and the conditional pass is always whole. */
+static int same_row_before(const vn_plan *plan, const vn_guide_at *at, int i, size_t row) {
+    const vn_pass *p = &plan->pass[i], conditional = vn_conditional(at);
+    if (!at->unguided[row] || same_pass(p, &conditional, at->n)) return -1;
+    for (int k = 0; k < i; k++)
+        if (same_but_conditions(&plan->pass[k], p) &&
+            plan->pass[k].condition[row] == p->condition[row])
+            return k;
+    return -1;
+}
+
+/* One row of the estimate of a pass from its raw row [size]. */
+static void keep_row(const vn_guidance *g, const vn_guide_at *at, const vn_pass *p, size_t i,
+                     const float *raw, vn_estimate *estimate) {
+    const size_t size = (size_t)g->denoiser->size, row = i * size;
     const float *x = p->x ? p->x : at->x;
     const vn_level *level = p->level ? p->level : at->level;
     const vn_coefficients m = vn_prediction_coefficients(&g->denoiser->prediction, level);
-    for (size_t i = 0; i < (size_t)at->n; i++, raw += size) {
-        const size_t row = i * size;
-        if (p->want == VN_ANSWER)
-            vn_prediction_to_estimate(&g->denoiser->prediction, level, size, x + row, raw,
-                                      estimate->x0 + row, estimate->eps + row);
-        else /* x0 = x0_x x + x0_raw raw(x), and so their derivatives */
-            for (size_t j = 0; j < size; j++)
-                estimate->x0[row + j] =
-                    (float)m.x0_x * p->direction[row + j] + (float)m.x0_raw * raw[j];
+    if (p->want == VN_ANSWER)
+        vn_prediction_to_estimate(&g->denoiser->prediction, level, size, x + row, raw,
+                                  estimate->x0 + row, estimate->eps + row);
+    else /* x0 = x0_x x + x0_raw raw(x), and so their derivatives */
+        for (size_t j = 0; j < size; j++)
+            estimate->x0[row + j] =
+                (float)m.x0_x * p->direction[row + j] + (float)m.x0_raw * raw[j];
+}
+
+/* The estimate of pass i of the plan from its raw rows; returns how many those are. */
+static size_t keep(const vn_guidance *g, const vn_guide_at *at, int i, const float *raw) {
+    const vn_plan *plan = &g->plan;
+    const size_t size = (size_t)g->denoiser->size, bytes = size * sizeof(float);
+    size_t rows = 0;
+    for (size_t k = 0; k < (size_t)at->n; k++) {
+        const int before = same_row_before(plan, at, i, k);
+        if (before < 0) {
+            keep_row(g, at, &plan->pass[i], k, raw + rows++ * size, &plan->estimate[i]);
+            continue;
+        }
+        memcpy(plan->estimate[i].x0 + k * size, plan->estimate[before].x0 + k * size, bytes);
+        memcpy(plan->estimate[i].eps + k * size, plan->estimate[before].eps + k * size, bytes);
     }
+    return rows;
 }
 
 /* Keeps the learned variance of a pass at the state itself: that of the conditional pass, or of the
@@ -69,35 +100,49 @@ static void keep_variance(vn_guidance *g, const vn_guide_at *at, const vn_pass *
     g->variance_final = fit;
 }
 
-/* Takes the first pass that has not been run and all that can share a forward pass with it, moves
- * them to the front of what is left, and runs them as one batch. */
-static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *err) {
+/* Adds row k of a pass to the batch, as its row `to`. */
+static void add_row(vn_guidance *g, const vn_guide_at *at, const vn_pass *p, size_t k, size_t to) {
+    const size_t size = (size_t)g->denoiser->size;
+    const vn_level *level = p->level ? p->level : at->level;
+    memcpy(g->x + to * size, (p->x ? p->x : at->x) + k * size, size * sizeof(float));
+    g->condition[to] = p->condition[k];
+    g->level[to] = *level;
+    g->sample[to] = at->first + k;
+    if (g->to) g->to[to] = p->level ? *p->level : at->to ? *at->to : *at->level;
+    if (g->next) g->next[to] = at->next ? *at->next : *at->level;
+    if (g->network_guidance) g->network_guidance[to] = p->guidance ? (float)*p->guidance : NAN;
+    if (p->direction)
+        memcpy(g->direction + to * size, p->direction + k * size, size * sizeof(float));
+}
+
+/* Moves the first pass that has not been run and all that can share a forward pass with it to the
+ * front of what is left, and their rows into the batch, whose rows it counts; returns how many
+ * passes. */
+static int gather_batch(vn_guidance *g, const vn_guide_at *at, size_t *rows) {
     vn_plan *plan = &g->plan;
-    const size_t n = (size_t)at->n, floats = n * (size_t)g->denoiser->size;
     const vn_pass first = plan->pass[plan->done];
     int count = 0;
+    *rows = 0;
     for (int i = plan->done; i < plan->count; i++) {
         if (!go_together(&first, &plan->pass[i])) continue;
-        vn_pass p = plan->pass[i];
-        plan->pass[i] = plan->pass[plan->done + count];
-        plan->pass[plan->done + count] = p;
-        const size_t at_row = (size_t)count++ * n;
-        memcpy(g->x + at_row * (size_t)g->denoiser->size, p.x ? p.x : at->x,
-               floats * sizeof(float));
-        memcpy(g->condition + at_row, p.condition, n * sizeof *g->condition);
-        for (size_t k = 0; k < n; k++) g->level[at_row + k] = p.level ? *p.level : *at->level;
-        for (size_t k = 0; k < n; k++) g->sample[at_row + k] = at->first + k;
-        for (size_t k = 0; g->to && k < n; k++)
-            g->to[at_row + k] = p.level ? *p.level : at->to ? *at->to : *at->level;
-        for (size_t k = 0; g->next && k < n; k++)
-            g->next[at_row + k] = at->next ? *at->next : *at->level;
-        for (size_t k = 0; g->network_guidance && k < n; k++)
-            g->network_guidance[at_row + k] = p.guidance ? (float)*p.guidance : NAN;
-        if (p.direction)
-            memcpy(g->direction + at_row * (size_t)g->denoiser->size, p.direction,
-                   floats * sizeof(float));
+        const vn_pass p = plan->pass[i];
+        const int at_pass = plan->done + count++;
+        plan->pass[i] = plan->pass[at_pass];
+        plan->pass[at_pass] = p;
+        for (size_t k = 0; k < (size_t)at->n; k++)
+            if (same_row_before(plan, at, at_pass, k) < 0) add_row(g, at, &p, k, (*rows)++);
     }
-    vn_query q = {.n = count * at->n,
+    return count;
+}
+
+/* Runs passes that have not been run as one batch. */
+static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *err) {
+    vn_plan *plan = &g->plan;
+    const vn_pass first = plan->pass[plan->done];
+    const size_t size = (size_t)g->denoiser->size;
+    size_t rows;
+    const int count = gather_batch(g, at, &rows);
+    vn_query q = {.n = (int64_t)rows,
                   .network = first.network,
                   .perturb = first.perturb,
                   .always = first.network == VN_NETWORK_MAIN ? g->always : (vn_perturb){0},
@@ -115,18 +160,25 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
                   .variance = g->variance_out && first.network == VN_NETWORK_MAIN && !first.want
                                   ? g->variance
                                   : NULL};
-    vn_status status = g->denoiser->predict(g->denoiser->self, &q, g->raw, err);
-    for (int i = 0; i < count && !status; i++, plan->done++) {
-        keep(g, at, &plan->pass[plan->done], g->raw + (size_t)i * floats,
-             &plan->estimate[plan->done]);
-        if (q.variance)
-            keep_variance(g, at, &plan->pass[plan->done], q.variance + (size_t)i * floats);
+    vn_status status = rows ? g->denoiser->predict(g->denoiser->self, &q, g->raw, err) : VN_OK;
+    for (size_t i = 0, row = 0; i < (size_t)count && !status; i++, plan->done++) {
+        if (q.variance) keep_variance(g, at, &plan->pass[plan->done], q.variance + row * size);
+        row += keep(g, at, plan->done, g->raw + row * size);
     }
-    g->rows_passed += count * at->n;
+    g->rows_passed += (int64_t)rows;
     return status;
 }
 
 /* ---- predictions ----------------------------------------------------------------------------- */
+
+/* What stands for none in the step that follows. */
+static void set_null(vn_guidance *g) {
+    g->at.all_null = true;
+    for (int64_t i = 0; i < g->n; i++) {
+        g->null[i] = g->unguided[i] ? g->at.condition[i] : g->none;
+        g->at.all_null &= g->at.condition[i] == g->null[i];
+    }
+}
 
 void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condition *condition) {
     g->rows_passed = 0;
@@ -136,8 +188,10 @@ void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condi
                           .seed = g->at.seed,
                           .condition = condition,
                           .null = g->null,
-                          .all_null = true};
-    for (int64_t i = 0; i < n; i++) g->at.all_null &= condition[i] == g->null[i];
+                          .history = -1,
+                          .unguided = g->unguided};
+    memset(g->unguided, 0, (size_t)n * sizeof *g->unguided);
+    set_null(g);
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
         memset(one->log_weight, 0, (size_t)n * sizeof *one->log_weight);
@@ -147,11 +201,15 @@ void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condi
 }
 
 void vn_guidance_step(vn_guidance *g, int step, int steps, int restarts, const vn_level *next) {
+    const bool again = restarts != g->at.restarts;
+    if (again) memset(g->unguided, 0, (size_t)g->n * sizeof *g->unguided);
     g->at.step = step;
     g->at.steps = steps;
+    g->at.history = again ? 0 : g->at.history + 1;
     g->at.restarts = restarts;
     g->at.next = next;
     g->at.request = 0;
+    set_null(g);
 }
 
 /* The first failure that a guide met. */
@@ -232,6 +290,8 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_request *request, vn_esti
     at.n = request->n ? request->n : g->n;
     at.first += (uint64_t)request->row;
     at.condition += request->row;
+    at.null += request->row;
+    at.unguided += request->row;
     g->variance_out = request->variance;
     g->variance_found = g->variance_final = false;
     if (request->unguided) return predict_unguided(g, &at, out, err);
@@ -281,6 +341,8 @@ vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_request_exact *requ
 
 void vn_guidance_move(vn_guidance *g, const int64_t *ancestor) {
     const size_t n = (size_t)g->n, size = (size_t)g->denoiser->size;
+    memcpy(g->spare_unguided, g->unguided, n * sizeof *g->unguided);
+    for (size_t k = 0; k < n; k++) g->unguided[k] = g->spare_unguided[ancestor[k]];
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
         memcpy(g->spare, one->log_weight, n * sizeof *g->spare);

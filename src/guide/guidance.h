@@ -32,6 +32,8 @@ struct vn_guidance {
     bool anneals;      /* there is noise on conditions: */
     vn_anneal anneal;
     vn_condition *null;    /* [capacity] */
+    bool *unguided;        /* [capacity] vn_guide_at.unguided */
+    bool *spare_unguided;  /* [capacity] scratch */
     double *spare;         /* [capacity] scratch */
     double *null_estimate; /* [2,size], x0 and eps; NULL unless it answers in double */
     /* a batch of passes, [max,capacity] rows; network_guidance: gamma as a network's input */

@@ -23,6 +23,11 @@ static bool reroutes(const vn_guide_row *b, const vn_guide_row *a) {
     return b->route && (a->needs & VN_NEEDS_ROUTE);
 }
 
+/* Whether `a` compares with a pass that the rule `b` does not have. */
+static bool misses(const vn_guide_row *b, const vn_guide_row *a) {
+    return b->stage == VN_GUIDE_RULE && (a->rule_needs & ~b->needs);
+}
+
 static vn_status check_together(const vn_guide *a, const vn_guide *b, vn_err *err) {
     const char *first = a->row->row.name, *second = b->row->row.name;
     if (a->row == b->row && !a->row->repeatable)
@@ -48,6 +53,10 @@ static vn_status check_together(const vn_guide *a, const vn_guide *b, vn_err *er
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "%s and %s cannot be combined: %s takes G and the prediction as they are",
                        first, second, a->row->exclusive ? first : second);
+    if (misses(a->row, b->row) || misses(b->row, a->row))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s and %s cannot be combined: %s needs a rule with a null prediction",
+                       first, second, misses(b->row, a->row) ? first : second);
     if (reroutes(a->row, b->row) || reroutes(b->row, a->row))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "%s and %s cannot be combined: one changes the levels the other needs",
@@ -130,12 +139,14 @@ vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, u
         const unsigned needs =
             row->needs | (row->needs_by ? row->needs_by(&g->guide[i].choice) : 0);
         const unsigned lacks =
-            needs & (VN_NEEDS_X0_EPS | VN_NEEDS_SDE | VN_NEEDS_ROUTE) & ~abilities;
+            needs & (VN_NEEDS_X0_EPS | VN_NEEDS_SDE | VN_NEEDS_ROUTE | VN_NEEDS_STEPS) & ~abilities;
         const char *words = lacks & VN_NEEDS_X0_EPS
                                 ? "a sampler that moves x0 and noise apart, such as ddim or euler"
                             : lacks & VN_NEEDS_SDE
                                 ? "a sampler that follows the reverse SDE, such as euler-maruyama"
-                                : "a sampler that keeps to the grid";
+                            : lacks & VN_NEEDS_ROUTE
+                                ? "a sampler that keeps to the grid"
+                                : "a sampler that makes one step after another";
         if (lacks)
             return vn_fail(err, VN_BAD_ARGUMENT, "the guide %s needs %s; %s does not",
                            row->row.name, words, sampler);
@@ -190,6 +201,8 @@ static vn_status take_memory(vn_guidance *g) {
     plan->estimate = vn_calloc((size_t)plan->max, sizeof *plan->estimate);
     g->null = vn_alloc((size_t)g->capacity, sizeof *g->null);
     g->spare = vn_alloc((size_t)g->capacity, sizeof *g->spare);
+    g->unguided = vn_calloc((size_t)g->capacity, sizeof *g->unguided);
+    g->spare_unguided = vn_calloc((size_t)g->capacity, sizeof *g->unguided);
     g->level = vn_alloc(rows, sizeof *g->level);
     g->condition = vn_alloc(rows, sizeof *g->condition);
     g->sample = vn_alloc(rows, sizeof *g->sample);
@@ -206,7 +219,7 @@ static vn_status take_memory(vn_guidance *g) {
         return VN_NO_MEMORY;
     if (vjp && !(g->direction = new_rows(g, plan->max))) return VN_NO_MEMORY;
     if (!plan->pass || !plan->estimate || !g->null || !g->spare || !g->level || !g->condition ||
-        !g->sample || !g->x || !g->raw)
+        !g->sample || !g->x || !g->raw || !g->unguided || !g->spare_unguided)
         return VN_NO_MEMORY;
     if (can_be_exact(g) &&
         !(g->null_estimate = vn_alloc(2 * (size_t)g->denoiser->size, sizeof *g->null_estimate)))
@@ -256,6 +269,8 @@ void vn_guidance_close(vn_guidance **guidance) {
     vn_free(g->plan.pass);
     vn_free(g->null);
     vn_free(g->spare);
+    vn_free(g->unguided);
+    vn_free(g->spare_unguided);
     vn_free(g->null_estimate);
     vn_free(g->level);
     vn_free(g->to);

@@ -30,12 +30,19 @@ typedef struct vn_guide_at {
      * (VN_TAKES_TO); NULL: at the level itself, where it is the velocity */
     const vn_level *to;
     const vn_condition *condition; /* [n] each row's own */
-    const vn_condition *null;      /* [n] each what stands for none */
-    bool all_null;                 /* the two are equal: guidance has nothing to act on */
-    int step, steps;               /* which step of how many */
-    int request;                   /* which request of this step; 0: the one at its beginning */
-    int restarts;                  /* how often the sampling run has gone back to more noise */
-    double gamma;                  /* after schedules and intervals, at this level */
+    /* [n] each what stands for none; of a sample that is no longer guided, its own condition */
+    const vn_condition *null;
+    bool all_null;   /* the two are equal: guidance has nothing to act on */
+    int step, steps; /* which step of how many */
+    /* how many steps were made since the sampling run began or went back to more noise: where it is
+     * 0, what a guide keeps from step to step is of no use */
+    int history;
+    /* [n] a guide sets it where the sample is not to be guided from the next step on, until the run
+     * goes back to more noise; its other passes are then the conditional one, and not run */
+    bool *unguided;
+    int request;  /* which request of this step; 0: the one at its beginning */
+    int restarts; /* how often the sampling run has gone back to more noise */
+    double gamma; /* after schedules and intervals, at this level */
 } vn_guide_at;
 
 /* One network pass, as a guide names it. Two passes that are the same are run once. Arrays must
@@ -117,7 +124,8 @@ enum {
     VN_NEEDS_ROUTE = 256,       /* levels that no other guide or sampler has changed */
     VN_NEEDS_EMBEDDED = 512,    /* a denoiser that takes guidance as an input */
     VN_TAKES_CLASSIFIER = 1024, /* no need: it follows denoiser->classify where there is one */
-    VN_NEEDS_ANNEAL = 2048      /* conditions that noise can be added to */
+    VN_NEEDS_ANNEAL = 2048,     /* conditions that noise can be added to */
+    VN_NEEDS_STEPS = 4096 /* steps one after another: it keeps something from one to the next */
 };
 
 typedef struct vn_guide_row {
@@ -137,6 +145,8 @@ typedef struct vn_guide_row {
     /* what it makes is a sum of passes with weights that depend on gamma and the level alone, and
      * so is right of logits too (sequence.h) */
     bool linear;
+    /* what the rule beside it has to need as well (VN_NEEDS_NULL: it has a null pass) */
+    unsigned rule_needs;
     /* further needs that depend on its parameters; NULL: none */
     unsigned (*needs_by)(const vn_choice *c);
     int passes; /* how many it names at most, in all rounds of one prediction */
@@ -184,7 +194,7 @@ typedef struct vn_guidance_options {
 vn_status vn_guidance_open(const vn_guidance_options *options, vn_guidance **out, vn_err *err);
 void vn_guidance_close(vn_guidance **g);
 /* VN_BAD_ARGUMENT names a guide that needs what `sampler` cannot do. abilities: those of
- * VN_NEEDS_X0_EPS, _SDE and _ROUTE that the sampler meets. */
+ * VN_NEEDS_X0_EPS, _SDE, _ROUTE and _STEPS that the sampler meets. */
 vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, unsigned abilities,
                                     vn_err *err);
 /* Lets its guides change the levels (vn_guide_row.route). */

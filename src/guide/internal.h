@@ -16,7 +16,7 @@
     ROW(tcfg) ROW(mambo_g) ROW(fdg) \
     ROW(rescale) ROW(dynamic_threshold) ROW(clip) \
     ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(pladis) ROW(nag) ROW(cads) \
-    ROW(interval) ROW(schedule)
+    ROW(interval) ROW(schedule) ROW(adaptive)
 /* clang-format on */
 
 #define VN_DECLARE(name) extern const vn_guide_row vn_##name##_guide;

@@ -108,6 +108,7 @@ void vn_blend_row(const vn_coefficients *space, size_t size, size_t row, const f
 vn_pass vn_pass_of_class(vn_guide *g, const vn_guide_at *at, int32_t label) {
     if (at->all_null) return vn_null(at);
     for (int64_t i = 0; i < at->n; i++)
-        g->condition[i] = at->condition[i] == VN_CONDITION_NULL ? VN_CONDITION_NULL : label;
+        g->condition[i] =
+            at->condition[i] == VN_CONDITION_NULL || at->unguided[i] ? at->condition[i] : label;
     return (vn_pass){.condition = g->condition};
 }

@@ -59,8 +59,8 @@ static vn_status choose_guides(vn_trajectory *trajectory, const vn_trajectory_op
                                          .capacity = o->capacity,
                                          .none = o->none};
     const vn_between *between = o->between && o->between->route ? o->between : NULL;
-    const unsigned abilities =
-        trajectory->row->abilities | (trajectory->row->route || between ? 0 : VN_NEEDS_ROUTE);
+    const unsigned abilities = trajectory->row->abilities | VN_NEEDS_STEPS |
+                               (trajectory->row->route || between ? 0 : VN_NEEDS_ROUTE);
     vn_status status = vn_guidance_open(&options, &trajectory->guidance, err);
     if (!status)
         status = vn_guidance_check_sampler(trajectory->guidance, trajectory->row->row.name,

@@ -52,6 +52,7 @@ static const struct {
     {"fdg",                           2, false, false},
     {"cfg,rescale",                   2, false, false},
     {"cfg,dynamic-threshold",         2, true,  true},
+    {"cfg,adaptive",                  2, false, false},
     {"cfg,schedule:shape=beta",       2, false, true},
     {"cfg,schedule:shape=table,f0=0,f1=2", 2, false, false},
     /* clang-format on */
