@@ -186,6 +186,7 @@ void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condi
     g->at = (vn_guide_at){.n = n,
                           .first = first,
                           .seed = g->at.seed,
+                          .levels = g->at.levels,
                           .condition = condition,
                           .null = g->null,
                           .history = -1,
@@ -194,10 +195,15 @@ void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condi
     set_null(g);
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
+        one->kept = -1;
         memset(one->log_weight, 0, (size_t)n * sizeof *one->log_weight);
         for (int k = 0; k < one->row->slots; k++)
             memset(one->slot[k], 0, (size_t)(n * g->denoiser->size) * sizeof(float));
     }
+}
+
+void vn_guidance_set_levels(vn_guidance *g, const vn_level *levels) {
+    g->at.levels = levels;
 }
 
 void vn_guidance_step(vn_guidance *g, int step, int steps, int restarts, const vn_level *next) {

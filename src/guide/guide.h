@@ -34,6 +34,8 @@ typedef struct vn_guide_at {
     const vn_condition *null;
     bool all_null;   /* the two are equal: guidance has nothing to act on */
     int step, steps; /* which step of how many */
+    /* [steps + 1] of the sampling run, from noise to data; NULL: not known */
+    const vn_level *levels;
     /* how many steps were made since the sampling run began or went back to more noise: where it is
      * 0, what a guide keeps from step to step is of no use */
     int history;
@@ -85,7 +87,8 @@ typedef struct vn_guide {
     float **slot;
     double *log_weight;      /* [capacity] one number a sample, kept as slots are */
     vn_condition *condition; /* [capacity] for the conditions of a pass that it names */
-    vn_level level;          /* for the level of such a pass */
+    vn_level level;          /* for the level of such a pass, or of what is in the slots */
+    int kept; /* the step in which its slots were filled, as it says itself; -1: in none yet */
     /* set by plan, combine or select where something failed, with the reason in err */
     vn_status status;
     vn_err err;
@@ -199,6 +202,9 @@ vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, u
                                     vn_err *err);
 /* Lets its guides change the levels (vn_guide_row.route). */
 vn_status vn_guidance_route(const vn_guidance *g, vn_route *route, vn_err *err);
+/* The levels that the sampling run visits when all have changed them, [steps + 1], which outlive
+ * it. */
+void vn_guidance_set_levels(vn_guidance *g, const vn_level *levels);
 /* Refuses what is no list of guides, with or without a denoiser: classes by name and what guides
  * need of it are for vn_guidance_open to judge. */
 vn_status vn_guides_check(const char *guide, vn_err *err);

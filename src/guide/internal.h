@@ -13,8 +13,9 @@
     ROW(fk) ROW(fkc) ROW(gibbs_like) \
     ROW(negative) ROW(compose) ROW(perp_neg) ROW(autoguidance) ROW(icg) ROW(tsg) \
     ROW(apg) ROW(cfg_zero_star) ROW(cfg_plus_plus) ROW(rectified_cfg_plus_plus) \
-    ROW(tcfg) ROW(mambo_g) ROW(fdg) \
-    ROW(rescale) ROW(dynamic_threshold) ROW(clip) \
+    ROW(tcfg) ROW(mambo_g) ROW(fdg) ROW(pmc) ROW(adg) ROW(power_law) ROW(smc) \
+    ROW(momentum) ROW(higs) ROW(tag) \
+    ROW(rescale) ROW(renorm) ROW(epsilon_scaling) ROW(dynamic_threshold) ROW(clip) \
     ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(pladis) ROW(nag) ROW(cads) \
     ROW(interval) ROW(schedule) ROW(adaptive)
 /* clang-format on */
@@ -56,6 +57,7 @@ bool vn_conditional_and_null(const vn_guide *g, const vn_guide_at *at, vn_plan *
  * the curve (alpha, sigma) instead of dt, so that velocities of two levels can be compared whatever
  * the path's t is; on the rectified path that is dx/dt times a constant. Where the path has no
  * finite slope it is v. */
+vn_coefficients vn_as_x0(const vn_level *l);
 vn_coefficients vn_as_eps(const vn_level *l);
 vn_coefficients vn_as_velocity(const vn_level *l);
 /* Dot products of one row in a space: <a,a>, <a,d>, <d,d> with d = b - a. */
@@ -71,6 +73,20 @@ void vn_blend_row(const vn_coefficients *space, size_t size, size_t row, const f
 /* The pass under one class; rows without a condition keep the null one. It writes g->condition, and
  * is the same pass each time it is called during one prediction. */
 vn_pass vn_pass_of_class(vn_guide *g, const vn_guide_at *at, int32_t label);
+
+/* ---- guides that keep predictions from step to step (memory.c) ------------------------------- */
+
+/* The running average of a prediction over the steps before this one, in two slots of g: a step
+ * counts with its first prediction, so that all predictions of a step see the same average, and a
+ * step of higher order follows one ODE. average <- keep average + (1 - keep) prediction; it begins
+ * as the first. `now` [n,size] is the prediction that is being made. NULL: no step was made yet
+ * since the sampling run began or went back to more noise. */
+typedef struct vn_average {
+    int mean, last; /* slots: the average, and the first prediction of this step */
+    double keep;
+} vn_average;
+const float *vn_average_before(const vn_average *a, vn_guide *g, const vn_guide_at *at,
+                               const float *now);
 
 /* ---- guides that replace x0 (clip.c, dynamic_threshold.c) ------------------------------------ */
 

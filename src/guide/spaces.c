@@ -58,6 +58,10 @@ static vn_coefficients coefficients_as(const char *prediction, const vn_level *l
     return vn_prediction_coefficients(&(vn_prediction){.row = &vn_prediction_rows[i]}, l);
 }
 
+vn_coefficients vn_as_x0(const vn_level *l) {
+    return coefficients_as("x0", l);
+}
+
 vn_coefficients vn_as_eps(const vn_level *l) {
     return coefficients_as("eps", l);
 }

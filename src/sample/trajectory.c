@@ -77,6 +77,7 @@ static vn_status choose_guides(vn_trajectory *trajectory, const vn_trajectory_op
         status = vn_fail(err, VN_BAD_ARGUMENT,
                          "%d steps, returns to more noise included, are more than %d",
                          trajectory->route.steps, VN_MAX_STEPS);
+    if (!status) vn_guidance_set_levels(trajectory->guidance, trajectory->route.level);
     return status;
 }
 

@@ -53,6 +53,14 @@ static const struct {
     {"cfg,rescale",                   2, false, false},
     {"cfg,dynamic-threshold",         2, true,  true},
     {"cfg,adaptive",                  2, false, false},
+    {"pmc",                           2, false, false},
+    {"cfg,renorm:rho=0.5",            2, true,  true},
+    {"adg",                           2, false, false},
+    {"power-law",                     2, false, false},
+    {"smc",                           2, false, false},
+    {"cfg,momentum",                  2, true,  true},
+    {"cfg,higs",                      2, true,  true},
+    {"cfg,tag",                       2, true,  true},
     {"cfg,schedule:shape=beta",       2, false, true},
     {"cfg,schedule:shape=table,f0=0,f1=2", 2, false, false},
     /* clang-format on */
@@ -325,12 +333,14 @@ static void what_the_model_lacks_is_named(void **state) {
     refused("apg", 2, &simple,
             "; guides that do without: negative, autoguidance (with a weak model), icg, tsg; at "
             "guidance 1: classifier-gradient, energy, "
-            "fk; beside them: gibbs-like");
+            "fk, momentum, higs; beside them: gibbs-like");
     refused("apg", 2, &simple, "interval, schedule");
     refused("cfg", 2, &unlabelled,
             "needs conditions, which this model does not have; guides that do without: ");
     static const char *const of_null[] = {"apg",  "cfg-zero-star", "rectified-cfg-plus-plus",
-                                          "tcfg", "mambo-g",       "fdg"};
+                                          "tcfg", "mambo-g",       "fdg",
+                                          "pmc",  "adg",           "power-law",
+                                          "smc",  "adaptive"};
     for (size_t i = 0; i < VN_COUNT(of_null); i++) {
         refused(of_null[i], 2, &simple, "the null condition");
         refused(of_null[i], 2, &unlabelled, "conditions");

@@ -12,105 +12,8 @@
 #include <string.h>
 
 #include "guide/internal.h"
-#include "support/bench.h"
 #include "support/bound.h"
-#include "support_rules.h"
-
-#define N         6
-#define D         3
-#define F         (N * D)
-#define TOLERANCE 8e-7 /* six roundings of 6e-8 each, and twice that; measured 3.1e-7 */
-
-static const char text[] =
-    "{\"classes\": [{\"components\": [{\"mean\": [-1, 0.4, 0], \"std\": 0.5}, {\"mean\": [1, 1, "
-    "0], \"std\": 0.2}]},"
-    " {\"components\": [{\"mean\": [1.1, 0.9, -0.3], \"std\": 0.3}]}, {\"components\": [{\"mean\": "
-    "[0, 0, 1], \"std\": "
-    "0.6}]}],"
-    " \"weak\": {\"classes\": [{\"components\": [{\"mean\": [0, 0, 0], \"std\": 1}]},"
-    "   {\"components\": [{\"mean\": [1, 1, 0], \"std\": 1}]}, {\"components\": [{\"mean\": [0, 1, "
-    "1], \"std\": "
-    "1}]}]}}";
-
-static bench exact;
-static vn_path *path;
-static vn_denoiser denoiser;
-static vn_level level, next;
-static float x[F];
-static const int32_t labels[N] = {0, 1, 2, VN_CONDITION_NULL, 0, 1};
-static const int32_t none[N] = {-1, -1, -1, -1, -1, -1};
-
-typedef struct rows {
-    float x0[F], eps[F];
-} rows;
-
-static int set_up(void **state) {
-    (void)state;
-    exact = bench_open(text, "vp", "v");
-    path = exact.path;
-    denoiser = exact.denoiser;
-    level = vn_path_level(path, 0.5);
-    next = vn_path_level(path, 0.4);
-    for (int i = 0; i < N; i++) vn_random_normal(x + i * D, D, 3, VN_STREAM_TEST, (uint64_t)i, 0);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    bench_close(&exact);
-    return 0;
-}
-
-static vn_estimate pair_of(rows *r) {
-    return (vn_estimate){r->x0, r->eps};
-}
-
-static double run(const char *list, double gamma, rows *out) {
-    return guided(list, gamma, &denoiser, N, labels, x, &level, &next, pair_of(out));
-}
-
-static rows ask_at(vn_network network, const int32_t *condition, const float *at,
-                   const vn_level *l) {
-    rows r;
-    unguided(&denoiser, (vn_query){.n = N, .network = network, .x = at, .condition = condition}, l,
-             pair_of(&r));
-    return r;
-}
-
-static rows ask(const int32_t *condition) {
-    return ask_at(VN_NETWORK_MAIN, condition, x, &level);
-}
-
-/* Under one class for all samples that have a condition. */
-static rows ask_class(int32_t label) {
-    int32_t condition[N];
-    for (int i = 0; i < N; i++)
-        condition[i] = labels[i] == VN_CONDITION_NULL ? VN_CONDITION_NULL : label;
-    return ask(condition);
-}
-
-static void same_rows(const char *what, const rows *got, const rows *want) {
-    near(what, F, got->x0, want->x0, TOLERANCE);
-    near(what, F, got->eps, want->eps, TOLERANCE);
-}
-
-/* x0 and eps belong together, as those of all rules but CFG++ do. */
-static void consistent(const char *what, const rows *r) {
-    float back[F];
-    for (int i = 0; i < F; i++)
-        back[i] = (float)level.alpha * r->x0[i] + (float)level.sigma * r->eps[i];
-    near(what, F, back, x, TOLERANCE);
-}
-
-/* want = a + w (b - a), of x0 and eps */
-static rows mix(const rows *a, const rows *b, double w) {
-    rows r;
-    for (int i = 0; i < F; i++) {
-        r.x0[i] = (float)((double)a->x0[i] + w * ((double)b->x0[i] - (double)a->x0[i]));
-        r.eps[i] = (float)((double)a->eps[i] + w * ((double)b->eps[i] - (double)a->eps[i]));
-    }
-    return r;
-}
+#include "support_formulas.h"
 
 /* ---- other conditions ------------------------------------------------------------------------ */
 
@@ -246,7 +149,7 @@ static void rectified_cfg_plus_plus_looks_ahead(void **state) {
     (void)state;
     static const char *const paths[] = {"rectified", "vp"};
     for (int k = 0; k < 2; k++) {
-        bench b = bench_open(text, paths[k], "v");
+        bench b = bench_open(formulas_world, paths[k], "v");
         const vn_denoiser d = b.denoiser;
         rows c, ca, ua, got;
         float ahead[F], v[F], want[F];
