@@ -14,9 +14,9 @@ static bool same_conditions(const vn_condition *a, const vn_condition *b, int64_
 
 /* Whether two passes are the same for rows whose conditions are the same. */
 static bool same_but_conditions(const vn_pass *a, const vn_pass *b) {
-    return a->network == b->network && vn_perturb_equal(&a->perturb, &b->perturb) && a->x == b->x &&
-           a->level == b->level && a->want == b->want && a->direction == b->direction &&
-           a->guidance == b->guidance;
+    return a->network == b->network && vn_perturb_equal(&a->perturb, &b->perturb) &&
+           a->perturbs == b->perturbs && a->x == b->x && a->level == b->level &&
+           a->want == b->want && a->direction == b->direction && a->guidance == b->guidance;
 }
 
 static bool same_pass(const vn_pass *a, const vn_pass *b, int64_t n) {
@@ -38,8 +38,8 @@ const vn_estimate *vn_plan_pass(vn_plan *plan, const vn_pass *pass) {
 
 /* Whether two passes can share a forward pass. */
 static bool go_together(const vn_pass *a, const vn_pass *b) {
-    return a->network == b->network && vn_perturb_equal(&a->perturb, &b->perturb) &&
-           a->want == b->want;
+    return !a->perturbs && !b->perturbs && a->network == b->network &&
+           vn_perturb_equal(&a->perturb, &b->perturb) && a->want == b->want;
 }
 
 /* The pass before pass i that has the same row; -1: row is run. Only rows of samples that are no
@@ -135,37 +135,73 @@ static int gather_batch(vn_guidance *g, const vn_guide_at *at, size_t *rows) {
     return count;
 }
 
-/* Runs passes that have not been run as one batch. */
+/* Runs the rows that have been added to the batch, of passes like `pass`. */
+static vn_status run_rows(vn_guidance *g, const vn_guide_at *at, const vn_pass *pass, size_t rows,
+                          vn_query *q, vn_err *err) {
+    *q = (vn_query){.n = (int64_t)rows,
+                    .network = pass->network,
+                    .perturb = pass->perturb,
+                    .always = pass->network == VN_NETWORK_MAIN ? g->always : (vn_perturb){0},
+                    .x = g->x,
+                    .level = g->level,
+                    .to = g->to,
+                    .next = g->next,
+                    .guidance = g->network_guidance,
+                    .condition = g->condition,
+                    .anneal = g->anneals ? &g->anneal : NULL,
+                    .sample = g->sample,
+                    .step = (uint64_t)at->step,
+                    .want = pass->want,
+                    .direction = pass->direction ? g->direction : NULL,
+                    .variance = g->variance_out && pass->network == VN_NETWORK_MAIN && !pass->want
+                                    ? g->variance
+                                    : NULL};
+    g->rows_passed += (int64_t)rows;
+    return rows ? g->denoiser->predict(g->denoiser->self, q, g->raw, err) : VN_OK;
+}
+
+/* Whether row k has the perturbation of a row before it. */
+static bool perturbed_before(const vn_pass *p, size_t k) {
+    for (size_t i = 0; i < k; i++)
+        if (vn_perturb_equal(&p->perturbs[i], &p->perturbs[k])) return true;
+    return false;
+}
+
+/* Runs pass i, whose rows have perturbations of their own: those that are the same together. */
+static vn_status evaluate_by_rows(vn_guidance *g, const vn_guide_at *at, int i, vn_err *err) {
+    const size_t size = (size_t)g->denoiser->size, n = (size_t)at->n;
+    const vn_pass *p = &g->plan.pass[i];
+    vn_status status = VN_OK;
+    vn_query q;
+    for (size_t k = 0; k < n && !status; k++) {
+        vn_pass alike = *p;
+        alike.perturb = p->perturbs[k];
+        size_t rows = 0;
+        if (perturbed_before(p, k)) continue;
+        for (size_t j = k; j < n; j++)
+            if (vn_perturb_equal(&p->perturbs[j], &alike.perturb)) add_row(g, at, p, j, rows++);
+        status = run_rows(g, at, &alike, rows, &q, err);
+        for (size_t j = k, row = 0; j < n && !status; j++)
+            if (vn_perturb_equal(&p->perturbs[j], &alike.perturb))
+                keep_row(g, at, p, j, g->raw + row++ * size, &g->plan.estimate[i]);
+    }
+    return status;
+}
+
+/* Runs passes that have not been run: one whose rows differ, or as many as can be one batch. */
 static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *err) {
     vn_plan *plan = &g->plan;
     const vn_pass first = plan->pass[plan->done];
     const size_t size = (size_t)g->denoiser->size;
     size_t rows;
+    vn_query q;
+    if (first.perturbs) return evaluate_by_rows(g, at, plan->done++, err);
     const int count = gather_batch(g, at, &rows);
-    vn_query q = {.n = (int64_t)rows,
-                  .network = first.network,
-                  .perturb = first.perturb,
-                  .always = first.network == VN_NETWORK_MAIN ? g->always : (vn_perturb){0},
-                  .x = g->x,
-                  .level = g->level,
-                  .to = g->to,
-                  .next = g->next,
-                  .guidance = g->network_guidance,
-                  .condition = g->condition,
-                  .anneal = g->anneals ? &g->anneal : NULL,
-                  .sample = g->sample,
-                  .step = (uint64_t)at->step,
-                  .want = first.want,
-                  .direction = first.direction ? g->direction : NULL,
-                  .variance = g->variance_out && first.network == VN_NETWORK_MAIN && !first.want
-                                  ? g->variance
-                                  : NULL};
-    vn_status status = rows ? g->denoiser->predict(g->denoiser->self, &q, g->raw, err) : VN_OK;
+    vn_status status = run_rows(g, at, &first, rows, &q, err);
     for (size_t i = 0, row = 0; i < (size_t)count && !status; i++, plan->done++) {
         if (q.variance) keep_variance(g, at, &plan->pass[plan->done], q.variance + row * size);
         row += keep(g, at, plan->done, g->raw + row * size);
     }
-    g->rows_passed += (int64_t)rows;
     return status;
 }
 
@@ -275,6 +311,7 @@ static void move_memory(vn_guidance *g, int64_t by) {
         vn_guide *one = &g->guide[i];
         one->log_weight += by;
         one->condition += by;
+        if (one->perturbs) one->perturbs += by;
         for (int k = 0; k < one->row->slots; k++) one->slot[k] += by * g->denoiser->size;
     }
 }

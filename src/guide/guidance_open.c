@@ -172,6 +172,9 @@ static vn_status take_slots(vn_guidance *g, vn_guide *one) {
     one->log_weight = vn_alloc((size_t)g->capacity, sizeof *one->log_weight);
     one->condition = vn_alloc((size_t)g->capacity, sizeof *one->condition);
     if (!one->log_weight || !one->condition) return VN_NO_MEMORY;
+    if (one->row->draws_perturbs &&
+        !(one->perturbs = vn_alloc((size_t)g->capacity, sizeof *one->perturbs)))
+        return VN_NO_MEMORY;
     if (!one->row->slots) return VN_OK;
     one->slot = vn_calloc((size_t)one->row->slots, sizeof *one->slot);
     if (!one->slot) return VN_NO_MEMORY;
@@ -260,6 +263,7 @@ void vn_guidance_close(vn_guidance **guidance) {
         vn_free(g->guide[i].slot);
         vn_free(g->guide[i].log_weight);
         vn_free(g->guide[i].condition);
+        vn_free(g->guide[i].perturbs);
     }
     for (int i = 0; g->plan.estimate && i < g->plan.max; i++) {
         vn_free(g->plan.estimate[i].x0);

@@ -52,6 +52,9 @@ typedef struct vn_guide_at {
 typedef struct vn_pass {
     vn_network network;
     vn_perturb perturb;
+    /* [n] of each row its own in place of `perturb`, whose rows are then run together where they are
+     * the same; NULL: `perturb` for all */
+    const vn_perturb *perturbs;
     const vn_condition *condition; /* [n]: at->condition, at->null, or the guide's own */
     const float *x;                /* NULL: at->x */
     const vn_level *level;         /* NULL: at->level */
@@ -87,6 +90,7 @@ typedef struct vn_guide {
     float **slot;
     double *log_weight;      /* [capacity] one number a sample, kept as slots are */
     vn_condition *condition; /* [capacity] for the conditions of a pass that it names */
+    vn_perturb *perturbs;    /* [capacity] for vn_pass.perturbs, of rows that draw them */
     vn_level level;          /* for the level of such a pass, or of what is in the slots */
     int kept; /* the step in which its slots were filled, as it says itself; -1: in none yet */
     /* set by plan, combine or select where something failed, with the reason in err */
@@ -137,6 +141,7 @@ typedef struct vn_guide_row {
     /* VN_NEEDS_*; a rule's needs of the denoiser count only where gamma is not 1, or if alone */
     unsigned needs;
     unsigned perturbations; /* vn_perturbation kinds that it uses */
+    bool draws_perturbs;    /* each sample has its own: vn_guide.perturbs is there */
     /* the only rule that it can be combined with, and then without additions or finishes; NULL:
      * it can be combined with any */
     const char *only_with;

@@ -13,10 +13,10 @@
     ROW(fk) ROW(fkc) ROW(gibbs_like) \
     ROW(negative) ROW(compose) ROW(perp_neg) ROW(autoguidance) ROW(icg) ROW(tsg) \
     ROW(apg) ROW(cfg_zero_star) ROW(cfg_plus_plus) ROW(rectified_cfg_plus_plus) \
-    ROW(tcfg) ROW(mambo_g) ROW(fdg) ROW(pmc) ROW(adg) ROW(power_law) ROW(smc) \
+    ROW(tcfg) ROW(mambo_g) ROW(fdg) ROW(pmc) ROW(adg) ROW(power_law) ROW(smc) ROW(characteristic) ROW(fbg) \
     ROW(momentum) ROW(higs) ROW(tag) \
     ROW(rescale) ROW(renorm) ROW(epsilon_scaling) ROW(dynamic_threshold) ROW(clip) \
-    ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(pladis) ROW(nag) ROW(cads) \
+    ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(s2) ROW(pladis) ROW(nag) ROW(cads) \
     ROW(interval) ROW(schedule) ROW(adaptive)
 /* clang-format on */
 
@@ -34,6 +34,9 @@ vn_pass vn_null(const vn_guide_at *at);
 bool vn_guidance_acts(const vn_guide_at *at);
 /* out = a + gamma (b - a), n floats. */
 void vn_extrapolate(size_t n, double gamma, const float *a, const float *b, float *out);
+/* out += scale (a - b), n floats of x0 and of eps. */
+void vn_add_difference(size_t n, double scale, const vn_estimate *a, const vn_estimate *b,
+                       vn_estimate out);
 void vn_copy_estimate(size_t n, vn_estimate out, const vn_estimate *from);
 /* Moves x0 by `shift` [n,size] and eps so that x = alpha x0 + sigma eps still holds; eps is left
  * alone at sigma = 0. */

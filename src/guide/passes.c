@@ -20,6 +20,15 @@ void vn_extrapolate(size_t n, double gamma, const float *a, const float *b, floa
     for (size_t i = 0; i < n; i++) out[i] = a[i] + g * (b[i] - a[i]);
 }
 
+void vn_add_difference(size_t n, double scale, const vn_estimate *a, const vn_estimate *b,
+                       vn_estimate out) {
+    const float s = (float)scale;
+    for (size_t i = 0; i < n; i++) {
+        out.x0[i] += s * (a->x0[i] - b->x0[i]);
+        out.eps[i] += s * (a->eps[i] - b->eps[i]);
+    }
+}
+
 void vn_copy_estimate(size_t n, vn_estimate out, const vn_estimate *from) {
     memcpy(out.x0, from->x0, n * sizeof(float));
     memcpy(out.eps, from->eps, n * sizeof(float));

@@ -128,11 +128,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     if (!acts(g, at)) return;
     const vn_pass of_c = vn_conditional(at), of_d = perturbed(g, at);
     const vn_estimate *c = vn_plan_pass(p, &of_c), *d = vn_plan_pass(p, &of_d);
-    const float scale = (float)g->choice.value[SCALE];
-    for (size_t i = 0; i < (size_t)(at->n * g->denoiser->size); i++) {
-        out->x0[i] += scale * (c->x0[i] - d->x0[i]);
-        out->eps[i] += scale * (c->eps[i] - d->eps[i]);
-    }
+    vn_add_difference((size_t)(at->n * g->denoiser->size), g->choice.value[SCALE], c, d, *out);
 }
 
 /* ---- the rows -------------------------------------------------------------------------------- */

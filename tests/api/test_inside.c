@@ -140,6 +140,37 @@ static void test_samples_are_finite_and_guided(void **state) {
     vn_context_close(&vn);
 }
 
+/* A sample that draws its blocks, or stops its null pass, is the same to the bit alone and in a batch
+ * whose other rows do otherwise. */
+static void test_rows_that_differ_are_the_same_alone(void **state) {
+    (void)state;
+    static const char *const lists[] = {"cfg,s2:scale=1", "cfg,adaptive:cos=0.9"};
+    vn_context *vn = open_context();
+    for (size_t n = 0; n < 2; n++) {
+        vn_model *model = NULL;
+        expect_ok(vn, vn_model_open(vn, networks[n], &model));
+        for (size_t g = 0; g < sizeof lists / sizeof *lists; g++) {
+            vn_samples *together = NULL, *alone = NULL, *without = NULL;
+            vn_sample_options o = options("euler", lists[g]);
+            const float *all = must_sample(vn, model, &o, &together);
+            o.guide = "cfg";
+            if (!(change(all, must_sample(vn, model, &o, &without)) > 1e-5))
+                fail_msg("%s on %s changes nothing", lists[g], networks[n]);
+            o = options("euler", lists[g]);
+            o.count = 1;
+            o.first = 2;
+            expect_ok(vn, vn_sample(model, &o, &alone));
+            if (memcmp(vn_samples_data(alone), all + 2 * 64, 64 * sizeof *all) != 0)
+                fail_msg("%s on %s: a sample depends on its batch", lists[g], networks[n]);
+            vn_samples_close(&together);
+            vn_samples_close(&alone);
+            vn_samples_close(&without);
+        }
+        vn_model_close(&model);
+    }
+    vn_context_close(&vn);
+}
+
 /* What the perturbed pass is, is compared in tests/nn/test_perturb.c; here, that a run adds `scale`
  * times the difference to it: one step of euler is the estimate of x0 itself, and moves twice as
  * far with twice the scale, but for roundings of numbers of the size of the result. */
@@ -238,6 +269,7 @@ static void test_what_a_network_lacks_is_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples_are_finite_and_guided),
+        cmocka_unit_test(test_rows_that_differ_are_the_same_alone),
         cmocka_unit_test(test_a_step_moves_by_the_scale),
         cmocka_unit_test(test_steps_do_not_allocate),
         cmocka_unit_test(test_what_a_network_lacks_is_named),

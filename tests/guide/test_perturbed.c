@@ -329,6 +329,76 @@ static void what_cannot_be_is_refused(void **state) {
     for (size_t i = 0; i < VN_COUNT(bad); i++) refused(bad[i].list, 2, &denoiser, bad[i].words);
 }
 
+/* ---- blocks that are drawn ------------------------------------------------------------------- */
+
+static int drawn(int64_t sample, int step, int request, int count) {
+    const uint64_t key = ((uint64_t)request + 1) << 32 | (uint64_t)step;
+    return (int)(vn_random_double(3, VN_STREAM_GUIDE, (uint64_t)sample, key) *
+                 (LAYERS - count + 1));
+}
+
+/* out + scale (c - c'), c' of each sample by its own draw, in every prediction another. */
+static void s2_draws_blocks_for_each_sample(void **state) {
+    (void)state;
+    vn_guidance *g = open_guides("cfg,s2:scale=0.5,blocks=3", 2, &denoiser, N);
+    vn_err err;
+    int differ = 0, queried = 0;
+    vn_guidance_begin(g, N, 0, labels);
+    for (int step = 0; step < 4; step++) {
+        vn_guidance_step(g, step, 4, 0, &next);
+        for (int request = 0; request < 2; request++) {
+            rows got, c = ask(labels, &unperturbed), u = ask(none, &unperturbed), want;
+            queries = 0;
+            assert_int_equal(
+                vn_guidance_predict(g, &(vn_request){.x = x, .level = &level}, pair_of(&got), &err),
+                VN_OK);
+            queried = queries;
+            int apart = 1;
+            for (int i = 0; i < N; i++) {
+                const int first = drawn(i, step, request, 3);
+                const vn_perturb without = {
+                    .kind = VN_BLOCKS_SKIPPED, .first = first, .last = first + 2};
+                const rows d = ask(labels, &without);
+                bool before = false;
+                for (int k = 0; k < i; k++) before |= drawn(k, step, request, 3) == first;
+                apart += !before;
+                differ += first != drawn(i, 0, 0, 3);
+                for (int j = i * D; j < (i + 1) * D; j++) {
+                    want.x0[j] = u.x0[j] + 2 * (c.x0[j] - u.x0[j]) + (c.x0[j] - d.x0[j]) / 2;
+                    want.eps[j] = u.eps[j] + 2 * (c.eps[j] - u.eps[j]) + (c.eps[j] - d.eps[j]) / 2;
+                }
+            }
+            assert_int_equal(queried, apart); /* samples that drew the same are run together */
+            near("s2", F, got.x0, want.x0, TOLERANCE);
+            near("s2", F, got.eps, want.eps, TOLERANCE);
+        }
+    }
+    assert_true(vn_guidance_passes(g) == 3 * 8 && differ > N);
+    vn_guidance_close(&g);
+}
+
+static void s2_does_not_depend_on_the_batch(void **state) {
+    (void)state;
+    rows all;
+    predict("cfg,s2", 2, labels, 1, 4, &all);
+    for (int64_t i = 0; i < N; i++) {
+        vn_guidance *one = open_guides("cfg,s2", 2, &denoiser, 1);
+        vn_err err;
+        float x0[D], eps[D];
+        vn_guidance_begin(one, 1, (uint64_t)i, labels + i);
+        vn_guidance_step(one, 1, 4, 0, &next);
+        queries = 0;
+        assert_int_equal(vn_guidance_predict(one, &(vn_request){.x = x + i * D, .level = &level},
+                                             (vn_estimate){x0, eps}, &err),
+                         VN_OK);
+        assert_memory_equal(x0, all.x0 + i * D, sizeof x0);
+        assert_memory_equal(eps, all.eps + i * D, sizeof eps);
+        vn_guidance_close(&one);
+    }
+    refused("s2:scale=0", 2, &denoiser, "s2: scale=0 has no effect");
+    refused("s2:blocks=12", 2, &denoiser, "s2: 12 blocks: this model has 12, of which some stay");
+}
+
 static void models_without_layers_are_refused(void **state) {
     (void)state;
     for (size_t i = 0; i < vn_guides.count; i++) {
@@ -354,6 +424,8 @@ int main(void) {
         cmocka_unit_test(sparse_attention_is_in_perturbed_passes_too),
         cmocka_unit_test(normalized_attention_names_the_other_text),
         cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(s2_draws_blocks_for_each_sample),
+        cmocka_unit_test(s2_does_not_depend_on_the_batch),
         cmocka_unit_test(models_without_layers_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

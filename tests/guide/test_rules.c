@@ -58,6 +58,8 @@ static const struct {
     {"adg",                           2, false, false},
     {"power-law",                     2, false, false},
     {"smc",                           2, false, false},
+    {"characteristic:rounds=1",       4, false, false},
+    {"fbg",                           2, false, false},
     {"cfg,momentum",                  2, true,  true},
     {"cfg,higs",                      2, true,  true},
     {"cfg,tag",                       2, true,  true},
