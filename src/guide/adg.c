@@ -1,10 +1,11 @@
-/* adg.c - angle-domain guidance (2506.11039): guidance turns x0 and does not lengthen it as CFG does.
- * With theta the angle between the x0 c and u of one sample, and e the part of c perpendicular to u,
+/* adg.c - angle-domain guidance (2506.11039): guidance turns x0 and does not lengthen it as CFG
+ * does. With theta the angle between the x0 c and u of one sample, and e the part of c
+ * perpendicular to u,
  *
  *     cos(w) c + sin(w)/sin(theta) e,   w = min((G - 1) theta, most)
  *
- * Where c and u are nearly parallel, sin(theta) <= 1e-3, the ratio is its limit, G - 1. eps follows
- * x0. G below 1 turns the other way. */
+ * Where c and u are nearly parallel, sin(theta) <= 1e-3, the ratio is its limit, G - 1. eps
+ * follows x0. G below 1 turns the other way. */
 #include "guide/internal.h"
 
 #include <math.h>

@@ -1,26 +1,28 @@
-/* characteristic.c - characteristic guidance (2312.07586): CFG's density of one level is not the noised
- * density of another, and so what is drawn is not p(x|y)^G p(x)^(1-G). The paper asks that the two
- * agree, by the Fokker-Planck equation and the ansatz that its correction is harmonic: c and u are
- * taken at points that are moved by D,
+/* characteristic.c - characteristic guidance (2312.07586): CFG's density of one level is not the
+ * noised density of another, and so what is drawn is not p(x|y)^G p(x)^(1-G). The paper asks that
+ * the two agree, by the Fokker-Planck equation and the ansatz that its correction is harmonic: c
+ * and u are taken at points that are moved by D,
  *
  *     x1 = x + (G - 1) D    x2 = x + G D    D = sigma (eps_u(x2) - eps_c(x1))
  *     G c(x1) + (1 - G) u(x2)
  *
- * With x = alpha x0 + sigma eps at both points that says x0_c(x1) = x0_u(x2), which is what is solved
- * here, since it has no difference of large numbers. The prediction is that common x0. Where p(x|y)
- * and p(x) are Gaussians it is exact.
+ * With x = alpha x0 + sigma eps at both points that says x0_c(x1) = x0_u(x2), which is what is
+ * solved here, since it has no difference of large numbers. The prediction is that common x0. Where
+ * p(x|y) and p(x) are Gaussians it is exact.
  *
- * f(D) = alpha (x0_c(x1) - x0_u(x2)) is brought to 0 for each sample by secants (Anderson's method of
- * memory 1), in `rounds` pairs of passes after that at x itself. The first step assumes data of
- * variance 1. D stays no longer than `reach` times x, which keeps the network near the states that it
- * was trained on; with D = 0 the rule is CFG, and so it is at pure noise. */
+ * f(D) = alpha (x0_c(x1) - x0_u(x2)) is brought to 0 for each sample by secants (Anderson's
+ * method of memory 1), in `rounds` pairs of passes after that at x itself. The first step
+ * assumes data of variance 1. D stays no longer than `reach` times x, which keeps the network
+ * near the states that it was trained on; with D = 0 the rule is CFG, and so it is at pure
+ * noise. */
 #include "guide/internal.h"
 
 #include <math.h>
 
 enum { ROUNDS, REACH };
 enum { MOST = 4 };
-/* Slots: of each round its two points; D of the round before and of this one; f of the one before. */
+/* Slots: of each round its two points; D of the round before and of this one; f of the one
+ * before. */
 enum { POINTS, BEFORE = 2 * MOST, NOW, F_BEFORE, SLOTS };
 static const vn_param params[] = {
     {"rounds", "pairs of passes at moved points; 2 are exact where both are Gaussians", 2, 1, MOST,

@@ -1,10 +1,10 @@
-/* epsilon_scaling.c - epsilon scaling (2308.15321): a network is trained on noisy data and sampled on
- * states that are its own work, on which it predicts too much noise. So eps is made smaller,
+/* epsilon_scaling.c - epsilon scaling (2308.15321): a network is trained on noisy data and sampled
+ * on states that are its own work, on which it predicts too much noise. So eps is made smaller,
  *
  *     eps / by
  *
- * and x0 follows. At pure noise x0 does not follow from eps: paths that begin there, as that of a
- * flow does, are refused. */
+ * and x0 follows. At pure noise x0 does not follow from eps: paths that begin there, as that of
+ * a flow does, are refused. */
 #include "guide/internal.h"
 
 enum { BY };

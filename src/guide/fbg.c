@@ -1,19 +1,21 @@
-/* fbg.c - feedback guidance, FBG (2506.06085): a sample is guided by how little it is of its condition
- * already. The data are taken for a mixture, pi p(x|y) + (1 - pi) p(x), and the log posterior L of a
- * sample's condition is followed along its run; it begins at 0, and the prediction is
+/* fbg.c - feedback guidance, FBG (2506.06085): a sample is guided by how little it is of its
+ * condition already. The data are taken for a mixture, pi p(x|y) + (1 - pi) p(x), and the log
+ * posterior L of a sample's condition is followed along its run; it begins at 0, and the prediction
+ * is
  *
  *     u + lambda (c - u),   lambda = e^L / (e^L - (1 - pi)), at most G
  *
- * A step that led from y = x/alpha at s = sigma/alpha to y' at s' is the likelier under the condition
- * the nearer y' is to the mean of the reverse kernel under c than under u:
+ * A step that led from y = x/alpha at s = sigma/alpha to y' at s' is the likelier under the
+ * condition the nearer y' is to the mean of the reverse kernel under c than under u:
  *
  *     L += - tau/(2 v) (|y' - m_c|^2 - |y' - m_u|^2) + delta,   L at most 3
  *     m = r y + (1 - r) x0,   v = s'^2 (1 - r),   r = s'^2/s^2
  *
- * delta is such that lambda would be 3 where t0 of the steps are left, and tau such that at t1 what a
- * step says counts as much as ten times delta's share of its kernel (the paper's functions of t0 and
- * t1). L needs the states that the sampler has drawn from the kernel: samplers of the reverse SDE.
- * It begins anew with the run. At G <= 1 there is nothing to bound, and the rule is CFG. */
+ * delta is such that lambda would be 3 where t0 of the steps are left, and tau such that at t1
+ * what a step says counts as much as ten times delta's share of its kernel (the paper's
+ * functions of t0 and t1). L needs the states that the sampler has drawn from the kernel:
+ * samplers of the reverse SDE. It begins anew with the run. At G <= 1 there is nothing to bound,
+ * and the rule is CFG. */
 #include "guide/internal.h"
 
 #include <math.h>

@@ -52,8 +52,8 @@ typedef struct vn_guide_at {
 typedef struct vn_pass {
     vn_network network;
     vn_perturb perturb;
-    /* [n] of each row its own in place of `perturb`, whose rows are then run together where they are
-     * the same; NULL: `perturb` for all */
+    /* [n] of each row its own in place of `perturb`, whose rows are then run together where they
+     * are the same; NULL: `perturb` for all */
     const vn_perturb *perturbs;
     const vn_condition *condition; /* [n]: at->condition, at->null, or the guide's own */
     const float *x;                /* NULL: at->x */

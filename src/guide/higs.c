@@ -1,14 +1,15 @@
-/* higs.c - history-guided sampling, HiGS (2509.22300): what is new in x0, against the average of the
- * steps before, is strengthened. With p the x0 that the rule has made and m the average, of each
- * sample,
+/* higs.c - history-guided sampling, HiGS (2509.22300): what is new in x0, against the average of
+ * the steps before, is strengthened. With p the x0 that the rule has made and m the average, of
+ * each sample,
  *
  *     d = p - m,   d <- d less its part along p   (all but `along` of it)
  *     x0 = p + scale highpass(d)                  at t in [from, to];   eps follows
  *     m <- (1 - new) m + new p
  *
- * highpass takes away the cosines (DCT-II) of each channel whose frequency is below `cut`: with k of
- * n and l of m half waves down and across, (k/n)^2 + (l/m)^2 < cut^2. Few are, so each is projected
- * out by itself. Points have no frequencies, and keep all of d. The average goes on outside [from, to]. */
+ * highpass takes away the cosines (DCT-II) of each channel whose frequency is below `cut`: with
+ * k of n and l of m half waves down and across, (k/n)^2 + (l/m)^2 < cut^2. Few are, so each is
+ * projected out by itself. Points have no frequencies, and keep all of d. The average goes on
+ * outside [from, to]. */
 #include "guide/internal.h"
 
 #include <math.h>

@@ -13,7 +13,8 @@
     ROW(fk) ROW(fkc) ROW(gibbs_like) \
     ROW(negative) ROW(compose) ROW(perp_neg) ROW(autoguidance) ROW(icg) ROW(tsg) \
     ROW(apg) ROW(cfg_zero_star) ROW(cfg_plus_plus) ROW(rectified_cfg_plus_plus) \
-    ROW(tcfg) ROW(mambo_g) ROW(fdg) ROW(pmc) ROW(adg) ROW(power_law) ROW(smc) ROW(characteristic) ROW(fbg) \
+    ROW(tcfg) ROW(mambo_g) ROW(fdg) ROW(pmc) ROW(adg) ROW(power_law) ROW(smc) \
+    ROW(characteristic) ROW(fbg) \
     ROW(momentum) ROW(higs) ROW(tag) \
     ROW(rescale) ROW(renorm) ROW(epsilon_scaling) ROW(dynamic_threshold) ROW(clip) \
     ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(s2) ROW(pladis) ROW(nag) ROW(cads) \

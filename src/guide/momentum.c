@@ -1,11 +1,12 @@
-/* momentum.c - momentum guidance (2602.20360): away from what was predicted in the steps before. With
- * p the velocity that the rule has made, of each sample,
+/* momentum.c - momentum guidance (2602.20360): away from what was predicted in the steps before.
+ * With p the velocity that the rule has made, of each sample,
  *
  *     p + alpha (p - m),   then m <- beta m + (1 - beta) p;   m begins as the first p
  *
- * It needs no second pass, so it takes the place of CFG at G = 1, or stands beside it. Velocities are
- * by the length of the curve (alpha, sigma), so that those of different levels can be compared on
- * every path; on the rectified one this is the paper's. The first step has nothing to compare with. */
+ * It needs no second pass, so it takes the place of CFG at G = 1, or stands beside it.
+ * Velocities are by the length of the curve (alpha, sigma), so that those of different levels
+ * can be compared on every path; on the rectified one this is the paper's. The first step has
+ * nothing to compare with. */
 #include "guide/internal.h"
 
 enum { ALPHA, BETA };

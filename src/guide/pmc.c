@@ -1,5 +1,5 @@
-/* pmc.c - CFG within a trust region of the norm (PMC-CFG, 2609.24287): guidance moves along d = c - u
- * as far as G asks, but not so far that x0 gets longer than `growth` times the conditional x0:
+/* pmc.c - CFG within a trust region of the norm (PMC-CFG, 2609.24287): guidance moves along d = c -
+ * u as far as G asks, but not so far that x0 gets longer than `growth` times the conditional x0:
  *
  *     c + beta d,   beta = min(G - 1, (-b + sqrt(b^2 + (growth^2 - 1) a q)) / a)
  *     a = <d,d>, b = <c,d>, q = <c,c>

@@ -1,10 +1,10 @@
-/* power_law.c - power-law CFG (2502.07849): more guidance where conditional and null eps differ much,
- * as they do early, and less where they agree. Of each sample, with d = c - u in eps,
+/* power_law.c - power-law CFG (2502.07849): more guidance where conditional and null eps differ
+ * much, as they do early, and less where they agree. Of each sample, with d = c - u in eps,
  *
  *     c + (G - 1) |d|^alpha d
  *
- * |d| is a length, which grows with the root of the count of numbers: the G that suits one size is
- * too large for a larger one. */
+ * |d| is a length, which grows with the root of the count of numbers: the G that suits one size
+ * is too large for a larger one. */
 #include "guide/internal.h"
 
 #include <math.h>

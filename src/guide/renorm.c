@@ -1,9 +1,10 @@
-/* renorm.c - the prediction gets no longer than the conditional one (CFG-Renorm, 2503.21758): with p
- * and c the guided and the conditional velocity of one sample,
+/* renorm.c - the prediction gets no longer than the conditional one (CFG-Renorm, 2503.21758): with
+ * p and c the guided and the conditional velocity of one sample,
  *
  *     p min(1, rho |c| / |p|)
  *
- * The paper's models predict the velocity of a flow; on other paths it is the velocity of theirs. */
+ * The paper's models predict the velocity of a flow; on other paths it is the velocity of
+ * theirs. */
 #include "guide/internal.h"
 
 #include <math.h>

@@ -1,12 +1,12 @@
-/* s2.c - S2-guidance (2508.12880, stochastic self-guidance): away from the network without a few of its
- * blocks, which are drawn anew at every evaluation, so that none has to be chosen:
+/* s2.c - S2-guidance (2508.12880, stochastic self-guidance): away from the network without a few of
+ * its blocks, which are drawn anew at every evaluation, so that none has to be chosen:
  *
  *     out + scale (c - c')        c' the conditional pass without the blocks drawn
  *
  * the paper's second version, whose weights leave the sum of all as it is. Each sample draws for
- * itself, by (seed, sample, step, prediction), so it is the same in every batch; samples that drew
- * the same are run together. `blocks` neighbouring ones are left out, by default a tenth of all, which
- * is one in networks of up to 19. */
+ * itself, by (seed, sample, step, prediction), so it is the same in every batch; samples that
+ * drew the same are run together. `blocks` neighbouring ones are left out, by default a tenth of
+ * all, which is one in networks of up to 19. */
 #include "guide/internal.h"
 
 #include <math.h>

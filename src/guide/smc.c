@@ -3,9 +3,10 @@
  *
  *     s = (d - d_before) + lambda d_before,   u + G (d - k sign(s))
  *
- * d_before is that of the step before, 0 in the first. A step counts with its first prediction, so
- * that all predictions of a step follow one ODE. k is in the units of a flow's velocity dx/dt: on the
- * rectified path it is the paper's, on others that of the curve (alpha, sigma) at the same speed. */
+ * d_before is that of the step before, 0 in the first. A step counts with its first prediction,
+ * so that all predictions of a step follow one ODE. k is in the units of a flow's velocity
+ * dx/dt: on the rectified path it is the paper's, on others that of the curve (alpha, sigma) at
+ * the same speed. */
 #include "guide/internal.h"
 
 #include <math.h>

@@ -18,6 +18,15 @@ static const vn_word words[] = {{"classifier-free", "cfg"},
                                 {"cfg++", "cfg-plus-plus"},
                                 {"cfgpp", "cfg-plus-plus"},
                                 {"cfg-zero", "cfg-zero-star"},
+                                {"adaptive-guidance", "adaptive"},
+                                {"angle-domain", "adg"},
+                                {"feedback", "fbg"},
+                                {"history-guided", "higs"},
+                                {"sliding-mode", "smc"},
+                                {"s2-guidance", "s2"},
+                                {"stochastic-self-guidance", "s2"},
+                                {"tangential-amplifying", "tag"},
+                                {"cfg-renorm", "renorm"},
                                 {NULL, NULL}};
 static const vn_word former[] = {{"also", "compose"}, {NULL, NULL}};
 const vn_table vn_guides = {"guide", rows, 0, VN_COUNT(rows), words, former};

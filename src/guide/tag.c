@@ -4,14 +4,14 @@
  *
  *     x' = x + along(dx) + by across(dx)        dx = x' - x of the step without TAG
  *
- * The sampler's step need not be known for that. A step of the ODE from level to level is a sum of x
- * and x0, x' = a x + b x0, so across(dx) = b across(x0), and the rule is
+ * The sampler's step need not be known for that. A step of the ODE from level to level is a sum of
+ * x and x0, x' = a x + b x0, so across(dx) = b across(x0), and the rule is
  *
  *     x0 + (by - 1) (x0 - <x0,x>/<x,x> x)
  *
- * of each sample, with eps that follows. It is exactly the paper's for steps of order 1, finite at
- * both ends of every path, and right for the predictions within a step of higher order. The paper's
- * factor of the part along x is 1, as here. */
+ * of each sample, with eps that follows. It is exactly the paper's for steps of order 1, finite
+ * at both ends of every path, and right for the predictions within a step of higher order. The
+ * paper's factor of the part along x is 1, as here. */
 #include "guide/internal.h"
 
 enum { BY };

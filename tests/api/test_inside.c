@@ -140,8 +140,8 @@ static void test_samples_are_finite_and_guided(void **state) {
     vn_context_close(&vn);
 }
 
-/* A sample that draws its blocks, or stops its null pass, is the same to the bit alone and in a batch
- * whose other rows do otherwise. */
+/* A sample that draws its blocks, or stops its null pass, is the same to the bit alone and in a
+ * batch whose other rows do otherwise. */
 static void test_rows_that_differ_are_the_same_alone(void **state) {
     (void)state;
     static const char *const lists[] = {"cfg,s2:scale=1", "cfg,adaptive:cos=0.9"};

@@ -1,5 +1,6 @@
-/* Characteristic guidance is held to the tilted density p(x|y)^G p(x)^(1-G): where both are Gaussians
- * its x0 is that of the tilt, at every level, on paths of three kinds, which CFG's is not. */
+/* Characteristic guidance is held to the tilted density p(x|y)^G p(x)^(1-G): where both are
+ * Gaussians its x0 is that of the tilt, at every level, on paths of three kinds, which CFG's is
+ * not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -87,8 +88,8 @@ static void means_are_tilted(void **state) {
     }
 }
 
-/* So what is drawn is the tilt: the variance at the end of the ODE is 2/(G + 1), where that of CFG is
- * 2^(1 - G). The ODE is linear, so one sample says it. */
+/* So what is drawn is the tilt: the variance at the end of the ODE is 2/(G + 1), where that of
+ * CFG is 2^(1 - G). The ODE is linear, so one sample says it. */
 static double variance_of(const bench *b, const char *list, double gamma) {
     enum { STEPS = 400 };
     const vn_level first = vn_path_level(b->path, 1);

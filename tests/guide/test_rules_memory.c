@@ -137,8 +137,8 @@ static void higs_strengthens_what_is_new(void **state) {
     refused("higs:cut=0.1", 2, &denoiser, "higs: cut has no effect: points have no frequencies");
 }
 
-/* A channel of 4 x 3 of a parrot, whose high frequencies are by all cosines, of which those below the
- * cut are left out. */
+/* A channel of 4 x 3 of a parrot, whose high frequencies are by all cosines, of which those
+ * below the cut are left out. */
 static void higs_adds_high_frequencies(void **state) {
     (void)state;
     enum { H = 4, W = 3, SIZE = 2 * H * W };
