@@ -183,6 +183,40 @@ static void more_noise_begins_anew(void **state) {
     vn_guidance_close(&g);
 }
 
+/* What is known of a sample goes with it where samples are resampled. */
+static void a_resampled_sample_takes_it_along(void **state) {
+    (void)state;
+    static const int32_t alike[N] = {0, 0, 0, 0, 0, 0};
+    static const int64_t ancestor[N] = {1, 1, 1, 3, 1, 5};
+    vn_guidance *g = open_guides("cfg,adaptive:cos=0.5", gamma_of_test, &denoiser, N);
+    vn_err err;
+    float x[F], x0[F], eps[F];
+    bool stops[N];
+    int64_t still = 0, moved = 0;
+    for (int i = 0; i < F; i++) x[i] = 2 * noise[i];
+    vn_guidance_begin(g, N, 0, alike);
+    vn_guidance_step(g, 0, STEPS, 0, &level[STEPS - 1]);
+    const vn_request request = {.x = x, .level = &level[12]};
+    assert_int_equal(vn_guidance_predict(g, &request, (vn_estimate){x0, eps}, &err), VN_OK);
+    float c0[F], u0[F], other[F];
+    unguided(&exact.denoiser, (vn_query){.n = N, .x = x, .condition = alike}, &level[12],
+             (vn_estimate){c0, other});
+    unguided(&exact.denoiser, (vn_query){.n = N, .x = x, .condition = none}, &level[12],
+             (vn_estimate){u0, other});
+    for (int i = 0; i < N; i++) {
+        stops[i] = cosine(c0 + i * D, u0 + i * D) > 0.5;
+        still += !stops[i];
+    }
+    for (int i = 0; i < N; i++) moved += !stops[ancestor[i]];
+    assert_true(still != moved);
+    vn_guidance_move(g, ancestor);
+    vn_guidance_step(g, 1, STEPS, 0, &level[STEPS - 1]);
+    rows = 0;
+    assert_int_equal(vn_guidance_predict(g, &request, (vn_estimate){x0, eps}, &err), VN_OK);
+    assert_int_equal(rows, N + moved);
+    vn_guidance_close(&g);
+}
+
 static void what_makes_no_sense_is_refused(void **state) {
     (void)state;
     refused("cfg,adaptive:cos=1", 2, &exact.denoiser, "adaptive: cos=1 has no effect");
@@ -205,6 +239,7 @@ int main(void) {
         cmocka_unit_test(passes_that_are_left_out_are_not_run),
         cmocka_unit_test(a_sample_decides_for_itself),
         cmocka_unit_test(more_noise_begins_anew),
+        cmocka_unit_test(a_resampled_sample_takes_it_along),
         cmocka_unit_test(what_makes_no_sense_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
