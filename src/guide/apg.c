@@ -66,14 +66,14 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     const size_t size = (size_t)g->denoiser->size;
     const vn_estimate *c, *u;
     float *momentum = g->slot[0], *shift = g->slot[1];
+    /* of a sample that adaptive has stopped, no momentum is left of its guidance */
+    for (size_t i = 0; i < (size_t)at->n; i++)
+        if (at->condition[i] == at->null[i])
+            memset(momentum + i * size, 0, size * sizeof *momentum);
     if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
-    for (size_t i = 0; i < (size_t)at->n; i++) {
-        const size_t row = i * size;
-        /* also of a sample that adaptive has stopped: no momentum is left of its guidance */
-        if (at->condition[i] == at->null[i]) memset(momentum + row, 0, size * sizeof *momentum);
+    for (size_t row = 0; row < (size_t)at->n * size; row += size)
         project(g->choice.value, limit_of(g), size, c->x0 + row, u->x0 + row, momentum + row,
                 shift + row);
-    }
     vn_shift_estimate(at, g->denoiser->size, shift, at->gamma - 1, out);
 }
 
