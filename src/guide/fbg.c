@@ -11,11 +11,11 @@
  *     L += - tau/(2 v) (|y' - m_c|^2 - |y' - m_u|^2) + delta,   L at most 3
  *     m = r y + (1 - r) x0,   v = s'^2 (1 - r),   r = s'^2/s^2
  *
- * delta is such that lambda would be 3 where t0 of the steps are left, and tau such that at t1
- * what a step says counts as much as ten times delta's share of its kernel (the paper's
- * functions of t0 and t1). L needs the states that the sampler has drawn from the kernel:
- * samplers of the reverse SDE. It begins anew with the run. At G <= 1 there is nothing to bound,
- * and the rule is CFG. */
+ * delta is such that, with no feedback, lambda is 3 when t0 of the steps are left, and tau such
+ * that at t1 a difference of 10 between the squared distances makes up for it (the paper's
+ * functions of t0 and t1). L needs states that the sampler has drawn from the kernel: samplers of
+ * the reverse SDE. It begins anew with the run. At G <= 1 there is nothing to bound, and the rule
+ * is CFG. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -25,9 +25,10 @@ enum { PI, T0, T1 };
 enum { STATE, CONDITIONAL, NONE, SLOTS }; /* of the step before: x, and x0 under the two */
 static const vn_param params[] = {
     {"pi", "how much of the data the conditional model describes", 0.95, 0.34, 0.9999, 0, NULL},
-    {"t0", "fraction of the steps that is left when lambda would reach 3", 0.5, 0, 0.99, 0, NULL},
-    {"t1", "fraction of the steps that is left where feedback is as strong as that drift", 0.4, 0,
-     0.99, 0, NULL},
+    {"t0", "fraction of the steps that is left when lambda is 3 without feedback", 0.5, 0, 0.99, 0,
+     NULL},
+    {"t1", "fraction of the steps that is left where a squared distance of 10 makes up for that",
+     0.4, 0, 0.99, 0, NULL},
     {0},
 };
 
