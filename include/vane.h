@@ -119,6 +119,11 @@ typedef struct vn_context_options {
     void *user;              /* handed to both */
     char *error;             /* [error_size] receives why it could not be opened; NULL: nowhere */
     size_t error_size;       /* 256 hold any such line */
+    /* Of several processes that a launcher (mpirun, srun) started with the same program, nonzero:
+     * each calls vn_train with the same arguments, and they train one model together, by the same
+     * bits as one process would. log and progress are called in the first alone. */
+    int distributed;
+    double timeout; /* seconds after which a process that does not answer is given up */
 } vn_context_options;
 
 VN_API void vn_context_options_init(vn_context_options *o, size_t size);
@@ -132,9 +137,15 @@ typedef struct vn_context vn_context;
 
 /* *out receives the context, to be closed with vn_context_close after all that was opened with it.
  * options may be NULL. Fails, in words in options->error, with VN_NO_MEMORY, VN_BAD_ARGUMENT
- * (threads not in 0 .. 1024, unknown cpu) or VN_UNSUPPORTED (a cpu this machine does not have). */
+ * (threads not in 0 .. 1024, unknown cpu) or VN_UNSUPPORTED (a cpu this machine does not have;
+ * several processes without the module that lets them train together), or VN_IO (one of them does
+ * not answer). */
 VN_API vn_status vn_context_open(vn_context **out, const vn_context_options *options);
 VN_API void vn_context_close(vn_context **vn);
+/* Of processes that train together one writes the run, reports, and says what went wrong: nonzero
+ * for it, and for a process alone. It is the first; the second where the first is lost. vn may be
+ * NULL: then it is what the launcher says. */
+VN_API int vn_context_leads(const vn_context *vn);
 /* Why the latest call on this context failed, in one line; "" if none has. Owned by the context,
  * valid until its next call. vn may be NULL (then: "out of memory"). */
 VN_API const char *vn_error_text(const vn_context *vn);

@@ -1,7 +1,7 @@
 # Sourced by ./check and ./demo: what must be installed, and how (Debian and its kin).
 
 build_packages="gcc libc6-dev cmake ninja-build pkg-config libjansson-dev libpng-dev libjpeg-dev zlib1g-dev libzip-dev libarchive-dev libwebp-dev libutf8proc-dev liblapacke-dev"
-check_packages="g++ libcmocka-dev clang clang-format clang-tidy locales abigail-tools"
+check_packages="g++ libcmocka-dev clang clang-format clang-tidy locales abigail-tools openmpi-bin libopenmpi-dev mpich libmpich-dev"
 python_packages="python3 python3-venv"
 demo_packages="dataset-fashion-mnist"
 words_packages="python3"

@@ -204,6 +204,10 @@ vn_status vn_run_dir_open(vn_run_dir *d, const char *out, vn_err *err) {
     return status;
 }
 
+vn_status vn_run_dir_join(vn_run_dir *d, const char *out, vn_err *err) {
+    return start(d, out, err);
+}
+
 static vn_status check_replaceable(const vn_run_dir *d, vn_err *err) {
     char *mark = vn_path_join(d->out, "vane.json");
     if (!mark) return vn_no_memory(err);

@@ -26,6 +26,8 @@ typedef struct vn_run_dir {
 
 /* VN_IO if another process trains it. */
 vn_status vn_run_dir_open(vn_run_dir *d, const char *out, vn_err *err);
+/* One that another process has locked, with which this one trains. Writes nothing. */
+vn_status vn_run_dir_join(vn_run_dir *d, const char *out, vn_err *err);
 /* VN_BAD_ARGUMENT if `out` exists; with `overwrite` it may be a run of vane that no other process
  * trains. Writes nothing. */
 vn_status vn_run_dir_begin(vn_run_dir *d, const char *out, bool overwrite, vn_err *err);

@@ -52,11 +52,18 @@ static vn_status start(vn_train_job *j, const vn_train_options *requested, vn_er
     return status;
 }
 
+/* Of several processes all but the first join the run that it has made or opened. */
+static bool joins(const vn_train_job *j) {
+    return j->vn->ranks && j->vn->ranks->rank > 0;
+}
+
 static vn_status resume(vn_train_job *j, const vn_train_options *requested, vn_err *err) {
     if (requested->overwrite)
         return vn_fail(err, VN_BAD_ARGUMENT, "resume and overwrite exclude each other");
     vn_status status = vn_job_check_outside(j, err);
-    if (!status) status = vn_run_dir_open(&j->run, j->out, err);
+    if (!status)
+        status = joins(j) ? vn_run_dir_join(&j->run, j->out, err)
+                          : vn_run_dir_open(&j->run, j->out, err);
     if (!status) status = vn_model_dir_open(j->out, &j->dir, err);
     if (!status) status = vn_job_read(j, requested, err);
     if (!status) status = vn_choice_parse(j->o.optimizer, &vn_optimizers, &j->optimizer, err);
@@ -109,6 +116,64 @@ static void say_task(const vn_train_job *j, const vn_data_info *info) {
     else
         vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %s; path %s, predicts %s", j->source, classes,
                j->path_text, j->prediction.row->row.name);
+}
+
+/* What the autoencoder and a pretrained text encoder make of the data, once for the run. */
+static vn_status encode(vn_train_job *j, vn_err *err) {
+    const vn_data_info *info = vn_data_get_info(j->data);
+    vn_status status = VN_OK;
+    say_task(j, info);
+    if (info->brings_noise)
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: each sample brings its noise", j->source);
+    if (vn_train_words_frozen(&j->words))
+        status = vn_train_encoder_encode(&j->words.pretrained, j->out, j->data, j->net,
+                                         &j->vn->watch, err);
+    if (!status && j->latents.autoencoder)
+        status = vn_train_latents_encode(&j->latents, j->out, j->o.flip != 0, &j->vn->watch, err);
+    return status;
+}
+
+static vn_status open_run(vn_train_job *j, const vn_train_options *o, vn_err *err) {
+    const vn_status status = o->resume ? resume(j, o, err) : start(j, o, err);
+    return status ? status : encode(j, err);
+}
+
+/* Processes that see other data, or were given other options, would not train one model. */
+static vn_status check_same(const vn_train_job *j, vn_err *err) {
+    const vn_data_info *info = vn_data_get_info(j->data);
+    const int64_t own[] = {(int64_t)j->o.seed,  j->o.batch,
+                           j->o.microbatches,   j->o.steps,
+                           info->count,         (int64_t)info->fingerprint,
+                           vn_version_number(), (int64_t)(60 * j->o.minutes)};
+    const vn_ranks *r = j->vn->ranks;
+    int other;
+    const vn_status status = vn_ranks_compare(r, own, sizeof own, &other, err);
+    if (status || other < 0) return status;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "rank %d of %d has other data, options or another version of vane", other,
+                   r->count);
+}
+
+/* The first process makes the run, or opens it to go on. Then the others join it, whatever that
+ * took: they read from its files what it is made of. */
+static vn_status open_together(vn_train_job *j, const vn_train_options *o, vn_err *err) {
+    vn_ranks *r = j->vn->ranks;
+    vn_train_options joining = o->resume ? *o : vn_train_options_default();
+    vn_status status = VN_OK;
+    if (!r) return open_run(j, o, err);
+    joining.resume = 1;
+    joining.recompute = o->recompute;
+    vn_ranks_be_patient(r, true);
+    if (!joins(j)) status = open_run(j, o, err);
+    status = vn_ranks_settle(r, status, err);
+    if (!status && joins(j)) status = open_run(j, &joining, err);
+    status = vn_ranks_settle(r, status, err);
+    if (!status) status = vn_ranks_settle(r, check_same(j, err), err);
+    vn_ranks_be_patient(r, false);
+    if (!status)
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%d processes, each of %lld of the %lld microbatches",
+               r->count, (long long)(j->o.microbatches / r->count), (long long)j->o.microbatches);
+    return status;
 }
 
 /* What previews of a sequence model are drawn with. */
@@ -173,6 +238,7 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
         .batch = j->o.batch,
         .microbatches = j->o.microbatches,
         .workers = j->workers,
+        .ranks = j->vn->ranks,
         .steps = j->o.steps,
         .seconds = 60 * j->o.minutes,
         .lr = j->o.lr,
@@ -197,22 +263,14 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
                 : j->reconstructs ? (void *)&pairs
                 : j->sequence     ? (void *)&tokens
                                   : &preview};
-    say_task(j, info);
-    if (info->brings_noise)
-        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: each sample brings its noise", j->source);
-    vn_status status = VN_OK;
-    if (vn_train_words_frozen(&j->words))
-        status = vn_train_encoder_encode(&j->words.pretrained, j->out, j->data, j->net,
-                                         &j->vn->watch, err);
-    if (!status && j->latents.autoencoder)
-        status = vn_train_latents_encode(&j->latents, j->out, j->o.flip != 0, &j->vn->watch, err);
-    if (!status) status = vn_train_run(&setup, result, err);
+    vn_status status = vn_train_run(&setup, result, err);
+    status = vn_ranks_settle(j->vn->ranks, status, err);
     if (vn_data_get_info(j->data)->named > 0 && result->step > 0)
         vn_fail_after(err, "`resume` goes on after that");
     vn_preview_close(&preview);
     vn_pairs_close(&pairs);
     vn_token_preview_close(&tokens);
-    if (j->reconstructs && (!status || status == VN_CANCELLED)) {
+    if (j->reconstructs && !joins(j) && (!status || status == VN_CANCELLED)) {
         vn_err measured = {0};
         if (vn_train_measure_coding(j->vn, j->out, j->data, &measured)) {
             if (status) return status;
@@ -245,7 +303,7 @@ static vn_status train(vn_context *vn, const char *source, const vn_train_data *
                        const char *out, const vn_train_options *o, vn_trained *trained,
                        vn_err *err) {
     vn_train_job j = {.vn = vn, .source = source, .rows = rows, .out = out};
-    vn_status status = o->resume ? resume(&j, o, err) : start(&j, o, err);
+    vn_status status = open_together(&j, o, err);
     if (!status) status = run(&j, trained, err);
     vn_job_close(&j);
     vn_run_dir_close(&j.run, !status || status == VN_CANCELLED || trained->step > 0);

@@ -341,6 +341,7 @@ vn_status vn_job_check_memory(vn_train_job *j, vn_err *err) {
                             .batch = j->o.batch,
                             .snapshots = j->o.ema_snapshots,
                             .microbatches = j->o.microbatches,
+                            .ranks = j->vn->ranks,
                             .recompute = j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP};
     const bool may_resize = !j->o.resume && vn_job_is_folder(j);
     const vn_status status = vn_train_check_memory(&setup, may_resize, j->source, err);

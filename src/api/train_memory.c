@@ -72,7 +72,8 @@ static int find_side(const vn_train_setup *s, double bytes, double memory) {
 vn_status vn_train_check_memory(vn_train_setup *s, bool may_resize, const char *source,
                                 vn_err *err) {
     const vn_data_info *info = vn_data_get_info(s->data);
-    const double memory = (double)vn_memory_total();
+    const int together = s->ranks && s->ranks->local ? s->ranks->local : 1; /* which share it */
+    const double memory = (double)vn_memory_total() / together;
     double bytes = 0;
     int64_t batch = 0, parts = 0;
     char takes[32], has[32], size[64] = "", word[3][48];

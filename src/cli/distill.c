@@ -22,7 +22,7 @@ static const cli_option rows[] = {
 /* clang-format on */
 
 static int run(const cli_verb *verb, int argc, char **argv) {
-    cli_training a = {.o = vn_train_options_default()};
+    cli_training a = CLI_TRAINING_INITIAL;
     return cli_run_training(verb, argc, argv, CLI_TABLE(rows, &a), &a);
 }
 

@@ -7,6 +7,11 @@
 #include "cli/cli.h"
 
 static bool as_json; /* one command line in a process */
+static bool silent;
+
+void cli_errors_silence(bool yes) {
+    silent = yes;
+}
 
 void cli_errors_begin(int argc, char **argv) {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
@@ -23,6 +28,7 @@ static void print_json(vn_status status, const char *why) {
 
 static void report(const char *verb, vn_status status, const char *format, va_list words) {
     char why[2048];
+    if (silent) return;
     vsnprintf(why, sizeof why, format, words);
     cli_write_flags(why);
     cli_print(stderr, "vane%s%s: %s\n", verb ? " " : "", verb ? verb : "", why);

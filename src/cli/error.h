@@ -11,6 +11,8 @@
 
 /* Looks for --json among all words of the command line, before any of them is judged. */
 void cli_errors_begin(int argc, char **argv);
+/* Of processes that train together one says what failed. */
+void cli_errors_silence(bool yes);
 /* verb NULL: no verb is known yet. */
 void cli_error(const char *verb, vn_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

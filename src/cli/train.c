@@ -97,16 +97,21 @@ int cli_run_training(const cli_verb *verb, int argc, char **argv, cli_table tabl
                      cli_training *a) {
     cli_session s;
     int status;
+    cli_errors_silence(!vn_context_leads(NULL));
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, table, &status)) return status;
+    s.context.distributed = 1;
+    s.context.timeout = a->context.timeout;
     vn_status done = cli_open(&s);
     if (!done) done = vn_train(s.vn, a->data, a->out, &a->o, NULL);
-    if (!done) {
+    const bool leads = vn_context_leads(s.vn);
+    cli_errors_silence(!leads);
+    if (!done && leads) {
         cli_progress_clear(&s.progress);
         done = report(&s, a);
     }
     int code = cli_end(&s, done);
     /* not while the data was still read */
-    if (code == CLI_INTERRUPTED && !s.quiet && access(a->out, F_OK) == 0) {
+    if (code == CLI_INTERRUPTED && leads && !s.quiet && access(a->out, F_OK) == 0) {
         /* --recompute is of a call, not of the run: without it going on might not fit in memory. */
         char *data = cli_shell_word(a->data), *out = cli_shell_word(a->out);
         cli_print(stderr, "go on with: vane train %s --out %s --resume%s\n", data ? data : a->data,
@@ -118,7 +123,7 @@ int cli_run_training(const cli_verb *verb, int argc, char **argv, cli_table tabl
 }
 
 static int run(const cli_verb *verb, int argc, char **argv) {
-    cli_training a = {.o = vn_train_options_default()};
+    cli_training a = CLI_TRAINING_INITIAL;
     return cli_run_training(verb, argc, argv, CLI_TABLE(rows, &a), &a);
 }
 

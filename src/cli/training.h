@@ -8,7 +8,10 @@
 typedef struct cli_training {
     const char *data, *out;
     vn_train_options o;
+    vn_context_options context; /* `timeout` of it */
 } cli_training;
+#define CLI_TRAINING_INITIAL                                                                       \
+    { .o = vn_train_options_default(), .context = vn_context_options_default() }
 
 /* Reads the words by the rows, whose struct a is, trains and reports; returns the exit status. */
 int cli_run_training(const cli_verb *verb, int argc, char **argv, cli_table rows, cli_training *a);
@@ -54,7 +57,9 @@ typedef cli_training args; /* whose rows follow */
     CLI_SECTION("What is written while it runs"), \
     CLI_OPTION_ROW(TRAIN, o, "log_every"), \
     CLI_OPTION_ROW(TRAIN, o, "save_every"), \
-    CLI_OPTION_ROW(TRAIN, o, "preview_every", .bounds = "above 0, or -1 for none")
+    CLI_OPTION_ROW(TRAIN, o, "preview_every", .bounds = "above 0, or -1 for none"), \
+    CLI_SECTION("Several processes"), \
+    CLI_OPTION_ROW(CONTEXT, context, "timeout")
 /* clang-format on */
 
 #endif

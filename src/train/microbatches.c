@@ -15,18 +15,33 @@ void vn_own_microbatches(const vn_train_setup *s, int64_t *first, int64_t *own) 
     *first = s->ranks ? s->ranks->rank * *own : 0;
 }
 
+/* Whether each rank gets a branch of the tree, which is as large as the others'. */
+static bool can_deal(int64_t all, int64_t ranks) {
+    const int64_t own = all / ranks;
+    return ranks == 1 || (own > 0 && all % ranks == 0 && (own & (own - 1)) == 0);
+}
+
+/* With what would do instead. A run's microbatches stay what they are. */
+static vn_status refuse_ranks(const vn_train_setup *s, int64_t all, int64_t ranks, vn_err *err) {
+    int64_t fewer = ranks, more = ranks;
+    while (!can_deal(all, fewer)) fewer--;
+    while (more < all) more *= 2;
+    vn_fail(err, VN_BAD_ARGUMENT,
+            "a step's %lld microbatch%s cannot be dealt to %lld processes, each of which makes as "
+            "many, 1, 2, 4 or another power of two: start %lld",
+            (long long)all, all == 1 ? "" : "es", (long long)ranks, (long long)fewer);
+    if (s->batch % more == 0)
+        vn_fail_after(err, "or make a new run with `microbatches=%lld`", (long long)more);
+    return err->status;
+}
+
 vn_status vn_microbatches_check(const vn_train_setup *s, vn_err *err) {
     const int64_t all = vn_microbatches(s), ranks = s->ranks ? s->ranks->count : 1;
-    const int64_t own = all / ranks;
     if (s->batch % all)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "a batch of %lld cannot be split into %lld equal microbatches",
                        (long long)s->batch, (long long)all);
-    if (ranks > 1 && (own < 1 || all % ranks || (own & (own - 1))))
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%lld microbatches cannot be dealt to %lld processes: each makes as many, "
-                       "1, 2, 4, 8 or another power of two",
-                       (long long)all, (long long)ranks);
+    if (!can_deal(all, ranks)) return refuse_ranks(s, all, ranks, err);
     return VN_OK;
 }
 

@@ -1,5 +1,5 @@
 /* step.c - one step of training: gradients and losses of the microbatches that are this process's,
- * which workers.c makes, are added over the ranks by the tree of ranks.h, and every rank makes the
+ * which workers.c makes, are added over the ranks by the tree of ranks/tree.h, and every rank makes the
  * same update. */
 #include "train/internal.h"
 
@@ -18,8 +18,7 @@ vn_status vn_trainer_agree(const vn_trainer *t, vn_status status, bool *stop, vn
     if (status || agreed) return status ? status : agreed;
     *stop = least == STOPS;
     if (least != FAILED) return VN_OK;
-    return vn_fail(err, VN_IO, "another process of this training failed after step %lld",
-                   (long long)t->at.step);
+    return vn_fail(err, VN_IO, VN_ANOTHER_FAILED " after step %lld", (long long)t->at.step);
 }
 
 /* The clock of all is that of the rank that is behind. */
@@ -118,6 +117,7 @@ vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err) {
     float loss[VN_OBJECTIVE_LOSSES] = {0};
     double norm[VN_OBJECTIVE_LOSSES] = {0};
     bool stop = false;
+    if (s->ranks && s->ranks->at_step) s->ranks->at_step(s->ranks->self, t->at.step + 1);
     vn_status status = vn_trainer_agree(t, vn_workers_score(t, loss, err), &stop, err);
     if (!status) status = sum_over_ranks(t, loss, err);
     if (!status) status = take(t, loss, norm, err);

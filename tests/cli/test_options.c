@@ -16,6 +16,7 @@
 static const struct {
     const char *kind, *name, *flag; /* NULL: none */
 } other[] = {{"sample", "label", NULL},
+             {"context", "distributed", NULL}, /* what trains always is */
              {"eval", "label", NULL},
              {"bench", "train", NULL},
              {"bench-sampling", "steps", NULL},

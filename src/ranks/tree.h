@@ -1,26 +1,14 @@
-/* ranks.h - the processes that train one model together, and the tree by which they add.
+/* tree.h - the tree by which the terms of a step are added.
  *
  * A step has a fixed number M of microbatches. Their gradients and losses are added as a tree in
  * the order of their numbers, whoever computes which: neighbours are joined, (0 1)(2 3) .., then
  * pairs of neighbours, and at the end what is left over, from the right. Each of R ranks makes M/R
  * microbatches that follow each other, and M/R is a power of two, so that they are a whole branch
  * of the tree: the weights are the same bits for every such R. One process alone may have any M. */
-#ifndef VN_TRAIN_RANKS_H
-#define VN_TRAIN_RANKS_H
+#ifndef VN_RANKS_TREE_H
+#define VN_RANKS_TREE_H
 
 #include "base/base.h"
-
-/* This process among those that train together. All make the same calls in the same order; a call
- * returns when all have made it. The first rank alone writes files and reports. */
-typedef struct vn_ranks {
-    int rank, count; /* rank < count */
-    void *self;
-    /* x [n] becomes the sum over the ranks, added by the tree in their order: on each the same
-     * bits. */
-    vn_status (*sum)(void *self, float *x, size_t n, vn_err *err);
-    /* *least becomes the smallest of what the ranks gave. */
-    vn_status (*agree)(void *self, int64_t *least, vn_err *err);
-} vn_ranks;
 
 /* How often the newest partial sum is added to the one before it once term i of n, 0 <= i < n, has
  * become the newest; after the last term one sum is left. */

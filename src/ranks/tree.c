@@ -1,6 +1,6 @@
-/* ranks.c - see the header. The tree is a binary counter: a partial sum of 2^k terms is joined with
+/* tree.c - see the header. The tree is a binary counter: a partial sum of 2^k terms is joined with
  * the one before it as soon as that has 2^k terms too. */
-#include "train/ranks.h"
+#include "ranks/tree.h"
 
 int vn_tree_joins(int64_t i, int64_t n) {
     int ones = 0, trailing = 0; /* sums before term i; those of them that it completes */

@@ -1,0 +1,243 @@
+/* carrier.c - see internal.h. A call of MPI may wait for ever for a process that has died or hangs,
+ * and must come from the thread that MPI was begun by. So one thread does nothing but such calls,
+ * and whoever needs an exchange waits for that thread, until a time-out. */
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+#include "ranks/internal.h"
+
+typedef enum carrying { CARRY_NOTHING, CARRY_OPEN, CARRY_MESSAGES, CARRY_CLOSE } carrying;
+
+struct vn_carrier {
+    const vn_transport *transport;
+    const vn_watch *watch;
+    double timeout;
+    bool patient;
+    int64_t step;
+    int rank, count;
+    int lost; /* a rank that did not answer; -1: unknown which; or VN_NONE_LOST */
+    vn_err why;
+
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t asked, done;
+    carrying work; /* CARRY_NOTHING when it is done */
+    int n;
+    const vn_message *messages;
+    vn_exchange_state state;
+    int failed;
+    char text[VN_TRANSPORT_WHY];
+};
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+static int carry(vn_carrier *c, carrying work) {
+    switch (work) {
+    case CARRY_OPEN: return c->transport->open(&c->rank, &c->count, c->text);
+    case CARRY_MESSAGES: return c->transport->exchange(c->n, c->messages, &c->state, c->text);
+    case CARRY_CLOSE: c->transport->close(c->lost != VN_NONE_LOST); return 0;
+    case CARRY_NOTHING: break;
+    }
+    return 0;
+}
+
+static void *carry_all(void *context) {
+    vn_carrier *c = context;
+    carrying work = CARRY_NOTHING;
+    while (work != CARRY_CLOSE) {
+        pthread_mutex_lock(&c->lock);
+        while (c->work == CARRY_NOTHING) pthread_cond_wait(&c->asked, &c->lock);
+        work = c->work;
+        pthread_mutex_unlock(&c->lock);
+        const int failed = carry(c, work);
+        pthread_mutex_lock(&c->lock);
+        c->failed = failed;
+        c->work = CARRY_NOTHING;
+        pthread_cond_signal(&c->done);
+        pthread_mutex_unlock(&c->lock);
+    }
+    return NULL;
+}
+
+/* ---- waiting for it -------------------------------------------------------------------------- */
+
+#define LOOK_SECONDS   0.2 /* between looks at the clock */
+#define CANCEL_SECONDS 0.5 /* after which a wait is told to who wants to end */
+
+static struct timespec after(double seconds) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    const int64_t nanoseconds = t.tv_nsec + (int64_t)(1e9 * seconds);
+    t.tv_sec += (time_t)(nanoseconds / 1000000000);
+    t.tv_nsec = (long)(nanoseconds % 1000000000);
+    return t;
+}
+
+/* " in step 8"; "" */
+static const char *step_text(const vn_carrier *c, char text[32]) {
+    text[0] = '\0';
+    if (c->step >= 0) snprintf(text, 32, " in step %lld", (long long)c->step);
+    return text;
+}
+
+static vn_status lose(vn_carrier *c, double waited) {
+    char step[32];
+    const int missing = atomic_load(&c->state.missing);
+    c->lost = missing;
+    if (missing >= 0)
+        return vn_fail(&c->why, VN_IO, "rank %d of %d has not answered for %.3g s%s", missing,
+                       c->count, waited, step_text(c, step));
+    return vn_fail(&c->why, VN_IO, "the other processes have not answered for %.3g s%s", waited,
+                   step_text(c, step));
+}
+
+static vn_status break_off(vn_carrier *c) {
+    char step[32];
+    const int missing = atomic_load(&c->state.missing);
+    c->lost = missing;
+    if (missing >= 0)
+        return vn_fail(&c->why, VN_IO, "rank %d of %d is lost%s: %s", missing, c->count,
+                       step_text(c, step), c->text);
+    return vn_fail(&c->why, VN_IO, "%s%s: %s", c->transport->name, step_text(c, step), c->text);
+}
+
+/* A launcher that loses a process ends the others, some of them after a moment: then it is good to
+ * know for whom they waited. */
+static void tell_wait(const vn_carrier *c, double waited) {
+    char step[32];
+    const int missing = atomic_load(&c->state.missing);
+    if (missing >= 0)
+        vn_log(c->watch, VN_LOG_WARNING, "rank %d of %d has not answered for %.1f s%s", missing,
+               c->count, waited, step_text(c, step));
+}
+
+/* Gives the thread something to do, and waits for it. seconds 0: without end. */
+static vn_status ask(vn_carrier *c, carrying work, double seconds, vn_err *err) {
+    const double began = vn_now();
+    bool told = false;
+    if (c->lost != VN_NONE_LOST && work != CARRY_CLOSE) {
+        *err = c->why;
+        return err->status;
+    }
+    pthread_mutex_lock(&c->lock);
+    c->work = work;
+    pthread_cond_signal(&c->asked);
+    while (c->work != CARRY_NOTHING) {
+        const struct timespec look = after(LOOK_SECONDS);
+        pthread_cond_timedwait(&c->done, &c->lock, &look);
+        const double waited = vn_now() - began;
+        if (c->work == CARRY_NOTHING) break;
+        if (seconds > 0 && waited > seconds) break;
+        if (!told && work == CARRY_MESSAGES && waited > CANCEL_SECONDS && c->watch &&
+            c->watch->cancel && *c->watch->cancel) {
+            tell_wait(c, waited);
+            told = true;
+        }
+    }
+    const bool over = c->work == CARRY_NOTHING, failed = over && c->failed;
+    vn_status status = VN_OK;
+    if (!over) {
+        atomic_store(&c->state.stop, true);
+        status = lose(c, vn_now() - began);
+    } else if (failed) {
+        status = break_off(c);
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (status) *err = c->why;
+    return status;
+}
+
+vn_status vn_carrier_exchange(vn_carrier *c, int n, const vn_message *m, vn_err *err) {
+    c->n = n;
+    c->messages = m;
+    if (c->lost == VN_NONE_LOST) atomic_store(&c->state.missing, -1);
+    return ask(c, CARRY_MESSAGES, c->patient ? 0 : c->timeout, err);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+/* Signals are for the threads that were there before. */
+static int begin_thread(vn_carrier *c) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int failed = pthread_create(&c->thread, NULL, carry_all, c);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed;
+}
+
+vn_status vn_carrier_open(const vn_transport *t, const vn_ranks_options *o, vn_carrier **out,
+                          vn_err *err) {
+    pthread_condattr_t monotonic;
+    vn_carrier *c = vn_calloc(1, sizeof *c);
+    *out = NULL;
+    if (!c) return vn_no_memory(err);
+    c->transport = t;
+    c->watch = o->watch;
+    c->timeout = o->timeout;
+    c->lost = VN_NONE_LOST;
+    c->step = -1;
+    c->count = 1;
+    atomic_init(&c->state.missing, -1);
+    atomic_init(&c->state.stop, false);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->asked, NULL);
+    pthread_cond_init(&c->done, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (begin_thread(c) != 0) {
+        pthread_cond_destroy(&c->asked);
+        pthread_cond_destroy(&c->done);
+        pthread_mutex_destroy(&c->lock);
+        vn_free(c);
+        return vn_fail(err, VN_IO, "no thread for messages between processes can be begun");
+    }
+    const vn_status status = ask(c, CARRY_OPEN, c->timeout, err);
+    *out = c;
+    if (status) vn_carrier_close(out);
+    return status;
+}
+
+/* The thread may hang in a call of a transport whose ranks are lost: then it is left alone, with
+ * what it uses. */
+void vn_carrier_close(vn_carrier **out) {
+    vn_carrier *c = *out;
+    vn_err err = {0};
+    *out = NULL;
+    if (!c) return;
+    pthread_mutex_lock(&c->lock);
+    const bool busy = c->work != CARRY_NOTHING;
+    pthread_mutex_unlock(&c->lock);
+    const double patience = c->lost != VN_NONE_LOST ? 2 : c->timeout;
+    if (busy || ask(c, CARRY_CLOSE, patience, &err)) {
+        pthread_detach(c->thread);
+        return;
+    }
+    pthread_join(c->thread, NULL);
+    pthread_cond_destroy(&c->asked);
+    pthread_cond_destroy(&c->done);
+    pthread_mutex_destroy(&c->lock);
+    vn_free(c);
+}
+
+int vn_carrier_rank(const vn_carrier *c) {
+    return c->rank;
+}
+
+int vn_carrier_count(const vn_carrier *c) {
+    return c->count;
+}
+
+void vn_carrier_set_patient(vn_carrier *c, bool patient) {
+    c->patient = patient;
+}
+
+void vn_carrier_set_step(vn_carrier *c, int64_t step) {
+    c->step = step;
+}
+
+int vn_carrier_lost(const vn_carrier *c) {
+    return c->lost;
+}

@@ -1,0 +1,129 @@
+#!/bin/bash
+# run.sh BUILD: several processes that train one model, by each MPI that is here with its module: the same bits for 1, 2, 4 and 8
+# processes and however a run is stopped and gone on with; what is refused; one that is killed or hangs. Where no MPI is, nothing is tested.
+set -u
+build=$(cd "$1" && pwd)
+vane=$build/vane
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+unset VANE_MPI
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # of a test in a container
+
+holds() { # holds WHAT COMMAND...
+    local what=$1
+    shift
+    if "$@" >"$work/log" 2>&1; then
+        echo "ok - $what"
+    else
+        echo "not ok - $what"
+        sed 's/^/    /' "$work/log"
+        failed=1
+    fi
+}
+
+# launch MPI R COMMAND...
+launch() {
+    local mpi=$1 count=$2
+    shift 2
+    case $mpi in
+    openmpi) timeout 120 mpirun.openmpi --oversubscribe -n "$count" "$@" ;;
+    mpich) timeout 120 mpirun.mpich -n "$count" "$@" ;;
+    esac
+}
+
+# The numbers of a safetensors file, without its header, which has the time it took.
+numbers() { tail -c +$((9 + $(od -An -t u8 -N 8 "$1"))) "$1"; }
+
+same() { # same RUN RUN: weights, and all that resuming needs
+    local file
+    [ "$(find "$1" -name '*.safetensors' | wc -l)" -ge 2 ] || return 1
+    for file in $(cd "$1" && find . -name '*.safetensors'); do
+        cmp <(numbers "$1/$file") <(numbers "$2/$file") || return 1
+    done
+}
+
+says() { # says STATUS WORDS COMMAND...: fails so, with these words in one line of its own and no more
+    local status=$1 words=$2
+    shift 2
+    "$@" >says.log 2>&1
+    local is=$?
+    cat says.log
+    [ "$is" -eq "$status" ] && grep -qF -- "$words" says.log && [ "$(grep -c '^vane' says.log)" -eq 1 ]
+}
+
+# ---- data and networks ----------------------------------------------------------------------------------------
+
+mkdir pictures
+{ printf '\000\000\010\003\000\000\000\100\000\000\000\010\000\000\000\010'; head -c 4096 "$vane"; } >pictures/train-images-idx3-ubyte
+{ printf '\000\000\010\001\000\000\000\100'; for i in $(seq 64); do printf "\\00$((i % 3))"; done; } >pictures/train-labels-idx1-ubyte
+cat >unet.json <<'END'
+{"_class_name": "UNet2DModel", "sample_size": 8, "in_channels": 1, "out_channels": 1, "block_out_channels": [8, 16],
+ "layers_per_block": 1, "norm_num_groups": 4, "num_class_embeds": 4, "down_block_types": ["DownBlock2D", "DownBlock2D"],
+ "up_block_types": ["UpBlock2D", "UpBlock2D"], "attention_head_dim": 8, "add_attention": false}
+END
+pictures="pictures --model unet.json --batch 16 --microbatches 8 --validate 0.1 --preview-every -1 --quiet"
+points="points:moons --model mlp:width=64 --batch 64 --microbatches 8 --preview-every -1 --quiet --optimizer muon"
+
+holds "one process trains on pictures" "$vane" train $pictures --steps 8 --out unet.1 --threads 1
+holds "one process trains on points" "$vane" train $points --steps 12 --out mlp.1 --threads 2
+
+# ---- each MPI -------------------------------------------------------------------------------------------------
+
+try() { # try MPI
+    local mpi=$1 count
+    for count in 2 4 8; do
+        holds "$mpi: $count processes train on pictures" launch "$mpi" $count "$vane" train $pictures --steps 8 --out "$mpi.unet.$count" --threads 1
+        holds "$mpi: their weights are those of one" same unet.1 "$mpi.unet.$count"
+    done
+    holds "$mpi: 2 processes train on points" launch "$mpi" 2 "$vane" train $points --steps 4 --out "$mpi.mlp" --threads 2
+    holds "$mpi: 4 go on" launch "$mpi" 4 "$vane" train $points --steps 8 --out "$mpi.mlp" --resume --threads 1
+    holds "$mpi: and one" "$vane" train $points --steps 12 --out "$mpi.mlp" --resume --threads 1
+    holds "$mpi: as if never stopped" same mlp.1 "$mpi.mlp"
+
+    holds "$mpi: a number that does not divide is refused" says 2 "start 2; or make a new run with --microbatches 4" \
+        launch "$mpi" 4 "$vane" train points:moons --steps 2 --out none
+    holds "$mpi: a mistake is said once" says 2 "unknown flag --stepz" launch "$mpi" 3 "$vane" train points:moons --stepz 2 --out none
+    holds "$mpi: nothing was made" test ! -e none
+    mkdir -p alone && cp "$vane" alone/vane
+    holds "$mpi: without the module nobody trains alone" says 1 "2 processes would each train a run of their own" \
+        launch "$mpi" 2 alone/vane train points:moons --steps 2 --out none
+}
+
+# One of three hangs; the others end in time, name it, and save; the run goes on with another number.
+hang() { # hang MPI
+    local mpi=$1 pid= count=0
+    launch "$mpi" 3 "$vane" train points:moons --model mlp:width=64 --batch 48 --microbatches 3 --steps 1000000 --save-every 10 \
+        --preview-every -1 --threads 1 --timeout 2 --out "$mpi.hung" >hang.log 2>&1 &
+    local launcher=$!
+    while [ "$(grep -c . "$mpi.hung/log.jsonl" 2>/dev/null || echo 0)" -lt 2 ] && [ $count -lt 200 ]; do
+        sleep 0.1
+        count=$((count + 1))
+    done
+    for pid in $(pgrep -x vane); do # of ours by its arguments, and the last by its environment
+        grep -qz -- "$mpi.hung" "/proc/$pid/cmdline" 2>/dev/null &&
+            tr '\0' '\n' <"/proc/$pid/environ" | grep -qE '^(OMPI_COMM_WORLD_RANK|PMI_RANK)=2$' && kill -STOP "$pid"
+    done
+    wait "$launcher"
+    local status=$?
+    cat hang.log
+    [ $status -ne 0 ] && [ $status -ne 124 ] && grep -qE '^vane train: rank 2 of 3 has not answered for .* in step [0-9]+;' hang.log
+}
+
+modules=0
+for mpi in openmpi mpich; do
+    if [ -e "$build/vane-$mpi.so" ] && command -v "mpirun.$mpi" >/dev/null; then
+        modules=$((modules + 1))
+        try "$mpi"
+        holds "$mpi: one that hangs is named" hang "$mpi"
+        holds "$mpi: and the run goes on" "$vane" train points:moons --out "$mpi.hung" --resume --quiet \
+            --steps $(($(sed -n 's/^{"step": \([0-9]*\).*/\1/p' "$mpi.hung/log.jsonl" | tail -n 1) + 300))
+    else
+        echo "skipped: $mpi is not here"
+    fi
+done
+if [ $modules -gt 0 ]; then
+    holds "the program needs no MPI" sh -c "! ldd '$vane' | grep -i mpi"
+fi
+exit $failed
