@@ -120,8 +120,8 @@ typedef struct vn_context_options {
     char *error;             /* [error_size] receives why it could not be opened; NULL: nowhere */
     size_t error_size;       /* 256 hold any such line */
     /* Of several processes that a launcher (mpirun, srun) started with the same program, nonzero:
-     * each calls vn_train with the same arguments, and they train one model together, by the same
-     * bits as one process would. log and progress are called in the first alone. */
+     * each calls vn_train or vn_sample_to with the same arguments, and they share the work, by the
+     * same bits as one would. The first alone writes, and calls log and progress. */
     int distributed;
     double timeout; /* seconds after which a process that does not answer is given up */
 } vn_context_options;

@@ -61,6 +61,65 @@ void vn_written_init(vn_written *w, size_t size) {
     vn_struct_init(w, size, &initial, sizeof initial);
 }
 
+/* ---- several processes ----------------------------------------------------------------------- */
+
+/* Of processes that share the samples the first alone writes them. */
+static bool writes(const stream *s) {
+    return !s->m->vn->ranks || s->m->vn->ranks->rank == 0;
+}
+
+/* What is drawn of each sample by itself can be shared. */
+static vn_status check_shared(const stream *s, const vn_drawing *d, vn_err *err) {
+    const char *what = d->selects    ? "a guide that selects among all samples"
+                       : d->o.invert ? "`invert`"
+                       : d->o.trace  ? "`trace`"
+                                     : NULL;
+    if (!s->m->vn->ranks || !what) return VN_OK;
+    return vn_fail(err, VN_UNSUPPORTED, "%s: such samples are drawn by one process, and several were started", what);
+}
+
+/* Processes that were asked for different samples would give a mixture. */
+static vn_status check_same(const stream *s, vn_err *err) {
+    const vn_ranks *r = s->m->vn->ranks;
+    int other = -1;
+    if (!r) return VN_OK;
+    const int64_t own[] = {s->of->count, (int64_t)s->count, (int64_t)s->bands[0].seed,
+                           (int64_t)s->bands[0].first, s->of->size};
+    const vn_status status = vn_ranks_compare(r, own, sizeof own, &other, err);
+    if (status || other < 0) return status;
+    return vn_fail(err, VN_BAD_ARGUMENT, "rank %d of %d draws other samples", other, r->count);
+}
+
+/* Samples [first, first + n): each process draws a share, and the first gets all. */
+static vn_status draw_rows(const stream *s, vn_drawing *d, int64_t first, int64_t n,
+                           const vn_drawn_rows *out, vn_draw_progress *progress, vn_err *err) {
+    const vn_ranks *r = s->m->vn->ranks;
+    const int64_t size = s->of->size, state = s->of->state_size, before = progress->done;
+    int64_t begin, own;
+    if (!r) return vn_drawing_rows(d, first, n, out, progress, err);
+    vn_ranks_deal(r, n, &begin, &own);
+    const vn_drawn_rows mine = {.data = out->data + begin * size,
+                                .labels = out->labels + begin,
+                                .latents = out->latents ? out->latents + begin * state : NULL};
+    vn_status status = vn_drawing_rows(d, first + begin, own, &mine, progress, err);
+    status = vn_ranks_settle(r, status, err);
+    if (!status) status = vn_ranks_collect(r, out->data, n, (size_t)size * sizeof(float), err);
+    if (!status) status = vn_ranks_collect(r, out->labels, n, sizeof *out->labels, err);
+    if (!status && out->latents)
+        status = vn_ranks_collect(r, out->latents, n, (size_t)state * sizeof(float), err);
+    progress->done = before + n;
+    return status;
+}
+
+/* The most that any process counted. */
+static vn_status agree_on_passes(const stream *s, vn_drawing *d, vn_err *err) {
+    const vn_ranks *r = s->m->vn->ranks;
+    int64_t least = -d->passes;
+    const vn_status status = r ? r->agree(r->self, &least, err) : VN_OK;
+    d->passes = -least;
+    return status;
+}
+
 /* ---- what will be drawn ---------------------------------------------------------------------- */
 
 /* Appended samples are drawn from noise that those in the folder were not. */
@@ -96,6 +155,7 @@ static vn_status add_band(stream *s, const vn_sample_options *o, vn_err *err) {
     if (!of) return vn_no_memory(err);
     const int64_t before = s->of ? s->of->count : 0;
     vn_status status = vn_drawing_open(&d, s->m, o, false, err);
+    if (!status) status = check_shared(s, &d, err);
     if (!status) status = vn_drawing_describe(&d, of, err);
     if (!status && s->of) status = vn_samples_join(s->of, of, err);
     if (!status && !s->of) {
@@ -125,11 +185,12 @@ static vn_status prepare(stream *s, const vn_sample_options *bands, bool asks, v
         return vn_fail(err, VN_BAD_ARGUMENT, "options of at least one band are needed");
     vn_status status = vn_saver_check_existing(s->path, s->existing, err);
     if (!status) status = take_bands(s, bands, err);
-    if (!status) status = vn_claim_hold(&s->claim, s->path, err);
+    if (!status && writes(s)) status = vn_claim_hold(&s->claim, s->path, err);
     if (!status) status = go_on(s, err);
     for (size_t i = 0; i < s->count && !status; i++) status = add_band(s, &s->bands[i], err);
-    if (!status) status = vn_saver_open(s->of, s->path, s->existing, &s->saver, err);
-    return !status && !asks ? vn_claim_make(&s->claim, s->path, err) : status;
+    if (!status && writes(s)) status = vn_saver_open(s->of, s->path, s->existing, &s->saver, err);
+    if (!status && writes(s) && !asks) status = vn_claim_make(&s->claim, s->path, err);
+    return status;
 }
 
 /* Returns how many samples are kept of what was not finished. */
@@ -166,9 +227,11 @@ static vn_status rows_open(vn_drawn_rows *rows, int64_t n, const vn_samples *of,
 /* Samples drawn between two writes: whole batches within the bound, or one batch where what is
  * written is safe. */
 static int64_t choose_held(const vn_drawing *d, const stream *s) {
-    int64_t n = HELD_FLOATS / (s->of->size * (1 + s->of->levels)) / d->batch * d->batch;
-    if (vn_saver_keeps(s->saver)) n = 0;
-    if (n < d->batch) n = d->batch;
+    const vn_ranks *r = s->m->vn->ranks;
+    const int64_t each = d->batch * (r ? r->count : 1);
+    int64_t n = HELD_FLOATS / (s->of->size * (1 + s->of->levels)) / each * each;
+    if (r || vn_saver_keeps(s->saver)) n = 0; /* the others do not know how the first saves */
+    if (n < each) n = each;
     return n < d->count ? n : d->count;
 }
 
@@ -183,12 +246,15 @@ static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, v
                "%s selects among samples: all %lld are held, %.4g MB", d.o.guide, (long long)held,
                1e-6 * (double)sizeof(float) * (double)held * (double)s->of->size);
     if (!status) status = rows_open(&rows, held, s->of, err);
+    status = vn_ranks_settle(s->m->vn->ranks, status, err);
     const int64_t first = s->of->bands[band].first;
     for (int64_t i = 0, n; i < d.count && !status; i += n) {
         n = d.count - i < held ? d.count - i : held;
-        status = vn_drawing_rows(&d, i, n, &rows, progress, err);
-        if (!status) status = vn_saver_put(s->saver, first + i, n, &rows, err);
+        status = draw_rows(s, &d, i, n, &rows, progress, err);
+        if (!status && writes(s)) status = vn_saver_put(s->saver, first + i, n, &rows, err);
+        status = vn_ranks_settle(s->m->vn->ranks, status, err);
     }
+    if (!status) status = agree_on_passes(s, &d, err);
     tell(s, band, &d);
     rows_close(&rows);
     vn_drawing_close(&d);
@@ -200,6 +266,7 @@ static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_err *err) 
     vn_drawn_rows all = {0};
     const int64_t size = s->of->size, state = s->of->state_size, levels = s->of->levels;
     vn_status status = rows_open(&all, s->of->count, s->of, err);
+    status = vn_ranks_settle(s->m->vn->ranks, status, err);
     for (size_t b = 0; b < s->count && !status; b++) {
         vn_drawing d;
         vn_drawn_rows rows = {0};
@@ -208,15 +275,17 @@ static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_err *err) 
         if (!status) status = rows_open(&rows, levels ? d.count : 0, s->of, err);
         const vn_drawn_rows to = {all.data + first * size, all.labels + first, rows.trace,
                                   all.latents ? all.latents + first * state : NULL};
-        if (!status) status = vn_drawing_rows(&d, 0, d.count, &to, progress, err);
+        status = vn_ranks_settle(s->m->vn->ranks, status, err);
+        if (!status) status = draw_rows(s, &d, 0, d.count, &to, progress, err);
         for (int64_t level = 0; level < levels && !status; level++)
             memcpy(all.trace + (level * s->of->count + first) * state,
                    rows.trace + level * d.count * state, (size_t)(d.count * state) * sizeof(float));
+        if (!status) status = agree_on_passes(s, &d, err);
         tell(s, b, &d);
         rows_close(&rows);
         vn_drawing_close(&d);
     }
-    if (!status) status = vn_saver_put(s->saver, 0, s->of->count, &all, err);
+    if (!status && writes(s)) status = vn_saver_put(s->saver, 0, s->of->count, &all, err);
     rows_close(&all);
     return status;
 }
@@ -227,7 +296,7 @@ static vn_status draw(stream *s, vn_err *err) {
     if (vn_saver_whole(s->path)) status = draw_whole(s, &progress, err);
     for (size_t b = 0; b < s->count && !status && !vn_saver_whole(s->path); b++)
         status = draw_band(s, b, &progress, err);
-    return !status ? vn_saver_commit(&s->saver, err) : status;
+    return !status && writes(s) ? vn_saver_commit(&s->saver, err) : status;
 }
 
 /* ---- the public calls ------------------------------------------------------------------------ */
@@ -236,7 +305,8 @@ vn_status vn_sample_check(vn_model *m, const vn_sample_options *bands, size_t co
                           const char *path, vn_existing existing) {
     if (!m) return VN_BAD_ARGUMENT;
     stream s = {.m = m, .count = count, .path = path, .existing = existing};
-    const vn_status status = prepare(&s, bands, true, vn_begin(m->vn));
+    vn_err *err = vn_begin(m->vn);
+    const vn_status status = vn_ranks_settle(m->vn->ranks, prepare(&s, bands, true, err), err);
     finish(&s);
     return status;
 }
@@ -248,7 +318,11 @@ vn_status vn_sample_to(vn_model *m, const vn_sample_options *bands, size_t count
     stream s = {.m = m, .count = count, .path = path, .existing = existing, .written = written};
     vn_status status = prepare(&s, bands, false, err);
     if (!status && written) status = check_sizes(written, count, "vn_written", &s.stride, err);
-    if (!status) status = draw(&s, err);
+    if (m->vn->ranks) vn_ranks_be_patient(m->vn->ranks, true); /* samples may take long */
+    status = vn_ranks_settle(m->vn->ranks, status, err);
+    if (!status) status = vn_ranks_settle(m->vn->ranks, check_same(&s, err), err);
+    if (!status) status = vn_ranks_settle(m->vn->ranks, draw(&s, err), err);
+    if (m->vn->ranks) vn_ranks_be_patient(m->vn->ranks, false);
     const int64_t all = s.of ? s.of->count : 0, kept = finish(&s);
     if (status && kept > 0)
         vn_fail_after(err, "%lld of %lld samples are in %s", (long long)kept, (long long)all, path);

@@ -3,14 +3,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
+enum { WAIT = 2 }; /* seconds */
+
 static bool as_json; /* one command line in a process */
-static bool silent;
+static bool silent, waits;
 
 void cli_errors_silence(bool yes) {
     silent = yes;
+}
+
+void cli_errors_wait(bool yes) {
+    waits = yes;
 }
 
 void cli_errors_begin(int argc, char **argv) {
@@ -28,7 +35,8 @@ static void print_json(vn_status status, const char *why) {
 
 static void report(const char *verb, vn_status status, const char *format, va_list words) {
     char why[2048];
-    if (silent) return;
+    if (waits) sleep(WAIT);
+    if (silent || (waits && cli_interrupted())) return;
     vsnprintf(why, sizeof why, format, words);
     cli_write_flags(why);
     cli_print(stderr, "vane%s%s: %s\n", verb ? " " : "", verb ? verb : "", why);

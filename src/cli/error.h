@@ -13,6 +13,9 @@
 void cli_errors_begin(int argc, char **argv);
 /* Of processes that train together one says what failed. */
 void cli_errors_silence(bool yes);
+/* One that may have failed by itself, or as all have: it speaks unless the launcher ends it
+ * meanwhile, since the first has spoken. */
+void cli_errors_wait(bool yes);
 /* verb NULL: no verb is known yet. */
 void cli_error(const char *verb, vn_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -241,13 +241,16 @@ static vn_status sample_and_save(cli_session *s, vn_model *model, args *a) {
     }
     if (!status) status = vn_sample_to(model, bands, count, a->out, existing, written);
     cli_progress_clear(&s->progress);
-    if (!status && a->pipe.file[0] != '\0') {
+    const bool leads = vn_context_leads(s->vn); /* the others have drawn for it */
+    cli_errors_wait(false);
+    cli_errors_silence(!leads);
+    if (!status && leads && a->pipe.file[0] != '\0') {
         status = cli_pipe_send(&a->pipe);
         a->refused = status != VN_OK;
     }
-    if (!status && s->json)
+    if (!status && leads && s->json)
         status = print_json(s, a, written, model);
-    else if (!status)
+    else if (!status && leads)
         print_text(s, a, written);
     free(bands);
     free(written);
@@ -306,7 +309,9 @@ static void choose_bands(args *a, const vn_model_info *info) {
 
 static vn_status sample(cli_session *s, args *a) {
     vn_model *model = NULL;
+    s->context.distributed = 1;
     vn_status status = cli_open(s);
+    if (!vn_context_leads(s->vn)) s->quiet = 1;
     if (!status) status = cli_check_choices(s, VN_OPTIONS_SAMPLE, &a->o);
     for (size_t i = 0; !status && i < a->guides.count; i++)
         status = cli_check_choice(s, VN_OPTIONS_SAMPLE, &a->o, "guide", a->guides.text[i]);
@@ -401,6 +406,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     args a = {.o = vn_sample_options_default(), .opened = vn_model_options_default()};
     cli_session s;
     int status;
+    cli_errors_wait(!vn_context_leads(NULL));
     if (cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) {
         status = CLI_USAGE;
         if (begin(&a, &s)) {

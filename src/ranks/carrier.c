@@ -14,6 +14,7 @@ struct vn_carrier {
     const vn_watch *watch;
     double timeout;
     bool patient;
+    bool alone; /* when it is closed */
     int64_t step;
     int rank, count;
     int lost; /* a rank that did not answer; -1: unknown which; or VN_NONE_LOST */
@@ -36,7 +37,7 @@ static int carry(vn_carrier *c, carrying work) {
     switch (work) {
     case CARRY_OPEN: return c->transport->open(&c->rank, &c->count, c->text);
     case CARRY_MESSAGES: return c->transport->exchange(c->n, c->messages, &c->state, c->text);
-    case CARRY_CLOSE: c->transport->close(c->lost != VN_NONE_LOST); return 0;
+    case CARRY_CLOSE: c->transport->close(c->alone); return 0;
     case CARRY_NOTHING: break;
     }
     return 0;
@@ -196,13 +197,13 @@ vn_status vn_carrier_open(const vn_transport *t, const vn_ranks_options *o, vn_c
     }
     const vn_status status = ask(c, CARRY_OPEN, c->timeout, err);
     *out = c;
-    if (status) vn_carrier_close(out);
+    if (status) vn_carrier_close(out, false);
     return status;
 }
 
 /* The thread may hang in a call of a transport whose ranks are lost: then it is left alone, with
  * what it uses. */
-void vn_carrier_close(vn_carrier **out) {
+void vn_carrier_close(vn_carrier **out, bool together) {
     vn_carrier *c = *out;
     vn_err err = {0};
     *out = NULL;
@@ -210,6 +211,7 @@ void vn_carrier_close(vn_carrier **out) {
     pthread_mutex_lock(&c->lock);
     const bool busy = c->work != CARRY_NOTHING;
     pthread_mutex_unlock(&c->lock);
+    c->alone = !together || c->lost != VN_NONE_LOST;
     const double patience = c->lost != VN_NONE_LOST ? 2 : c->timeout;
     if (busy || ask(c, CARRY_CLOSE, patience, &err)) {
         pthread_detach(c->thread);

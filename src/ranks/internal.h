@@ -11,7 +11,8 @@ typedef struct vn_carrier vn_carrier;
 /* Opens the transport. */
 vn_status vn_carrier_open(const vn_transport *t, const vn_ranks_options *o, vn_carrier **out,
                           vn_err *err);
-void vn_carrier_close(vn_carrier **c); /* safe on NULL */
+/* Safe on NULL. together: the other ranks close too, and are waited for. */
+void vn_carrier_close(vn_carrier **c, bool together);
 int vn_carrier_rank(const vn_carrier *c);
 int vn_carrier_count(const vn_carrier *c);
 /* Waits for the messages. VN_IO: a rank has not answered in time, or is lost; all later exchanges

@@ -90,6 +90,7 @@ vn_status vn_ranks_open(const vn_ranks_options *o, vn_ranks **out, vn_err *err) 
         if (status) vn_ranks_close(out);
     }
     if (status && status != VN_NO_MEMORY)
-        vn_fail_in(err, "%d processes would each train a run of their own", l.count);
+        vn_fail_in(err, "%d processes would each train a run of their own, or draw all samples",
+                   l.count);
     return status;
 }

@@ -20,6 +20,7 @@ typedef struct comm {
     vn_message *messages; /* [2 count] */
     float *rows;          /* [count,piece] of a block, one of each rank */
     size_t piece;
+    bool settled; /* by the last call */
 } comm;
 
 /* ---- messages -------------------------------------------------------------------------------- */
@@ -30,6 +31,11 @@ static int add(comm *c, int n, int rank, bool sends, void *at, size_t bytes) {
     return n + 1;
 }
 
+static vn_status exchange(comm *c, int n, vn_err *err) {
+    c->settled = false;
+    return vn_carrier_exchange(c->carrier, n, c->messages, err);
+}
+
 /* rows [count,bytes], of which this rank's is filled. */
 static vn_status gather(void *self, void *rows, size_t bytes, vn_err *err) {
     comm *c = self;
@@ -38,7 +44,7 @@ static vn_status gather(void *self, void *rows, size_t bytes, vn_err *err) {
     for (int i = 0; i < c->ranks.count; i++)
         n = add(c, n, i, false, (char *)rows + (size_t)i * bytes, bytes);
     for (int i = 0; i < c->ranks.count; i++) n = add(c, n, i, true, own, bytes);
-    return vn_carrier_exchange(c->carrier, n, c->messages, err);
+    return exchange(c, n, err);
 }
 
 /* ---- sums ------------------------------------------------------------------------------------ */
@@ -80,7 +86,7 @@ static vn_status reduce(comm *c, const block *b, vn_err *err) {
         float *theirs = piece_of(b, i, &size);
         n = add(c, n, i, true, theirs, size * sizeof(float));
     }
-    const vn_status status = vn_carrier_exchange(c->carrier, n, c->messages, err);
+    const vn_status status = exchange(c, n, err);
     if (status || !own) return status;
     memcpy(c->rows + (size_t)c->ranks.rank * c->piece, mine, own * sizeof(float));
     add_rows(c, c->piece, own, mine);
@@ -97,7 +103,7 @@ static vn_status share(comm *c, const block *b, vn_err *err) {
         n = add(c, n, i, false, theirs, size * sizeof(float));
     }
     for (int i = 0; i < c->ranks.count; i++) n = add(c, n, i, true, mine, own * sizeof(float));
-    return vn_carrier_exchange(c->carrier, n, c->messages, err);
+    return exchange(c, n, err);
 }
 
 static vn_status sum_short(comm *c, float *x, size_t n, vn_err *err) {
@@ -119,6 +125,31 @@ static vn_status sum(void *self, float *x, size_t n, vn_err *err) {
         if (!status) status = share(c, &b, err);
     }
     return status;
+}
+
+/* ---- items ----------------------------------------------------------------------------------- */
+
+static int64_t begin_of(const vn_ranks *r, int64_t n, int rank) {
+    return n / r->count * rank + (n % r->count < rank ? n % r->count : rank);
+}
+
+void vn_ranks_deal(const vn_ranks *r, int64_t n, int64_t *first, int64_t *own) {
+    *first = begin_of(r, n, r->rank);
+    *own = begin_of(r, n, r->rank + 1) - *first;
+}
+
+vn_status vn_ranks_collect(const vn_ranks *r, void *x, int64_t n, size_t bytes, vn_err *err) {
+    comm *c = r->self;
+    int messages = 0;
+    for (int i = 1; i < r->count; i++) {
+        const int64_t begin = begin_of(r, n, i), own = begin_of(r, n, i + 1) - begin;
+        char *at = (char *)x + (size_t)begin * bytes;
+        if (r->rank == 0) messages = add(c, messages, i, false, at, (size_t)own * bytes);
+        if (r->rank != i) continue;
+        c->messages[0] = (vn_message){0, true, at, (size_t)own * bytes};
+        messages = own > 0;
+    }
+    return exchange(c, messages, err);
 }
 
 /* ---- agreement ------------------------------------------------------------------------------- */
@@ -164,7 +195,7 @@ static int first_failed(const vn_err *all, int count) {
 }
 
 vn_status vn_ranks_settle(const vn_ranks *r, vn_status status, vn_err *err) {
-    const comm *c = r ? r->self : NULL;
+    comm *c = r ? r->self : NULL;
     if (!c || vn_carrier_lost(c->carrier) != VN_NONE_LOST) return status;
     vn_err *all = vn_calloc((size_t)r->count, sizeof *all), second = {0};
     if (!all) return status ? status : vn_no_memory(err);
@@ -174,6 +205,7 @@ vn_status vn_ranks_settle(const vn_ranks *r, vn_status status, vn_err *err) {
         vn_free(all);
         return err->status;
     }
+    c->settled = true;
     const int failed = first_failed(all, r->count);
     if (failed >= 0) *err = all[failed];
     if (failed > 0) vn_fail_in(err, "rank %d of %d", failed, r->count);
@@ -228,7 +260,7 @@ void vn_ranks_close(vn_ranks **r) {
     const bool lost = c->carrier && vn_carrier_lost(c->carrier) != VN_NONE_LOST;
     /* A launcher ends all when one has ended: the one that speaks, and saves, is the first to. */
     if (lost && !vn_ranks_speaks(&c->ranks)) nanosleep(&linger, NULL);
-    vn_carrier_close(&c->carrier);
+    vn_carrier_close(&c->carrier, c->settled);
     if (lost) return; /* a call that hangs may still read and write there */
     vn_free(c->messages);
     vn_free(c->rows);

@@ -55,11 +55,17 @@ vn_status vn_ranks_open(const vn_ranks_options *o, vn_ranks **out, vn_err *err);
 /* Over any transport: what the launcher said is not looked at. */
 vn_status vn_ranks_open_over(const vn_transport *t, const vn_ranks_options *o, vn_ranks **out,
                              vn_err *err);
-void vn_ranks_close(vn_ranks **r); /* safe on NULL */
+/* Safe on NULL. Others are waited for only where the last that this rank did with them was to
+ * settle: one that has failed by itself ends without them, and its launcher ends them. */
+void vn_ranks_close(vn_ranks **r);
 
 /* The first call of a rank may come long after that of another, which reads and encodes the data:
  * while `patient`, nobody is given up. */
 void vn_ranks_be_patient(vn_ranks *r, bool patient);
+/* Of n items this rank's are `own` from `first` on: those of all ranks follow each other. */
+void vn_ranks_deal(const vn_ranks *r, int64_t n, int64_t *first, int64_t *own);
+/* x [n,bytes]: each rank has filled its items, and the first gets those of all. */
+vn_status vn_ranks_collect(const vn_ranks *r, void *x, int64_t n, size_t bytes, vn_err *err);
 /* What all come to: where any rank has failed, all have, with the words of the first that failed by
  * itself, under its number. */
 vn_status vn_ranks_settle(const vn_ranks *r, vn_status status, vn_err *err);

@@ -32,8 +32,8 @@ typedef struct vn_transport {
     /* Begins the n messages, and returns when they are done. Between two ranks messages arrive in
      * the order in which they were begun. */
     int (*exchange)(int n, const vn_message *m, vn_exchange_state *state, char *why);
-    /* Of all ranks; lost: others may not come to it, and are not waited for. */
-    void (*close)(bool lost);
+    /* Of all ranks; alone: others may not come to it, and are not waited for. */
+    void (*close)(bool alone);
 } vn_transport;
 
 /* The function that a module has: vn_transport_module(). */

@@ -69,6 +69,10 @@ points="points:moons --model mlp:width=64 --batch 64 --microbatches 8 --preview-
 holds "one process trains on pictures" "$vane" train $pictures --steps 8 --out unet.1 --threads 1
 holds "one process trains on points" "$vane" train $points --steps 12 --out mlp.1 --threads 2
 
+samples="-n 70 --guidance 1,2 --batch 8 --steps 4 --seed 9"
+holds "one process draws samples" "$vane" sample mlp.1 $samples --out one.safetensors
+holds "one process draws pictures" "$vane" sample unet.1 -n 5 --steps 2 --seed 3 --out folder
+
 # ---- each MPI -------------------------------------------------------------------------------------------------
 
 try() { # try MPI
@@ -81,6 +85,14 @@ try() { # try MPI
     holds "$mpi: 4 go on" launch "$mpi" 4 "$vane" train $points --steps 8 --out "$mpi.mlp" --resume --threads 1
     holds "$mpi: and one" "$vane" train $points --steps 12 --out "$mpi.mlp" --resume --threads 1
     holds "$mpi: as if never stopped" same mlp.1 "$mpi.mlp"
+
+    holds "$mpi: 3 processes draw samples" launch "$mpi" 3 "$vane" sample mlp.1 $samples --out "$mpi.safetensors"
+    holds "$mpi: and tensors are those of one" cmp one.safetensors "$mpi.safetensors"
+    holds "$mpi: 2 draw pictures" launch "$mpi" 2 "$vane" sample unet.1 -n 5 --steps 2 --seed 3 --out "$mpi.folder"
+    holds "$mpi: and files are those of one" diff -r folder "$mpi.folder"
+    holds "$mpi: a folder that is there is refused" says 2 "holds samples already" launch "$mpi" 2 "$vane" sample unet.1 -n 5 --out folder
+    holds "$mpi: and what one process alone draws" says 1 "such samples are drawn by one process" \
+        launch "$mpi" 2 "$vane" sample mlp.1 -n 4 --trace --out trace.safetensors
 
     holds "$mpi: a number that does not divide is refused" says 2 "start 2; or make a new run with --microbatches 4" \
         launch "$mpi" 4 "$vane" train points:moons --steps 2 --out none

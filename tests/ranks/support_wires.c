@@ -54,8 +54,8 @@ static int exchange(int n, const vn_message *m, vn_exchange_state *state, char *
     }
 }
 
-static void close_wires(bool lost) {
-    (void)lost;
+static void close_wires(bool alone) {
+    (void)alone;
 }
 
 const vn_transport wires = {.version = VN_TRANSPORT_VERSION,

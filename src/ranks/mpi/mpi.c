@@ -148,7 +148,7 @@ static int exchange(int n, const vn_message *m, vn_exchange_state *state, char *
     return finish(pieces, state, why);
 }
 
-static void close_mpi(bool lost) {
+static void close_mpi(bool alone) {
     free(requests);
     free(statuses);
     free(ranks);
@@ -157,7 +157,7 @@ static void close_mpi(bool lost) {
     statuses = NULL;
     ranks = done = NULL;
     capacity = 0;
-    if (lost) return; /* MPI's own end would wait for those that are lost */
+    if (alone) return; /* MPI's own end would wait for the others */
     MPI_Comm_free(&world);
     if (begun_here) MPI_Finalize();
 }
