@@ -63,6 +63,7 @@ static void *carry_all(void *context) {
 
 /* ---- waiting for it -------------------------------------------------------------------------- */
 
+#define START_SECONDS  60  /* that a process may take to begin, at least */
 #define LOOK_SECONDS   0.2 /* between looks at the clock */
 #define CANCEL_SECONDS 0.5 /* after which a wait is told to who wants to end */
 
@@ -195,7 +196,10 @@ vn_status vn_carrier_open(const vn_transport *t, const vn_ranks_options *o, vn_c
         vn_free(c);
         return vn_fail(err, VN_IO, "no thread for messages between processes can be begun");
     }
-    const vn_status status = ask(c, CARRY_OPEN, c->timeout, err);
+    /* launchers do not start all at the same moment */
+    const double patience =
+        c->timeout > START_SECONDS || c->timeout <= 0 ? c->timeout : START_SECONDS;
+    const vn_status status = ask(c, CARRY_OPEN, patience, err);
     *out = c;
     if (status) vn_carrier_close(out, false);
     return status;

@@ -14,7 +14,7 @@ static const char *const names[] = {"vn_transport_module"};
 /* Where modules are, as the dynamic linker takes $ORIGIN: the folder of what calls it, which is the
  * program or the library. In the build folder they lie beside both. VN_MODULES: from where programs
  * are installed to where modules are. */
-static const char *const folders[] = {"$ORIGIN", "$ORIGIN/vane", "$ORIGIN/" VN_MODULES};
+static const char *const folders[] = {"$ORIGIN", "$ORIGIN/vane", ("$ORIGIN/" VN_MODULES)};
 
 static vn_status load_file(const char *file, const vn_transport **out, vn_err *err) {
     module_functions f = {0};
@@ -85,12 +85,13 @@ vn_status vn_ranks_open(const vn_ranks_options *o, vn_ranks **out, vn_err *err) 
     vn_status status = load(&l, &t, err);
     if (!status) {
         status = vn_ranks_open_over(t, o, out, err);
-        if (!status) (*out)->local = l.local;
-        if (!status) status = check_count(&l, t, *out, err);
-        if (status) vn_ranks_close(out);
+        if (status) return status;
+        (*out)->local = l.local;
+        status = check_count(&l, t, *out, err);
     }
-    if (status && status != VN_NO_MEMORY)
-        vn_fail_in(err, "%d processes would each train a run of their own, or draw all samples",
-                   l.count);
-    return status;
+    if (!status) return VN_OK;
+    vn_ranks_close(out);
+    if (status == VN_NO_MEMORY) return status;
+    return vn_fail_in(err, "%d processes would each train a run of their own, or draw all samples",
+                      l.count);
 }

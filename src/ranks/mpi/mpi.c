@@ -67,7 +67,7 @@ static int pieces_of(const vn_message *m) {
 }
 
 static int reserve(int n, char *why) {
-    if (n <= capacity) return 0;
+    if (n <= capacity || n < 1) return 0;
     free(requests);
     free(statuses);
     free(ranks);
