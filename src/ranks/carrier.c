@@ -64,6 +64,7 @@ static void *carry_all(void *context) {
 /* ---- waiting for it -------------------------------------------------------------------------- */
 
 #define START_SECONDS  60  /* that a process may take to begin, at least */
+#define STOP_SECONDS   2   /* that the thread may take to give up */
 #define LOOK_SECONDS   0.2 /* between looks at the clock */
 #define CANCEL_SECONDS 0.5 /* after which a wait is told to who wants to end */
 
@@ -114,6 +115,15 @@ static void tell_wait(const vn_carrier *c, double waited) {
                c->count, waited, step_text(c, step));
 }
 
+/* Until it has come out, the thread may write where messages were to go, which their owner may free
+ * next. A thread that hangs in the transport does not write either. */
+static void stop_thread(vn_carrier *c) {
+    const struct timespec end = after(STOP_SECONDS);
+    atomic_store(&c->state.stop, true);
+    while (c->work != CARRY_NOTHING && pthread_cond_timedwait(&c->done, &c->lock, &end) == 0) {
+    }
+}
+
 /* Gives the thread something to do, and waits for it. seconds 0: without end. */
 static vn_status ask(vn_carrier *c, carrying work, double seconds, vn_err *err) {
     const double began = vn_now();
@@ -140,8 +150,8 @@ static vn_status ask(vn_carrier *c, carrying work, double seconds, vn_err *err) 
     const bool over = c->work == CARRY_NOTHING, failed = over && c->failed;
     vn_status status = VN_OK;
     if (!over) {
-        atomic_store(&c->state.stop, true);
         status = lose(c, vn_now() - began);
+        stop_thread(c);
     } else if (failed) {
         status = break_off(c);
     }
@@ -151,9 +161,11 @@ static vn_status ask(vn_carrier *c, carrying work, double seconds, vn_err *err) 
 }
 
 vn_status vn_carrier_exchange(vn_carrier *c, int n, const vn_message *m, vn_err *err) {
-    c->n = n;
-    c->messages = m;
-    if (c->lost == VN_NONE_LOST) atomic_store(&c->state.missing, -1);
+    if (c->lost == VN_NONE_LOST) { /* else it may be busy with the last ones still */
+        c->n = n;
+        c->messages = m;
+        atomic_store(&c->state.missing, -1);
+    }
     return ask(c, CARRY_MESSAGES, c->patient ? 0 : c->timeout, err);
 }
 

@@ -26,7 +26,7 @@ typedef struct comm {
 /* ---- messages -------------------------------------------------------------------------------- */
 
 static int add(comm *c, int n, int rank, bool sends, void *at, size_t bytes) {
-    if (rank == c->ranks.rank || !bytes) return n;
+    if (rank == c->ranks.rank || !bytes || vn_carrier_lost(c->carrier) != VN_NONE_LOST) return n;
     c->messages[n] = (vn_message){rank, sends, at, bytes};
     return n + 1;
 }
@@ -145,9 +145,7 @@ vn_status vn_ranks_collect(const vn_ranks *r, void *x, int64_t n, size_t bytes, 
         const int64_t begin = begin_of(r, n, i), own = begin_of(r, n, i + 1) - begin;
         char *at = (char *)x + (size_t)begin * bytes;
         if (r->rank == 0) messages = add(c, messages, i, false, at, (size_t)own * bytes);
-        if (r->rank != i) continue;
-        c->messages[0] = (vn_message){0, true, at, (size_t)own * bytes};
-        messages = own > 0;
+        if (r->rank == i) messages = add(c, messages, 0, true, at, (size_t)own * bytes);
     }
     return exchange(c, messages, err);
 }
