@@ -117,7 +117,8 @@ typedef enum vn_stream {
     VN_STREAM_LATENT,    /* draws of an autoencoder's latents */
     VN_STREAM_TOKEN,     /* tokens of a sequence */
     VN_STREAM_STEP_END,  /* where the steps of a flow map end, in training */
-    VN_STREAM_STRENGTH   /* of guidance, in training */
+    VN_STREAM_STRENGTH,  /* of guidance, in training */
+    VN_STREAM_CONTRAST   /* other samples that a loss holds against one */
 } vn_stream;
 
 void vn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);

@@ -46,6 +46,14 @@ vn_node *vn_loss_weight(vn_loss *l);
 /* The mean over samples of weight times the mean of (prediction - target)^2. */
 vn_node *vn_regression_loss(vn_loss *l, vn_node *prediction, vn_node *target);
 
+/* Place of the weight of contrast in the regressions that have it; and the term that they take
+ * away, with the inputs "other" [N,..] and "contrast" [N] (contrast.c). */
+enum { VN_CONTRAST = VN_WEIGHT_PARAMS };
+vn_node *vn_contrast_loss(vn_loss *l, vn_node *prediction);
+/* By a uniform u in [0,1): one of the step's samples but i, of another label if there is one.
+ * labels NULL: there are none. -1: there is no other. */
+int64_t vn_contrast_partner(const int32_t *labels, int64_t total, int64_t i, double u);
+
 /* A sample's numbers in the input "bound" [N,VN_BOUND_NUMBERS]: hybrid.c says what they mean. */
 enum {
     VN_BOUND_RANGE,

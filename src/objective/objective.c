@@ -176,6 +176,10 @@ unsigned vn_objective_gives(const vn_objective *o) {
     return o->row->gives;
 }
 
+bool vn_objective_contrasts(const vn_objective *o) {
+    return o->row->contrasts && o->row->contrasts(&o->choice);
+}
+
 vn_sampled vn_objective_sampled(const vn_objective *o) {
     vn_sampled s = {0};
     if (o->row->sampled) o->row->sampled(&o->choice, &s);
@@ -230,6 +234,25 @@ static int32_t draw_label(const vn_objective *o, const vn_objective_batch *b, in
     return dropped || !b->labels || b->labels[i] < 0 ? VN_LABEL_NULL : b->labels[i];
 }
 
+/* The sample of the step that stands against this one: none where the condition is the null one,
+ * though there is another to be told. */
+static void choose_other(const vn_objective *o, const vn_objective_batch *b, int64_t i,
+                         vn_loss_sample *s) {
+    const bool whole = b->all.x0 != NULL, labels = b->labels != NULL;
+    const int64_t total = whole ? b->total : b->n, own = whole ? (int64_t)b->first + i : i;
+    if (!vn_objective_contrasts(o) || (labels && b->network_labels[i] < 0)) return;
+    const double u = vn_random_double(o->seed, VN_STREAM_CONTRAST, s->sample, s->step);
+    const int64_t k = vn_contrast_partner(!labels ? NULL
+                                          : whole ? b->all.labels
+                                                  : b->labels,
+                                          total, own, u);
+    if (k < 0) return;
+    const float *noise = whole ? b->all.noise : b->noise;
+    s->other_x0 = (whole ? b->all.x0 : b->x0) + k * b->size;
+    s->other_noise = noise ? noise + k * b->size : NULL;
+    s->other = whole ? (uint64_t)k : b->first + (uint64_t)k;
+}
+
 /* The inputs of one sample, while x holds its eps. */
 static void fill_inputs(const vn_objective *o, const vn_loss *loss, const vn_objective_batch *b,
                         int64_t i, const vn_coefficients *m) {
@@ -246,6 +269,7 @@ static void fill_inputs(const vn_objective *o, const vn_loss *loss, const vn_obj
                         .seed = o->seed,
                         .sample = b->first + (uint64_t)i,
                         .step = b->step};
+    choose_other(o, b, i, &s);
     for (int k = 0; k < loss->inputs; k++) {
         const vn_loss_input *in = &loss->input[k];
         const int64_t row = vn_shape_count(&in->node->shape) / in->node->shape.dim[0];

@@ -56,6 +56,10 @@ typedef struct vn_loss_sample {
     int32_t given;               /* what the network is told: the label, or the null label */
     int64_t row;                 /* numbers in the input's row that is filled */
     uint64_t seed, sample, step; /* what draws are keyed by */
+    /* where the objective contrasts: another sample of the step, which has the number `other`, and
+     * the noise that it brings, NULL: it is drawn. other_x0 NULL: there is none for this one. */
+    const float *other_x0, *other_noise; /* [size] */
+    uint64_t other;
 } vn_loss_sample;
 
 /* A batch once all of it is drawn, as those who ask a denoiser see it. */
@@ -226,6 +230,8 @@ typedef struct vn_objective_row {
                        vn_err *err);
     /* Rank 0. */
     vn_node *(*loss)(const vn_choice *c, vn_loss *l);
+    /* Whether it holds other samples of the step against each; NULL: no. */
+    bool (*contrasts)(const vn_choice *c);
     /* Parts that have losses of their own; the loss above trains all others. NULL: none has. */
     const vn_part_loss *more;
     const vn_held_measure *measure; /* NULL: the loss says all */
@@ -265,6 +271,8 @@ void vn_objective_close(vn_objective **o);
 /* Whether it trains networks that learn a variance, and no others (vn_net_io). */
 bool vn_objective_learns_variance(const vn_objective *o);
 unsigned vn_objective_gives(const vn_objective *o); /* VN_GIVES_* */
+/* Whether a sample's inputs follow from other samples of its step too. */
+bool vn_objective_contrasts(const vn_objective *o);
 /* How what it trains is sampled. */
 vn_sampled vn_objective_sampled(const vn_objective *o);
 /* Whether batches have labels though the network takes none: where it trains classifiers or
@@ -291,9 +299,15 @@ typedef struct vn_objective_batch {
     const float *x0;       /* [n,size] data */
     const float *noise;    /* [n,size] eps that the data bring with x0 (a coupling); NULL: drawn */
     const int32_t *labels; /* [n]; NULL: none */
-    vn_level *level;       /* out [n] */
-    float *x;              /* out [n,size] network input */
-    float *time;           /* out [n] network time */
+    /* [total,size], [total]: the same of all rows of this step, for objectives that contrast. x0
+     * NULL: the step has no others than those above. */
+    struct {
+        const float *x0, *noise;
+        const int32_t *labels;
+    } all;
+    vn_level *level; /* out [n] */
+    float *x;        /* out [n,size] network input */
+    float *time;     /* out [n] network time */
     /* out [n]: the label, or null_label where it was dropped or there is none */
     int32_t *network_labels;
     float *input[VN_LOSS_INPUTS]; /* out: those of the loss, in its order; NULL: not needed */

@@ -6,7 +6,7 @@
  *                known (Hyvarinen 2005, equation 2)
  *
  * All have the same minimum, the conditional expectation, which is what sampling needs; esm has no
- * noise from single (x0, eps). The weights over noise levels are free. They are given for the error
+ * noise from single (x0, eps). dsm and cfm may contrast (contrast.c). The weights over noise levels are free. They are given for the error
  * of x0, and converted to each prediction by the coefficient of raw in x0:
  *
  *     min-snr (2303.09556)  min(SNR, gamma)     eps: min(SNR, gamma)/SNR,
@@ -17,6 +17,13 @@
 #include <math.h>
 
 static const vn_param params[] = {
+    VN_WEIGHTS,
+    {"contrast",
+     "share by which a prediction is driven away from another sample's target, 0.05 in 2506.05350",
+     0, 0, 0.9, 0, NULL},
+    {0},
+};
+static const vn_param esm_params[] = {
     VN_WEIGHTS,
     {0},
 };
@@ -82,10 +89,14 @@ vn_node *vn_regression_loss(vn_loss *l, vn_node *prediction, vn_node *target) {
     return vn_mean(l->g, vn_mul(l->g, error, vn_per_sample(l->g, vn_loss_weight(l), l->x)));
 }
 
+static bool contrasts(const vn_choice *c) {
+    return c->value[VN_CONTRAST] > 0;
+}
+
 static vn_node *loss(const vn_choice *c, vn_loss *l) {
-    (void)c;
     vn_node *output = vn_loss_output(l);
-    return vn_regression_loss(l, output, vn_loss_target(l));
+    vn_node *near = vn_regression_loss(l, output, vn_loss_target(l));
+    return contrasts(c) ? vn_sub(l->g, near, vn_contrast_loss(l, output)) : near;
 }
 
 static vn_node *loss_esm(const vn_choice *c, vn_loss *l) {
@@ -99,6 +110,7 @@ const vn_objective_row vn_dsm_objective = {
     .predictions = "x0|eps|v|score|edm",
     .check = vn_weight_check,
     .loss = loss,
+    .contrasts = contrasts,
 };
 
 const vn_objective_row vn_cfm_objective = {
@@ -109,13 +121,14 @@ const vn_objective_row vn_cfm_objective = {
     .predictions = "velocity",
     .check = vn_weight_check,
     .loss = loss,
+    .contrasts = contrasts,
 };
 
 const vn_objective_row vn_esm_objective = {
     {"esm",
      "explicit score matching: regression on the exact score, for data that has one "
      "(points:gaussians, worlds)",
-     "Hyvarinen 2005, JMLR 6", params},
+     "Hyvarinen 2005, JMLR 6", esm_params},
     .predictions = "x0|eps|v|score|velocity|edm",
     .asks = 1 << VN_ASK_TRUTH,
     .check = vn_weight_check,

@@ -59,6 +59,12 @@ typedef struct vn_scorer {
     vn_level *level;       /* [batch] */
 } vn_scorer;
 
+/* The samples of a whole step, for objectives that contrast them across its microbatches. */
+typedef struct vn_whole {
+    float *x0, *noise; /* [total,size]; noise NULL: they bring none */
+    int32_t *labels;   /* [total] */
+} vn_whole;
+
 /* log.jsonl, open to append to. */
 typedef struct vn_train_log {
     int fd;
@@ -203,6 +209,7 @@ typedef struct vn_trainer {
     bool save_failed;                 /* the latest save */
     char warned[256];                 /* why the latest preview failed; "": it did not */
     vn_tender tender;
+    vn_whole whole; /* its x0 NULL: microbatches are read by themselves */
     vn_train_log log;
 } vn_trainer;
 
@@ -234,7 +241,16 @@ typedef struct vn_scored {
     uint64_t draw;     /* step number of what is drawn for them */
     int64_t first;     /* of the samples of this draw, which are `total`; 0: they are all */
     int64_t total;
+    const vn_whole *whole; /* of all of them; NULL: each scorer reads its own */
 } vn_scored;
+
+/* whole.c: whether a step of this setup needs them; how many bytes; made, and read for the step of which
+ * the scorer takes `which`; freed. */
+bool vn_whole_is_needed(const vn_train_setup *s);
+size_t vn_whole_bytes(const vn_train_setup *s);
+vn_status vn_whole_open(vn_whole *w, const vn_train_setup *s, vn_err *err);
+vn_status vn_whole_read(vn_whole *w, vn_scorer *c, const vn_scored *which, vn_err *err);
+void vn_whole_close(vn_whole *w);
 
 /* Samples in a batch of the held-out loss; 0: nothing is held out. */
 int64_t vn_held_batch(const vn_train_setup *s);

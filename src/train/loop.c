@@ -189,7 +189,8 @@ static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
 
 static size_t planned_bytes(const vn_trainer *t) {
     double bytes = vn_parts_bytes(t->s, t->sums) + (double)vn_data_get_info(t->s->data)->memory +
-                   (double)t->optimizer_bytes + (double)vn_workers_bytes(t);
+                   (double)t->optimizer_bytes + (double)vn_workers_bytes(t) +
+                   (double)vn_whole_bytes(t->s);
     return (size_t)bytes + (t->held.program ? vn_program_bytes(t->held.program) : 0);
 }
 

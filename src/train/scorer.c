@@ -341,11 +341,11 @@ void vn_scorer_close(vn_scorer *c) {
 
 /* Images [H,W,C] become rows of patches [P,C p p], as src/model/packing.c has them. What a loss
  * does with the numbers of a sample does not depend on their order. */
-static void pack(vn_scorer *c, float *x) {
+static void pack(vn_scorer *c, int64_t count, float *x) {
     const vn_shape *sample = &vn_data_get_info(c->s->data)->sample;
     const int64_t channels = sample->dim[0], height = sample->dim[1], width = sample->dim[2],
                   size = channels * height * width, p = vn_net_get_io(c->s->part[0].net)->packing;
-    for (int64_t n = 0; n < c->batch; n++, x += size) {
+    for (int64_t n = 0; n < count; n++, x += size) {
         memcpy(c->image, x, (size_t)size * sizeof *x);
         for (int64_t i = 0; i < size; i++) {
             const int64_t channel = i % channels, column = i / channels % width,
@@ -355,16 +355,33 @@ static void pack(vn_scorer *c, float *x) {
     }
 }
 
-static vn_status read_batch(vn_scorer *c, const vn_scored *which, vn_err *err) {
-    const vn_data_samples out = {.x = c->x0,
-                                 .noise = c->noise,
-                                 .labels = c->s->text ? NULL : c->labels,
-                                 .captions = c->s->text ? c->labels : NULL};
-    const vn_status status =
-        vn_data_read(c->s->data, which->part, which->position, c->batch, &out, err);
-    if (!status && c->image) pack(c, c->x0);
-    if (!status && c->image && c->noise) pack(c, c->noise);
+static vn_status read_samples(vn_scorer *c, vn_data_part part, uint64_t position, int64_t n,
+                              const vn_whole *to, vn_err *err) {
+    const vn_data_samples out = {.x = to->x0,
+                                 .noise = to->noise,
+                                 .labels = c->s->text ? NULL : to->labels,
+                                 .captions = c->s->text ? to->labels : NULL};
+    const vn_status status = vn_data_read(c->s->data, part, position, n, &out, err);
+    if (!status && c->image) pack(c, n, to->x0);
+    if (!status && c->image && to->noise) pack(c, n, to->noise);
     return status;
+}
+
+vn_status vn_whole_read(vn_whole *w, vn_scorer *c, const vn_scored *which, vn_err *err) {
+    return read_samples(c, which->part, which->position - (uint64_t)which->first, which->total, w,
+                        err);
+}
+
+/* The batch's samples, out of the step's or by themselves. */
+static vn_status read_batch(vn_scorer *c, const vn_scored *which, vn_err *err) {
+    const vn_whole own = {.x0 = c->x0, .noise = c->noise, .labels = c->labels}, *w = which->whole;
+    if (!w) return read_samples(c, which->part, which->position, c->batch, &own, err);
+    const size_t n = (size_t)c->batch, size = n * (size_t)row_size(vn_data_get_info(c->s->data)),
+                 at = (size_t)which->first * (size / n);
+    memcpy(own.x0, w->x0 + at, size * sizeof *own.x0);
+    if (own.noise) memcpy(own.noise, w->noise + at, size * sizeof *own.noise);
+    memcpy(own.labels, w->labels + which->first, n * sizeof *own.labels);
+    return VN_OK;
 }
 
 /* The tokens of the batch's texts, of which those that are dropped are empty. */
@@ -448,6 +465,11 @@ vn_status vn_scorer_fill(vn_scorer *c, const vn_scored *which, vn_err *err) {
         .time = c->time,
         .network_labels = c->given,
         .pool = s->device->pool};
+    if (which->whole) {
+        batch.all.x0 = which->whole->x0;
+        batch.all.noise = which->whole->noise;
+        batch.all.labels = which->whole->labels;
+    }
     for (int i = 0; i < c->parts.inputs; i++)
         batch.input[i] = vn_program_map(c->program, c->parts.input[i].node);
     status = vn_objective_fill(s->objective, &c->parts, &batch, err);

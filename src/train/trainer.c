@@ -325,7 +325,7 @@ vn_status vn_train_measure(const vn_train_setup *s, double *bytes, vn_err *err) 
     if (status) return status;
     status = vn_optimizers_measure(s, &step, err);
     *bytes = (double)step + vn_parts_bytes(s, vn_workers_sums(s)) +
-             (double)vn_data_get_info(s->data)->memory;
+             (double)vn_data_get_info(s->data)->memory + (double)vn_whole_bytes(s);
     step = 0;
     for (int i = 0; i < vn_objective_losses(s->objective) && !status; i++) {
         status = vn_scorer_measure(s, i, vn_micro_batch(s), true, s->recompute, &step, &flops, err);
@@ -372,6 +372,7 @@ vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
     place_parts(t);
     status = open_arrays(t, err);
     if (!status) status = open_scorers(t, err);
+    if (!status && vn_whole_is_needed(s)) status = vn_whole_open(&t->whole, s, err);
     if (!status) status = vn_tender_open(&t->tender, s, err);
     if (!status) status = load(t, err);
     if (!status && vn_trainer_leads(t)) status = vn_train_log_open(t, err);
@@ -388,6 +389,7 @@ void vn_trainer_close_scorers(vn_trainer *t) {
 
 void vn_trainer_close(vn_trainer *t) {
     vn_trainer_close_scorers(t);
+    vn_whole_close(&t->whole);
     vn_free(t->held_state);
     vn_tender_close(&t->tender);
     close_arrays(t);

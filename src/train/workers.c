@@ -68,7 +68,7 @@ typedef struct partial {
 
 /* What comes next is microbatch `at` of every worker that has so many. */
 typedef struct round {
-    const vn_trainer *t;
+    vn_trainer *t;
     int64_t at;
 } round;
 
@@ -79,13 +79,17 @@ static vn_scored samples_of(const vn_trainer *t, const vn_worker *w, int64_t at)
                        .position = (uint64_t)(t->at.step * s->batch + sample),
                        .draw = (uint64_t)t->at.step,
                        .first = sample,
-                       .total = s->batch};
+                       .total = s->batch,
+                       .whole = t->whole.x0 ? &t->whole : NULL};
 }
 
 /* The batches of a round. */
-static vn_status fill(const round *r, vn_err *err) {
-    const vn_trainer *t = r->t;
+static vn_status fill(round *r, vn_err *err) {
+    vn_trainer *t = r->t;
+    const vn_scored first = samples_of(t, t->worker, 0);
     vn_status status = VN_OK;
+    if (r->at == 0 && first.whole)
+        status = vn_whole_read(&t->whole, &t->worker->train[0], &first, err);
     for (int i = 0; i < t->workers; i++) {
         vn_worker *w = &t->worker[i];
         if (r->at >= w->own) continue;

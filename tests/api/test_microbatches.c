@@ -3,8 +3,10 @@
 #include "api/support_context.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 
+#include "support/bound.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
 
@@ -71,6 +73,23 @@ static void parts_that_are_not_equal_are_refused(void **state) {
     expect_refused(vn_train(vn, DATA, "unequal", &o, NULL), VN_BAD_ARGUMENT, "`microbatches`");
 }
 
+/* Samples are held against others of the whole step: the loss is that of one part, but for the
+ * rounding of its sums. Pairs within a part alone are others, whose loss is another. */
+static void parts_contrast_samples_of_all(void **state) {
+    (void)state;
+    double loss[2];
+    for (int k = 0; k < 2; k++) {
+        vn_train_options o = options(1, k ? 8 : 1);
+        o.objective = "cfm:contrast=0.5";
+        o.batch = 64;
+        vn_train_result r = vn_train_result_default();
+        expect_ok(vn, vn_train(vn, DATA, k ? "contrast-8" : "contrast-1", &o, &r));
+        loss[k] = r.loss;
+    }
+    /* a rounding of 6e-8; pairs within parts alone change it by some 0.1 */
+    expect_below("loss", fabs(loss[0] - loss[1]), 1e-6);
+}
+
 static int prepare(void **state) {
     scratch_enter(state);
     return open_tested(&vn) != VN_OK;
@@ -81,6 +100,7 @@ int main(void) {
         cmocka_unit_test(a_run_in_parts_is_planned_smaller),
         cmocka_unit_test(a_resumed_run_keeps_its_parts),
         cmocka_unit_test(an_older_run_has_one),
+        cmocka_unit_test(parts_contrast_samples_of_all),
         cmocka_unit_test(parts_that_are_not_equal_are_refused),
     };
     return run_under_each_kernel_set(tests, prepare, context_leave);
