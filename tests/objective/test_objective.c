@@ -337,10 +337,11 @@ static double weight(const char *objective, const char *prediction, const vn_lev
 /* The forms that min-SNR's and EDM's papers give. */
 static void weights_are_those_of_the_papers(void **state) {
     (void)state;
-    vn_path *vp, *edm;
+    vn_path *vp, *edm, *rectified;
     vn_err err;
     assert_int_equal(vn_path_open("vp", &vp, &err), VN_OK);
     assert_int_equal(vn_path_open("edm", &edm, &err), VN_OK);
+    assert_int_equal(vn_path_open("rectified", &rectified, &err), VN_OK);
     for (int k = 1; k <= 20; k++) {
         vn_level l = vn_path_level(vp, k / 20.0), e = vn_path_level(edm, pow(k / 20.0, 3));
         const double snr = pow(l.alpha / l.sigma, 2), s = e.sigma, sd = 0.5;
@@ -355,6 +356,15 @@ static void weights_are_those_of_the_papers(void **state) {
              "x0");
         near(weight("dsm:weight=edm", "eps", &e), (s * s + sd * sd) / pow(sd, 2), DOUBLE_ERROR,
              "eps");
+        /* JiT's loss: x0 and its target are both made velocities, by (x - x0)/max(t, floor) */
+        const vn_level r = vn_path_level(rectified, k / 20.0);
+        near(weight("dsm:weight=velocity", "x0", &r), pow(1 / fmax(r.t, 0.05), 2), DOUBLE_ERROR,
+             "x0 as velocity");
+        near(weight("dsm:weight=velocity,floor=0.5", "x0", &r), pow(1 / fmax(r.t, 0.5), 2),
+             DOUBLE_ERROR, "floor");
+        near(weight("cfm:weight=velocity", "velocity", &r), 1, DOUBLE_ERROR, "velocity");
+        near(weight("cfm:weight=velocity,floor=0.5", "velocity", &r), pow(r.t / fmax(r.t, 0.5), 2),
+             DOUBLE_ERROR, "velocity below the floor");
         for (size_t i = 0; i < vn_prediction_row_count; i++) {
             const vn_prediction_row *row = &vn_prediction_rows[i];
             near(weight(row->objective, row->row.name, &l),
@@ -364,12 +374,14 @@ static void weights_are_those_of_the_papers(void **state) {
     }
     vn_path_close(&vp);
     vn_path_close(&edm);
+    vn_path_close(&rectified);
 }
 
 /* At pure noise and just above data every weight is finite. */
 static void weights_are_finite_at_the_ends(void **state) {
     (void)state;
-    static const char *const weights[] = {"dsm", "dsm:weight=min-snr", "dsm:weight=edm"};
+    static const char *const weights[] = {"dsm", "dsm:weight=min-snr", "dsm:weight=edm",
+                                          "dsm:weight=velocity"};
     vn_path *p;
     vn_err err;
     assert_int_equal(vn_path_open("rectified", &p, &err), VN_OK);
@@ -426,6 +438,7 @@ static void nonsense_is_refused_by_name(void **state) {
         {"eps", "dms", NULL, "dsm", 0},
         {"eps", "dsm:gamma=3", NULL, "no effect", 0},
         {"eps", "dsm:weight=min-snr,sigma_data=1", NULL, "no effect", 0},
+        {"eps", "dsm:floor=0.1", NULL, "floor has no effect without weight=velocity", 0},
         {"eps", "dsm:weight=max-snr", NULL, "none|min-snr|edm", 0},
         {"eps", NULL, "logit_normal", "logit-normal", 0},
         {"eps", NULL, "edm:std=0", "std", 0},
