@@ -294,13 +294,23 @@ static vn_status open_net(vn_train_job *j, vn_err *err) {
     return status;
 }
 
+/* The part that learns how large the loss is, where it does. */
+static vn_status open_uncertainty(vn_train_job *j, vn_err *err) {
+    if (!vn_objective_estimates(j->objective)) return VN_OK;
+    json_t *config = vn_uncertainty_config(err);
+    if (!config) return err->status;
+    const vn_status status = vn_net_open_row(&vn_uncertainty_net, config, &j->uncertainty, err);
+    json_decref(config);
+    return status;
+}
+
 /* The objective says what a denoiser has to answer; a classifier says at which times it learns, and
  * an autoencoder which objective is for it. */
 vn_status vn_job_open_learning(vn_train_job *j, vn_err *err) {
     const bool first = j->classifies || j->reconstructs;
     vn_status status = first ? open_net(j, err) : open_objective(j, err);
     if (!status) status = first ? open_objective(j, err) : open_net(j, err);
-    return status;
+    return status ? status : open_uncertainty(j, err);
 }
 
 vn_train_networks vn_job_networks(const vn_train_job *j) {
@@ -315,19 +325,25 @@ vn_train_networks vn_job_networks(const vn_train_job *j) {
                       .values = j->codes.values}},
             .text = {.tokenizer = j->words.tokenizer, .length = j->words.length}};
     const bool features = j->features.net;
-    return (vn_train_networks){.count = features || (j->texts && !frozen) ? 2 : 1,
-                               .part = {{.net = j->net,
-                                         .optimizer = &j->optimizer,
-                                         .weights = j->from ? j->from_weights : NULL,
-                                         .weights_of = j->from ? vn_model_net(j->from) : NULL},
-                                        features ? j->features
-                                                 : (vn_train_part){.name = VN_TRAIN_ENCODER,
-                                                                   .net = j->words.encoder,
-                                                                   .optimizer = &j->optimizer}},
-                               .text = {.frozen = frozen ? &j->words.pretrained.read : NULL,
-                                        .part = 1,
-                                        .tokenizer = j->words.tokenizer,
-                                        .length = j->words.length}};
+    vn_train_networks all = {.count = features || (j->texts && !frozen) ? 2 : 1,
+                             .part = {{.net = j->net,
+                                       .optimizer = &j->optimizer,
+                                       .weights = j->from ? j->from_weights : NULL,
+                                       .weights_of = j->from ? vn_model_net(j->from) : NULL},
+                                      features ? j->features
+                                               : (vn_train_part){.name = VN_TRAIN_ENCODER,
+                                                                 .net = j->words.encoder,
+                                                                 .optimizer = &j->optimizer}},
+                             .text = {.frozen = frozen ? &j->words.pretrained.read : NULL,
+                                      .part = 1,
+                                      .tokenizer = j->words.tokenizer,
+                                      .length = j->words.length}};
+    if (j->uncertainty)
+        all.part[all.count++] = (vn_train_part){.name = VN_LOSS_UNCERTAINTY,
+                                                .net = j->uncertainty,
+                                                .optimizer = &j->optimizer,
+                                                .no_average = true};
+    return all;
 }
 
 vn_status vn_job_check_memory(vn_train_job *j, vn_err *err) {
@@ -358,6 +374,7 @@ void vn_job_close(vn_train_job *j) {
     vn_train_codes_close(&j->codes);
     vn_train_close_frozen(&j->features);
     vn_net_close(&j->net);
+    vn_net_close(&j->uncertainty);
     vn_data_close(&j->data);
     vn_train_latents_close(&j->latents);
     vn_free(j->seen);

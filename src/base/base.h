@@ -156,7 +156,10 @@ typedef enum vn_perturbation {
     /* what the image's tokens take from a text, z, becomes z + part (f z' - z) with
      * z' = z + (amount - 1) (z - what they take from another text), and f the factor that keeps z'
      * within `limit` times the length of z (NAG 2505.21179) */
-    VN_ATTENTION_NORMALIZED = 32
+    VN_ATTENTION_NORMALIZED = 32,
+    /* inner + amount (answer - inner), of a network that answers from an inner place too; layers do
+     * not matter (2512.24176) */
+    VN_ANSWER_EXTRAPOLATED = 64
 } vn_perturbation;
 typedef struct vn_perturb {
     vn_perturbation kind;

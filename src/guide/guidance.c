@@ -100,6 +100,16 @@ static void keep_variance(vn_guidance *g, const vn_guide_at *at, const vn_pass *
     g->variance_final = fit;
 }
 
+/* The perturbation of the main network's passes at this level. */
+static vn_perturb always_at(const vn_guidance *g, const vn_level *level) {
+    for (int i = 0; i < g->count; i++) {
+        const vn_guide *one = &g->guide[i];
+        if (one->row->always && one->row->holds && !one->row->holds(&one->choice, level))
+            return (vn_perturb){0};
+    }
+    return g->always;
+}
+
 /* Adds row k of a pass to the batch, as its row `to`. */
 static void add_row(vn_guidance *g, const vn_guide_at *at, const vn_pass *p, size_t k, size_t to) {
     const size_t size = (size_t)g->denoiser->size;
@@ -138,24 +148,24 @@ static int gather_batch(vn_guidance *g, const vn_guide_at *at, size_t *rows) {
 /* Runs the rows that have been added to the batch, of passes like `pass`. */
 static vn_status run_rows(vn_guidance *g, const vn_guide_at *at, const vn_pass *pass, size_t rows,
                           vn_query *q, vn_err *err) {
-    *q = (vn_query){.n = (int64_t)rows,
-                    .network = pass->network,
-                    .perturb = pass->perturb,
-                    .always = pass->network == VN_NETWORK_MAIN ? g->always : (vn_perturb){0},
-                    .x = g->x,
-                    .level = g->level,
-                    .to = g->to,
-                    .next = g->next,
-                    .guidance = g->network_guidance,
-                    .condition = g->condition,
-                    .anneal = g->anneals ? &g->anneal : NULL,
-                    .sample = g->sample,
-                    .step = (uint64_t)at->step,
-                    .want = pass->want,
-                    .direction = pass->direction ? g->direction : NULL,
-                    .variance = g->variance_out && pass->network == VN_NETWORK_MAIN && !pass->want
-                                    ? g->variance
-                                    : NULL};
+    *q = (vn_query){
+        .n = (int64_t)rows,
+        .network = pass->network,
+        .perturb = pass->perturb,
+        .always = pass->network == VN_NETWORK_MAIN ? always_at(g, at->level) : (vn_perturb){0},
+        .x = g->x,
+        .level = g->level,
+        .to = g->to,
+        .next = g->next,
+        .guidance = g->network_guidance,
+        .condition = g->condition,
+        .anneal = g->anneals ? &g->anneal : NULL,
+        .sample = g->sample,
+        .step = (uint64_t)at->step,
+        .want = pass->want,
+        .direction = pass->direction ? g->direction : NULL,
+        .variance = g->variance_out && pass->network == VN_NETWORK_MAIN && !pass->want ? g->variance
+                                                                                       : NULL};
     g->rows_passed += (int64_t)rows;
     return rows ? g->denoiser->predict(g->denoiser->self, q, g->raw, err) : VN_OK;
 }

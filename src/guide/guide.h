@@ -164,6 +164,8 @@ typedef struct vn_guide_row {
     /* stage NETWORK only: the perturbation of all passes, where the condition `none` stands for
      * none; or noise on the conditions of all, whose seed and `none` are set by the caller */
     vn_perturb (*always)(const vn_choice *c, const vn_denoiser *d, vn_condition none);
+    /* whether it is so at this level; NULL: at all levels */
+    bool (*holds)(const vn_choice *c, const vn_level *level);
     vn_anneal (*anneal)(const vn_choice *c);
     /* stage STRENGTH only: the new gamma */
     double (*strength)(const vn_choice *c, const vn_guide_at *at, double gamma);

@@ -17,7 +17,7 @@
     ROW(characteristic) ROW(fbg) \
     ROW(momentum) ROW(higs) ROW(tag) \
     ROW(rescale) ROW(renorm) ROW(epsilon_scaling) ROW(dynamic_threshold) ROW(clip) \
-    ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(s2) ROW(pladis) ROW(nag) ROW(cads) \
+    ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(s2) ROW(pladis) ROW(nag) ROW(ig) ROW(cads) \
     ROW(interval) ROW(schedule) ROW(adaptive)
 /* clang-format on */
 

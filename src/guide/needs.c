@@ -25,6 +25,8 @@ static const char *lacking(const vn_guide_provided *m, const vn_guide_row *row, 
                "table inside the network)";
     if (row->perturbations & ~d->perturbations & VN_ATTENTION_NORMALIZED)
         return "attention to a text";
+    if (row->perturbations & ~d->perturbations & VN_ANSWER_EXTRAPOLATED)
+        return "an internal head (`--model unet2d:internal=1` trains one)";
     if (row->perturbations & ~d->perturbations) return "layers that can be perturbed";
     return NULL;
 }

@@ -90,6 +90,7 @@ const vn_field vn_dit_fields[] = {
     {KEY(CHOICE, norm_type),               false, 0,  0,          norm_types,  0},
     {KEY(BOOL, norm_elementwise_affine),   true,  0,  0,          NULL,        0},
     {KEY(NUMBER, norm_eps),                false, 0,  1,          NULL,        0},
+    {KEY(INT, internal_head),              true,  1,  VN_MAX_SIZE, NULL,        0},
     {KEY(CHOICE, block_norm),              false, 0,  0,          norms,       0},
     {KEY(CHOICE, qk_norm),                 true,  0,  0,          norms,       VN_NORM_NONE},
     {KEY(NUMBER, rope_theta),              true,  1,  MAX_THETA,  NULL,        0},
@@ -148,6 +149,11 @@ static vn_status check_config(const dit *d, vn_err *err) {
             err, VN_BAD_FILE,
             "dit: attention_head_dim is %lld; rope_theta needs a multiple of 4, up to %d",
             (long long)c->attention_head_dim, VN_ROPE_MAX_HEAD);
+    if (c->internal_head >= c->num_layers && c->internal_head)
+        return vn_fail(err, VN_BAD_FILE,
+                       "dit: internal_head is after block %lld of %lld: it has to be before the "
+                       "last one",
+                       (long long)c->internal_head, (long long)c->num_layers);
     return VN_OK;
 }
 
@@ -164,6 +170,7 @@ static void set_io(const dit *d, vn_net_io *io) {
     vn_net_add_sample(io, true, c->in_channels);
     vn_net_add_time(io, 0);
     vn_net_add_denoised(io, c->out_channels);
+    if (c->internal_head) vn_net_add_internal(io, c->out_channels);
     if (c->num_embeds_ada_norm) { /* with the null row alone there is nothing to condition on */
         vn_net_add_labels(io, c->num_embeds_ada_norm + 1);
         io->null_row = true;
@@ -343,6 +350,17 @@ static bool check_size(const vn_scope *s, const dit *d, const vn_node *sample) {
     return false;
 }
 
+/* From tokens to what the network answers, by the last layer's weights in this scope. */
+static vn_node *answer(const vn_scope *s, const dit *d, vn_node *x, vn_node *first, int64_t side) {
+    vn_scope zero = *s;
+    zero.init = VN_LAYER_INIT_ZERO;
+    const int64_t patch = d->config.patch_size, out = patch * patch * d->config.out_channels;
+    vn_node *e = vn_layer_linear(&zero, "proj_out_1", first, d->width, 2 * d->width);
+    x = modulated_norm(s, d, NULL, without_registers(s, d, x), VN_MODULATED_EPS, e, SHIFT_1);
+    return vn_patch_pixels(s, vn_layer_linear(&zero, "proj_out_2", x, d->width, out), side, side,
+                           patch);
+}
+
 static void build(const void *self, const vn_scope *root) {
     const dit *d = self;
     vn_scope from = *root;
@@ -357,23 +375,24 @@ static void build(const void *self, const vn_scope *root) {
                        .extras = vn_extras(s, d->width),
                        .rope = rotations(s, d, side)};
     if (!given.label) given.label = vn_const(s->g, VN_I32, VN_SHAPE(1), &(int32_t){0});
-    vn_node *x = with_registers(s, d, to_tokens(s, d, sample, side)), *first = NULL;
-    for (int i = 0; i < d->config.num_layers; i++) {
+    vn_node *x = with_registers(s, d, to_tokens(s, d, sample, side)), *first = NULL, *inner = NULL;
+    const int64_t depth = d->config.num_layers, quarter = depth > 4 ? depth / 4 : 1;
+    for (int i = 0; i < depth; i++) {
         vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
         at.layer = i;
         vn_node *c = embed(&at, d, &given);
         if (!vn_perturbed(&at, VN_BLOCKS_SKIPPED, NULL))
             x = vn_block_end(block(&at, d, x, c, &given.rope));
         if (i == 0) first = c;
+        if (i + 1 == quarter) vn_scope_hidden(s, x);
+        if (i + 1 == d->config.internal_head) inner = x;
     }
-    x = without_registers(s, d, x);
-    vn_scope zero = *s;
-    zero.init = VN_LAYER_INIT_ZERO;
-    const int64_t out = d->config.patch_size * d->config.patch_size * d->config.out_channels;
-    vn_node *e = vn_layer_linear(&zero, "proj_out_1", first, d->width, 2 * d->width);
-    x = modulated_norm(s, d, NULL, x, VN_MODULATED_EPS, e, SHIFT_1);
-    vn_scope_denoised(s, vn_patch_pixels(s, vn_layer_linear(&zero, "proj_out_2", x, d->width, out),
-                                         side, side, d->config.patch_size));
+    vn_node *y = answer(s, d, x, first, side);
+    const vn_scope head = vn_scope_in(s, VN_INTERNAL_HEAD);
+    if (inner)
+        vn_scope_denoised_twice(s, answer(&head, d, inner, first, side), y);
+    else
+        vn_scope_denoised(s, y);
 }
 
 const vn_net_row vn_dit_net = {

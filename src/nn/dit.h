@@ -15,6 +15,7 @@ typedef struct vn_dit_keys {
     int64_t norm_type;
     bool norm_elementwise_affine;
     double norm_eps;
+    int64_t internal_head;       /* vane's own, which diffusers passes over; 0: there is none */
     int64_t block_norm, qk_norm; /* vane's own, from here on */
     double rope_theta;           /* 0: none */
     int64_t num_register_tokens;

@@ -26,6 +26,8 @@ const vn_param vn_dit_presets[] = {
      0, 0, 1e9, 1, NULL},
     {"registers", "learned tokens that go with those of the image",
      0, 0, 1024, 1, NULL},
+    {"internal", "a second answer after so many blocks, for the guide ig; 0: none",
+     0, 0, 1023, 1, NULL},
     {NULL, NULL, 0, 0, 0, 0, NULL},
 };
 /* clang-format on */
@@ -80,7 +82,13 @@ static vn_status check(const sizes *z, const vn_net_data *data, vn_err *err) {
 
 json_t *vn_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
     const sizes z = read_sizes(preset);
+    const int64_t internal = (int64_t)vn_preset(preset, "internal", NULL);
     if (check(&z, data, err) != VN_OK) return NULL;
+    if (internal >= z.depth) {
+        vn_fail(err, VN_BAD_ARGUMENT, "dit: internal=%lld of depth=%lld: it has to be less",
+                (long long)internal, (long long)z.depth);
+        return NULL;
+    }
     const size_t unsaid = vn_extras_left_out(data);
     const bool own = is_own(&z) || unsaid < VN_EXTRAS;
     vn_dit_keys c = vn_dit_defaults;
@@ -99,9 +107,12 @@ json_t *vn_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *
     c.qk_norm = z.qk_norm;
     c.rope_theta = (double)z.rope;
     c.num_register_tokens = z.registers;
+    c.internal_head = internal;
     c.takes_step_end = data->step_end;
     c.takes_guidance = data->guidance;
     const size_t keys = vn_dit_field_count - (own ? unsaid : VN_DIT_OWN_FIELDS);
-    return vn_config_write(own ? VN_DIT_OWN_CLASS : vn_dit_net.class_name, !own, vn_dit_fields,
-                           keys, &c, err);
+    json_t *config = vn_config_write(own ? VN_DIT_OWN_CLASS : vn_dit_net.class_name, !own,
+                                     vn_dit_fields, keys, &c, err);
+    if (config && !internal) json_object_del(config, VN_INTERNAL_HEAD);
+    return config;
 }

@@ -22,6 +22,8 @@ void vn_net_add_labels(vn_net_io *io, int64_t rows);
 /* The output "sample" of so many channels. Where they are twice those of the input "sample", also
  * its halves as the outputs "prediction" and "variance". */
 void vn_net_add_denoised(vn_net_io *io, int64_t channels);
+/* After it: the output VN_INTERNAL, of a network with such a head. */
+void vn_net_add_internal(vn_net_io *io, int64_t channels);
 
 /* extras.c: the inputs VN_STEP_END and "guidance", each f32 [N]. */
 void vn_net_add_extras(vn_net_io *io, bool step_end, bool guidance);
@@ -179,6 +181,11 @@ void vn_scope_output(const vn_scope *s, const char *name, vn_node *y);
 /* Makes y the outputs that vn_net_add_denoised declared: "sample" and, where there are, its
  * halves. */
 void vn_scope_denoised(const vn_scope *s, vn_node *y);
+/* The same of a network that vn_net_add_internal was called for: inner is what its head answers.
+ * Where the perturbation says so, y is extrapolated from it first. */
+void vn_scope_denoised_twice(const vn_scope *s, vn_node *inner, vn_node *y);
+/* Names x as the features of the network's inner place (vn_net_nodes.hidden). */
+void vn_scope_hidden(const vn_scope *s, vn_node *x);
 /* Refuses what cannot be built here, naming network and place. Returns NULL. */
 vn_node *vn_scope_fail(const vn_scope *s, const char *format, ...) VN_PRINTF(2, 3);
 
@@ -272,6 +279,9 @@ bool vn_perturbed(const vn_scope *s, vn_perturbation kind, double *amount);
 /* What tokens take from a text by attention, z [N,T,C], led away from what they take from another
  * where the scope's layer is so perturbed (VN_ATTENTION_NORMALIZED), else z. */
 vn_node *vn_normalized_attention(const vn_scope *s, vn_node *z, vn_node *other);
+
+/* inner + amount (y - inner) where VN_ANSWER_EXTRAPOLATED says so, else y. */
+vn_node *vn_extrapolated(const vn_scope *s, vn_node *inner, vn_node *y);
 
 /* The tokens of self-attention: `prefix` tokens without a position, then a grid in row-major
  * order. */

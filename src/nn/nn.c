@@ -213,7 +213,8 @@ static bool can_perturb(const vn_net *net, vn_graph *g, const vn_perturb *d) {
     const char *name = net->row->row.name;
     if (d->kind & ~net->io.perturbations)
         vn_graph_fail(g, VN_UNSUPPORTED, "%s: no layer here can be perturbed in this way", name);
-    else if (d->kind && (d->first < 0 || d->first > d->last || d->first >= net->io.layers))
+    else if (d->kind && d->kind != VN_ANSWER_EXTRAPOLATED &&
+             (d->first < 0 || d->first > d->last || d->first >= net->io.layers))
         vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: layers %d to %d of %d", name, d->first, d->last,
                       net->io.layers);
     else
@@ -292,6 +293,7 @@ vn_status vn_net_build_on(const vn_net *net, vn_graph *g, const vn_net_spec *spe
                                .nodes = nodes,
                                .perturb = spec->perturb,
                                .negative = spec->negative};
+        nodes->hidden = NULL;
         net->build(net->self, &root);
     }
     return vn_graph_status(g, err);
@@ -341,4 +343,13 @@ void vn_scope_denoised(const vn_scope *s, vn_node *y) {
     const int64_t channels = vn_net_out_channels(s->io) / 2;
     vn_scope_output(s, "prediction", vn_slice(s->g, y, -1, 0, channels));
     vn_scope_output(s, "variance", vn_slice(s->g, y, -1, channels, channels));
+}
+
+void vn_scope_denoised_twice(const vn_scope *s, vn_node *inner, vn_node *y) {
+    vn_scope_output(s, VN_INTERNAL, inner);
+    vn_scope_denoised(s, vn_extrapolated(s, inner, y));
+}
+
+void vn_scope_hidden(const vn_scope *s, vn_node *x) {
+    s->nodes->hidden = x;
 }

@@ -106,6 +106,12 @@ int64_t vn_net_labels(const vn_net_io *io);
  * "sample". */
 const vn_port *vn_net_prediction(const vn_net_io *io);
 
+/* The optional output of a network that answers from an inner place too, by a head of its own
+ * (2512.24176), in the shape of "sample"; and the key of its config, which says after how many
+ * blocks that is. */
+#define VN_INTERNAL      "internal"
+#define VN_INTERNAL_HEAD "internal_head"
+
 #define VN_NET_PERTURBS 2 /* perturbations at once: that of a pass, and that of every pass */
 
 /* The lengths of a batch. Those that no port of the network has are ignored. */
@@ -149,6 +155,8 @@ typedef struct vn_net_spec {
  * [N,C,H,W]. Those of whole numbers below a bound are i32, all others f32. */
 typedef struct vn_net_nodes {
     vn_node *in[VN_MAX_PORTS], *out[VN_MAX_PORTS];
+    /* [N,..] features of an inner place, for losses; NULL: the network names none */
+    vn_node *hidden;
 } vn_net_nodes;
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -197,6 +205,12 @@ typedef struct vn_text_encoder_size {
 } vn_text_encoder_size;
 /* A new config.json of vane's own encoder (text_encoder.c); NULL with err set. */
 json_t *vn_text_encoder_config(const vn_text_encoder_size *size, vn_err *err);
+
+/* What EDM2's loss learns of its own size at each time (uncertainty.c), with the output [N,1] of its
+ * log; and its config. It is in no table. */
+extern const struct vn_net_row vn_uncertainty_net;
+#define VN_LOG_VARIANCE "log_variance"
+json_t *vn_uncertainty_config(vn_err *err);
 
 struct vn_scope;
 

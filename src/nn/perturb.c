@@ -10,6 +10,8 @@
  *             (2503.07677)
  *   normalized  what the image's tokens take from a text is led away from what they take from
  *             another one, and kept near its length: NAG (2505.21179)
+ *   extrapolated  not of attention: the answer is led away from that of an inner place: internal
+ *             guidance (2512.24176)
  *
  * The blur is that of the paper's code, with its kernel size (diffusers 0.42.1 exchanges the two
  * cases of its sigma). The paper of PLADIS changes cross-attention to a text, and so does this
@@ -28,6 +30,14 @@ bool vn_perturbed(const vn_scope *s, vn_perturbation kind, double *amount) {
         return true;
     }
     return false;
+}
+
+vn_node *vn_extrapolated(const vn_scope *s, vn_node *inner, vn_node *y) {
+    for (int i = 0; i < VN_NET_PERTURBS; i++)
+        if (s->perturb[i].kind == VN_ANSWER_EXTRAPOLATED)
+            y = vn_add(s->g, inner,
+                       vn_affine(s->g, vn_sub(s->g, y, inner), s->perturb[i].amount, 0));
+    return y;
 }
 
 /* ---- blur ------------------------------------------------------------------------------------ */

@@ -54,6 +54,14 @@ void vn_net_add_denoised(vn_net_io *io, int64_t channels) {
     }
 }
 
+void vn_net_add_internal(vn_net_io *io, int64_t channels) {
+    const vn_port *in = vn_net_input(io, "sample");
+    vn_port port = vn_port_of_sample(VN_INTERNAL, in->shape.rank == 4, channels);
+    port.optional = true;
+    vn_net_add_output(io, port);
+    io->perturbations |= VN_ANSWER_EXTRAPOLATED;
+}
+
 /* ---- found ----------------------------------------------------------------------------------- */
 
 static int find(const vn_port *ports, int n, const char *name) {

@@ -26,7 +26,10 @@ typedef struct vn_unet_style {
     double resnet_scale;
     bool resnet_raw_time;
     bool linear_projection; /* of the transformers: linear layers in place of 1x1 convolutions */
-    int64_t added_norm;     /* vn_unet_added_norm, of the attention with added keys */
+    /* residual blocks of the last level on the way up after which its features are kept as the
+     * state's `inner`; 0: they are not */
+    int64_t inner;
+    int64_t added_norm; /* vn_unet_added_norm, of the attention with added keys */
 } vn_unet_style;
 
 typedef enum vn_unet_added_norm {
@@ -73,6 +76,7 @@ typedef struct vn_unet_state {
     /* the same of a text to be led away from, or NULL */
     vn_node *negative, *negative_bias;
     int attentions; /* attention layers built so far: those that can be perturbed */
+    vn_node *inner; /* features on the way up (vn_unet_style.inner); or NULL */
     size_t skips;   /* skip connections that are kept, the latest last */
     vn_node *skip[VN_UNET_MAX_SKIPS];
 } vn_unet_state;
@@ -116,6 +120,9 @@ vn_status vn_unet_find_blocks(vn_unet *u, const vn_config_names *down, const vn_
                               const vn_config_ints *channels, vn_err *err);
 /* The channels of all levels, and which of them change the size. */
 void vn_unet_set_channels(vn_unet *u, const vn_config_ints *channels);
+/* How many residual blocks the last level on the way up has, after which features can be kept: 0
+ * where it is of a type that keeps none. */
+int64_t vn_unet_inner_blocks(const vn_unet *u);
 /* Says in *io which layers can be perturbed, and what sizes images must have. */
 void vn_unet_set_io(const vn_unet *u, vn_net_io *io);
 

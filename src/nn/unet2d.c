@@ -68,6 +68,7 @@ const vn_field vn_unet2d_fields[] = {
     {KEY(CHOICE, class_embed_type),        true,  0,    0,        classes,     VN_UNET2D_BY_TABLE},
     {KEY(INT, num_class_embeds),           true,  1,    MAX_ROWS, NULL,        0},
     {KEY(INT, num_train_timesteps),        true,  1,    MAX_ROWS, NULL,        0},
+    {KEY(INT, internal_head),              true,  1,    VN_UNET_MAX_LAYERS, NULL, 0},
     VN_EXTRA_FIELDS(vn_unet2d_keys),
 };
 /* clang-format on */
@@ -109,6 +110,20 @@ static vn_status check_class(const vn_unet2d_keys *c, const json_t *config, vn_e
         name);
 }
 
+/* The head is within the last level on the way up. */
+static vn_status check_head(const vn_unet *body, int64_t head, vn_err *err) {
+    const int64_t blocks = vn_unet_inner_blocks(body);
+    if (!head || head < blocks) return VN_OK;
+    if (!blocks)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "unet2d: internal_head: up_block_types ends with %s, which has none",
+                       body->up[body->levels - 1]->name);
+    return vn_fail(err, VN_BAD_FILE,
+                   "unet2d: internal_head is after residual block %lld of the last %lld: it has to "
+                   "be before the last one",
+                   (long long)head, (long long)blocks);
+}
+
 static void set_mid(vn_unet *body, const vn_unet2d_keys *c) {
     const int64_t channels = c->block_out_channels.at[body->levels - 1];
     const int64_t groups =
@@ -134,6 +149,7 @@ static void set_body(unet *u) {
                         .dropout = c->dropout,
                         .act = vn_unet_activation_fn[c->act_fn],
                         .scale_shift = c->resnet_time_scale_shift == VN_UNET2D_SHIFT_SCALE,
+                        .inner = c->internal_head,
                         .downsample_pad = c->downsample_padding,
                         .resnet_downsample = c->downsample_type == VN_UNET2D_BY_RESNET,
                         .resnet_upsample = c->upsample_type == VN_UNET2D_BY_RESNET};
@@ -181,6 +197,7 @@ static void set_io(const unet *u, vn_net_io *io) {
                                  .shift = c->freq_shift,
                                  .scale = vn_time_scale(c->takes_step_end, c->time_scale)};
     vn_net_add_denoised(io, c->out_channels);
+    if (c->internal_head) vn_net_add_internal(io, c->out_channels);
 }
 
 static vn_status open_unet(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
@@ -195,11 +212,14 @@ static vn_status open_unet(const json_t *config, void **self, vn_net_io *io, vn_
     if (!status)
         status = vn_unet_find_blocks(&u->body, &u->config.down_block_types,
                                      &u->config.up_block_types, &u->config.block_out_channels, err);
+    if (!status) {
+        set_body(u);
+        status = check_head(&u->body, u->config.internal_head, err);
+    }
     if (status) {
         vn_free(u);
         return status;
     }
-    set_body(u);
     set_io(u, io);
     *self = u;
     return VN_OK;
@@ -242,6 +262,22 @@ static vn_time embed(const vn_scope *s, const unet *u) {
     return (vn_time){e, vn_unary(s->g, e, u->body.style.act), u->time_width};
 }
 
+/* From the features of the last level to what the network answers: norm and convolution. */
+static vn_node *answer(const vn_scope *s, const unet *u, vn_node *x, const char *norm,
+                       const char *conv) {
+    const vn_unet2d_keys *c = &u->config;
+    const int64_t channels = c->block_out_channels.at[0];
+    const int64_t groups =
+        c->norm_num_groups ? c->norm_num_groups : vn_unet_default_groups(channels);
+    x = vn_layer_group_norm(s, norm, x, channels, groups, c->norm_eps, VN_FN_SILU);
+    return vn_layer_conv3(s, conv, x, channels, c->out_channels);
+}
+
+static vn_node *over_time(const vn_scope *s, const unet *u, vn_node *x, vn_node *time) {
+    if (u->config.time_embedding_type != VN_UNET2D_TIME_FOURIER || !time) return x;
+    return vn_div(s->g, x, vn_reshape(s->g, time, VN_SHAPE(time->shape.dim[0], 1, 1, 1)));
+}
+
 static void build(const void *self, const vn_scope *s) {
     const unet *u = self;
     const vn_unet2d_keys *c = &u->config;
@@ -254,14 +290,15 @@ static void build(const void *self, const vn_scope *s) {
     state.image = NULL;
     vn_unet_go_up(s, &u->body, &state);
 
-    int64_t channels = c->block_out_channels.at[0];
-    int64_t groups = c->norm_num_groups ? c->norm_num_groups : vn_unet_default_groups(channels);
-    x = vn_layer_group_norm(s, "conv_norm_out", state.x, channels, groups, c->norm_eps, VN_FN_SILU);
-    x = vn_layer_conv3(s, "conv_out", x, channels, c->out_channels);
+    x = answer(s, u, state.x, "conv_norm_out", "conv_out");
     if (state.image) x = vn_unet_add_image(s, state.image, x);
-    if (c->time_embedding_type == VN_UNET2D_TIME_FOURIER && time)
-        x = vn_div(s->g, x, vn_reshape(s->g, time, VN_SHAPE(time->shape.dim[0], 1, 1, 1)));
-    vn_scope_denoised(s, x);
+    x = over_time(s, u, x, time);
+    const vn_scope head = vn_scope_in(s, VN_INTERNAL_HEAD);
+    if (state.inner)
+        vn_scope_denoised_twice(
+            s, over_time(s, u, answer(&head, u, state.inner, "norm", "conv"), time), x);
+    else
+        vn_scope_denoised(s, x);
 }
 
 const vn_net_row vn_unet2d_net = {

@@ -23,6 +23,7 @@ typedef struct vn_unet2d_keys {
     int64_t resnet_time_scale_shift;
     bool add_attention;
     int64_t class_embed_type, num_class_embeds, num_train_timesteps;
+    int64_t internal_head; /* vane's own, which diffusers passes over; 0: there is none */
     bool takes_step_end, takes_guidance; /* vane's own, */
     double time_scale;                   /* and this */
 } vn_unet2d_keys;

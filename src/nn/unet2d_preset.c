@@ -21,6 +21,8 @@ const vn_param vn_unet2d_presets[] = {
      0, 0, 1024, 1, NULL},
     {"shift", "how the time enters: added, or as scale and shift",
      0, 0, 1, 1, "default|scale_shift"},
+    {"internal", "a second answer before the last residual blocks, after so many; for the guide ig",
+     0, 0, VN_UNET_MAX_LAYERS, 1, NULL},
     {NULL, NULL, 0, 0, 0, 0, NULL},
 };
 /* clang-format on */
@@ -75,6 +77,14 @@ json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_er
     int64_t head_dim = (int64_t)vn_preset(preset, "head_dim", NULL);
     int64_t attention = (int64_t)vn_preset(preset, "attention", NULL);
     if (attention > levels) attention = levels;
+    const int64_t internal = (int64_t)vn_preset(preset, "internal", NULL);
+    if (internal > layers) {
+        vn_fail(err, VN_BAD_ARGUMENT,
+                "unet2d: internal=%lld: the last level has layers + 1 = %lld residual blocks, and "
+                "it has to be less",
+                (long long)internal, (long long)layers + 1);
+        return NULL;
+    }
 
     vn_unet2d_keys c = vn_unet2d_defaults;
     c.sample_size[0] = data->sample.dim[1];
@@ -92,10 +102,13 @@ json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_er
         vn_preset(preset, "shift", NULL) == 0 ? VN_UNET2D_SHIFT_DEFAULT : VN_UNET2D_SHIFT_SCALE;
     c.dropout = data->dropout < 0 ? 0 : data->dropout;
     c.num_class_embeds = data->labels;
+    c.internal_head = internal;
     c.takes_step_end = data->step_end;
     c.takes_guidance = data->guidance;
     const size_t unsaid = vn_extras_left_out(data);
     const bool own = unsaid < VN_EXTRAS;
-    return vn_config_write(own ? VN_UNET2D_OWN_CLASS : vn_unet2d_net.class_name, !own,
-                           vn_unet2d_fields, vn_unet2d_field_count - unsaid, &c, err);
+    json_t *config = vn_config_write(own ? VN_UNET2D_OWN_CLASS : vn_unet2d_net.class_name, !own,
+                                     vn_unet2d_fields, vn_unet2d_field_count - unsaid, &c, err);
+    if (config && !internal) json_object_del(config, VN_INTERNAL_HEAD);
+    return config;
 }

@@ -127,6 +127,7 @@ static void ddpm_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_lev
             ddpm_resnet_of(u, self, input_channels(l, i) + skip_channels(l, i, layers), l->out);
         state->x = vn_resnet_block(&at, join_skip(s, state), &state->time, &r);
         attend(s, u, state, &l->attention, self->attends, i, l->out, u->groups, 1);
+        if (!l->resize && i + 1 == u->inner) state->inner = state->x;
     }
     if (!l->resize) return;
     vn_scope at = vn_scope_in(s, "upsamplers.0");
@@ -282,6 +283,7 @@ void vn_unet_go_down(const vn_scope *s, const vn_unet *u, vn_unet_state *state) 
     }
     vn_scope at = vn_scope_in(s, "mid_block");
     go_through(&at, &u->style, &u->mid, state);
+    vn_scope_hidden(s, state->x);
 }
 
 void vn_unet_go_up(const vn_scope *s, const vn_unet *u, vn_unet_state *state) {
@@ -304,6 +306,11 @@ void vn_unet_set_channels(vn_unet *u, const vn_config_ints *channels) {
         up->prev = c[i ? own + 1 : own];
         up->resize = own > 0;
     }
+}
+
+int64_t vn_unet_inner_blocks(const vn_unet *u) {
+    const size_t last = u->levels - 1;
+    return u->up[last]->build == ddpm_up ? u->going_up[last].layers + 1 : 0;
 }
 
 /* ---- which layers can be perturbed ----------------------------------------------------------- */

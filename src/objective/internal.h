@@ -48,10 +48,17 @@ vn_node *vn_loss_weight(vn_loss *l);
 /* The mean over samples of weight times the mean of (prediction - target)^2. */
 vn_node *vn_regression_loss(vn_loss *l, vn_node *prediction, vn_node *target);
 
-/* Place of the weight of contrast in the regressions that have it; and the term that they take
+/* Whether the network answers from an inner place too. */
+bool vn_loss_has_head(const vn_loss *l);
+
+/* Places of the weights of further terms in the regressions that have them. */
+enum { VN_CONTRAST = VN_WEIGHT_PARAMS, VN_HEAD, VN_DISPERSE, VN_DISPERSE_TAU, VN_UNCERTAINTY };
+/* Contrast: the term that they take
  * away, with the inputs "other" [N,..] and "contrast" [N] (contrast.c). */
-enum { VN_CONTRAST = VN_WEIGHT_PARAMS };
 vn_node *vn_contrast_loss(vn_loss *l, vn_node *prediction);
+/* dispersive.c: log mean exp(-|z_i - z_j|^2 / (D tau)) over all pairs of the rows of z [N,..] of D
+ * numbers, a sample with itself among them (2506.09027). */
+vn_node *vn_dispersive_loss(vn_graph *g, vn_node *z, double tau);
 /* By a uniform u in [0,1): one of the step's samples but i, of another label if there is one.
  * labels NULL: there are none. -1: there is no other. */
 int64_t vn_contrast_partner(const int32_t *labels, int64_t total, int64_t i, double u);

@@ -180,6 +180,10 @@ bool vn_objective_contrasts(const vn_objective *o) {
     return o->row->contrasts && o->row->contrasts(&o->choice);
 }
 
+bool vn_objective_estimates(const vn_objective *o) {
+    return o->row->estimates && o->row->estimates(&o->choice);
+}
+
 vn_sampled vn_objective_sampled(const vn_objective *o) {
     vn_sampled s = {0};
     if (o->row->sampled) o->row->sampled(&o->choice, &s);
@@ -390,6 +394,10 @@ vn_node *vn_objective_build(const vn_objective *o, int loss, vn_loss *l) {
     l->inputs = 0;
     l->measured = NULL;
     if (!l->x) return NULL;
+    if (!loss && !o->row->trains_head && vn_loss_has_head(l))
+        return vn_graph_fail(l->g, VN_UNSUPPORTED,
+                             "the objective %s does not train the network's internal head",
+                             o->row->row.name);
     return (loss ? o->row->more[loss - 1].loss : o->row->loss)(&o->choice, l);
 }
 
@@ -413,6 +421,10 @@ vn_node *vn_loss_filled(vn_loss *l, const char *name, vn_shape shape, vn_loss_fi
 
 vn_node *vn_loss_asked(vn_loss *l, const char *name, vn_shape shape, vn_loss_ask *ask) {
     return add_input(l, &(vn_loss_input){.name = name, .ask = ask}, shape);
+}
+
+bool vn_loss_has_head(const vn_loss *l) {
+    return l->has && l->has(l->self, NULL, VN_LOSS_INTERNAL);
 }
 
 vn_node *vn_loss_output(vn_loss *l) {

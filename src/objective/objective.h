@@ -98,6 +98,13 @@ typedef struct vn_given {
 #define VN_LOSS_DECODER "decoder"
 /* The part whose outputs "map0", "map1", .. pictures are compared by, beside their numbers. */
 #define VN_LOSS_FEATURES "perceptual"
+/* The part that learns how large the loss is at each time, and its output [N,1]. */
+#define VN_LOSS_UNCERTAINTY  "uncertainty"
+#define VN_LOSS_LOG_VARIANCE "log_variance"
+/* The output of a network that answers from an inner place too; and, of any call, the features
+ * [N,..] that the network names for losses. */
+#define VN_LOSS_INTERNAL "internal"
+#define VN_LOSS_HIDDEN   "hidden"
 
 /* Which network is called, and how. No gradient goes to the weights of a frozen part, to averages,
  * or to a part that another of the objective's losses trains; it does go through their inputs, so
@@ -109,6 +116,7 @@ typedef struct vn_loss_call {
     const char *half;   /* of an autoencoder, one of the above; NULL: the whole network */
     bool average;       /* with the running average of its weights; at step 0 it is the weights */
     const char *output; /* NULL: "sample" */
+    bool again; /* another output of what was just called with the same inputs, not built again */
     /* inputs that are given; the others are the batch's of that name */
     int n;
     const vn_given *given;
@@ -218,6 +226,7 @@ typedef struct vn_objective_row {
     unsigned asks;           /* sum of 1 << vn_asked */
     unsigned gives;          /* VN_GIVES_* */
     bool learns_variance;    /* it trains networks that learn the variance of a step */
+    bool trains_head;        /* and those that answer from an inner place too */
     vn_trains trains;
     const char
         *networks;     /* the rows of the networks that it trains: "a|b"; NULL: any of the kind */
@@ -232,6 +241,8 @@ typedef struct vn_objective_row {
     vn_node *(*loss)(const vn_choice *c, vn_loss *l);
     /* Whether it holds other samples of the step against each; NULL: no. */
     bool (*contrasts)(const vn_choice *c);
+    /* Whether it calls the part VN_LOSS_UNCERTAINTY, which it trains; NULL: no. */
+    bool (*estimates)(const vn_choice *c);
     /* Parts that have losses of their own; the loss above trains all others. NULL: none has. */
     const vn_part_loss *more;
     const vn_held_measure *measure; /* NULL: the loss says all */
@@ -273,6 +284,8 @@ bool vn_objective_learns_variance(const vn_objective *o);
 unsigned vn_objective_gives(const vn_objective *o); /* VN_GIVES_* */
 /* Whether a sample's inputs follow from other samples of its step too. */
 bool vn_objective_contrasts(const vn_objective *o);
+/* Whether a part VN_LOSS_UNCERTAINTY has to be there. */
+bool vn_objective_estimates(const vn_objective *o);
 /* How what it trains is sampled. */
 vn_sampled vn_objective_sampled(const vn_objective *o);
 /* Whether batches have labels though the network takes none: where it trains classifiers or

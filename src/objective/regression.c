@@ -6,8 +6,11 @@
  *                known (Hyvarinen 2005, equation 2)
  *
  * All have the same minimum, the conditional expectation, which is what sampling needs; esm has no
- * noise from single (x0, eps). dsm and cfm may contrast (contrast.c). The weights over noise levels are free. They are given for the error
- * of x0, and converted to each prediction by the coefficient of raw in x0:
+ * noise from single (x0, eps). dsm and cfm have terms beside: of contrast (contrast.c), of inner
+ * features (dispersive.c), and the error of an internal head, half of which is added (2512.24176).
+ *
+ * The weights over noise levels are free. They are given for the error of x0, and converted to each
+ * prediction by the coefficient of raw in x0:
  *
  *     min-snr (2303.09556)  min(SNR, gamma)     eps: min(SNR, gamma)/SNR,
  *                                               v: min(SNR, gamma)/(SNR + 1)
@@ -24,6 +27,13 @@ static const vn_param params[] = {
     {"contrast",
      "share by which a prediction is driven away from another sample's target, 0.05 in 2506.05350",
      0, 0, 0.9, 0, NULL},
+    {"head", "weight of the internal head's error, of networks that have one (2512.24176)", 0.5, 0,
+     100, 0, NULL},
+    {"dispersive", "weight of the dispersive loss of inner features, 0.25 or 0.5 in 2506.09027", 0,
+     0, 100, 0, NULL},
+    {"tau", "its temperature", 0.5, 1e-3, 1e3, 0, NULL},
+    {"uncertainty", "learn how large the loss is at each time and divide by it (2312.02696)", 0, 0,
+     1, 1, "no|yes"},
     {0},
 };
 static const vn_param esm_params[] = {
@@ -99,19 +109,70 @@ vn_node *vn_loss_weight(vn_loss *l) {
     return vn_loss_filled(l, "weight", VN_SHAPE(l->x->shape.dim[0]), fill_weight);
 }
 
-vn_node *vn_regression_loss(vn_loss *l, vn_node *prediction, vn_node *target) {
+static vn_node *weighted(vn_loss *l, vn_node *prediction, vn_node *target, vn_node *weight) {
     vn_node *error = vn_unary(l->g, vn_sub(l->g, prediction, target), VN_FN_SQUARE);
-    return vn_mean(l->g, vn_mul(l->g, error, vn_per_sample(l->g, vn_loss_weight(l), l->x)));
+    return vn_mean(l->g, vn_mul(l->g, error, vn_per_sample(l->g, weight, l->x)));
+}
+
+vn_node *vn_regression_loss(vn_loss *l, vn_node *prediction, vn_node *target) {
+    return weighted(l, prediction, target, vn_loss_weight(l));
 }
 
 static bool contrasts(const vn_choice *c) {
     return c->value[VN_CONTRAST] > 0;
 }
 
+static vn_status check(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
+                       vn_err *err) {
+    if (c->given[VN_DISPERSE_TAU] && c->value[VN_DISPERSE] == 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: tau has no effect without dispersive",
+                       c->row->name);
+    return vn_weight_check(c, path, prediction, err);
+}
+
+static bool estimates(const vn_choice *c) {
+    return c->value[VN_UNCERTAINTY] != 0;
+}
+
+/* EDM2's loss, w |f - u|^2 / e^u(t) + u(t): its minimum over u is the log of what is divided. */
+static vn_node *estimated(vn_loss *l, vn_node *prediction, vn_node *target, vn_node *weight) {
+    vn_graph *g = l->g;
+    const vn_loss_call call = {.part = VN_LOSS_UNCERTAINTY, .output = VN_LOSS_LOG_VARIANCE};
+    vn_node *size = l->network(l->self, &call);
+    if (!size) return NULL;
+    size = vn_reshape(g, size, VN_SHAPE(l->x->shape.dim[0]));
+    vn_node *share = vn_mul(g, weight, vn_unary(g, vn_affine(g, size, -1, 0), VN_FN_EXP));
+    return vn_add(g, weighted(l, prediction, target, share), vn_mean(g, size));
+}
+
+/* loss + weight term. */
+static vn_node *with(vn_loss *l, vn_node *loss, double weight, vn_node *term) {
+    return vn_add(l->g, loss, vn_affine(l->g, term, weight, 0));
+}
+
 static vn_node *loss(const vn_choice *c, vn_loss *l) {
+    const bool head = vn_loss_has_head(l), disperses = c->value[VN_DISPERSE] > 0;
     vn_node *output = vn_loss_output(l);
-    vn_node *near = vn_regression_loss(l, output, vn_loss_target(l));
-    return contrasts(c) ? vn_sub(l->g, near, vn_contrast_loss(l, output)) : near;
+    vn_node *target = vn_loss_target(l), *weight = vn_loss_weight(l);
+    vn_node *sum =
+        estimates(c) ? estimated(l, output, target, weight) : weighted(l, output, target, weight);
+    if (contrasts(c)) sum = vn_sub(l->g, sum, vn_contrast_loss(l, output));
+    if (head) {
+        const vn_loss_call inner = {.output = VN_LOSS_INTERNAL, .again = true};
+        vn_node *answer = l->network(l->self, &inner);
+        sum = with(l, sum, c->value[VN_HEAD], weighted(l, answer, target, weight));
+    } else if (c->given[VN_HEAD] && l->has) {
+        return vn_graph_fail(l->g, VN_BAD_ARGUMENT,
+                             "%s: head has no effect: the network has no internal head",
+                             c->row->name);
+    }
+    if (disperses) {
+        const vn_loss_call inner = {.output = VN_LOSS_HIDDEN, .again = true};
+        vn_node *features = l->network(l->self, &inner);
+        sum = with(l, sum, c->value[VN_DISPERSE],
+                   vn_dispersive_loss(l->g, features, c->value[VN_DISPERSE_TAU]));
+    }
+    return sum;
 }
 
 static vn_node *loss_esm(const vn_choice *c, vn_loss *l) {
@@ -123,9 +184,11 @@ static vn_node *loss_esm(const vn_choice *c, vn_loss *l) {
 const vn_objective_row vn_dsm_objective = {
     {"dsm", "denoising score matching: regression on x0, noise or a mix", "2011.13456", params},
     .predictions = "x0|eps|v|score|edm",
-    .check = vn_weight_check,
+    .trains_head = true,
+    .check = check,
     .loss = loss,
     .contrasts = contrasts,
+    .estimates = estimates,
 };
 
 const vn_objective_row vn_cfm_objective = {
@@ -134,9 +197,11 @@ const vn_objective_row vn_cfm_objective = {
      "independently, or in pairs that the data bring",
      "2302.00482", params},
     .predictions = "velocity",
-    .check = vn_weight_check,
+    .trains_head = true,
+    .check = check,
     .loss = loss,
     .contrasts = contrasts,
+    .estimates = estimates,
 };
 
 const vn_objective_row vn_esm_objective = {

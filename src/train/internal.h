@@ -30,12 +30,12 @@ typedef struct vn_scorer {
     vn_node *words[2];        /* what the encoder makes of them, by its weights and their average */
     vn_node *wholes[2];       /* and of the texts as wholes */
     vn_net *half[VN_TRAIN_PARTS][VN_HALF_COUNT]; /* of autoencoders, opened when they are called */
-    /* the latest call of one; net NULL: there is none */
+    /* the latest call of a half or a frozen part, and of another; net NULL: there is none */
     struct {
         const vn_net *net;
         bool average;
         vn_net_nodes nodes;
-    } latest;
+    } latest[2];
     uint32_t site[VN_TRAIN_PARTS];
     bool called[VN_TRAIN_PARTS]; /* in the graph, from site on */
     vn_loss parts;               /* what the loss is made of */

@@ -120,13 +120,15 @@ static void scale_time(const vn_scorer *c, const vn_net_io *io, vn_net_nodes *no
             nodes->in[i] = vn_affine(c->graph, nodes->in[i], io->time_unit, 0);
 }
 
-/* The network on its inputs, unless it is a half, or frozen, and was just called on them. */
+/* The network on its inputs, unless it was just called on them, and is a half, or
+ * frozen, or wanted so. */
 static void build_call(vn_scorer *c, const vn_loss_call *call, int part, const vn_net *net,
                        const vn_net_spec *how, vn_net_nodes *nodes) {
     const bool keeps = call->half || c->s->part[part].frozen;
-    if (keeps && c->latest.net == net && c->latest.average == call->average &&
-        !memcmp(c->latest.nodes.in, nodes->in, sizeof nodes->in)) {
-        *nodes = c->latest.nodes;
+    const vn_net *before = c->latest[!keeps].net;
+    if ((keeps || call->again) && before == net && c->latest[!keeps].average == call->average &&
+        !memcmp(c->latest[!keeps].nodes.in, nodes->in, sizeof nodes->in)) {
+        *nodes = c->latest[!keeps].nodes;
         return;
     }
     const uint32_t next = vn_graph_site(c->graph);
@@ -137,10 +139,9 @@ static void build_call(vn_scorer *c, const vn_loss_call *call, int part, const v
     vn_net_build_on(net, c->graph, how, nodes, NULL);
     vn_graph_set_values(c->graph, 0);
     if (vn_graph_site(c->graph) < next) vn_graph_set_site(c->graph, next);
-    if (!keeps) return;
-    c->latest.net = net;
-    c->latest.average = call->average;
-    c->latest.nodes = *nodes;
+    c->latest[!keeps].net = net;
+    c->latest[!keeps].average = call->average;
+    c->latest[!keeps].nodes = *nodes;
 }
 
 /* A network once more, for the loss (vn_loss.network): self is the scorer. */
@@ -157,7 +158,7 @@ static vn_node *network(void *self, const vn_loss_call *call) {
     how.train = c->training && !p->frozen;
     scale_time(c, vn_net_get_io(net), &nodes);
     build_call(c, call, part, net, &how, &nodes);
-    vn_node *out = vn_net_out(net, &nodes, name);
+    vn_node *out = strcmp(name, VN_LOSS_HIDDEN) ? vn_net_out(net, &nodes, name) : nodes.hidden;
     if (out || vn_graph_status(c->graph, NULL) != VN_OK) return out;
     return vn_graph_fail(c->graph, VN_UNSUPPORTED, "%s: has no output \"%s\"",
                          vn_part_folder(p, part), name);

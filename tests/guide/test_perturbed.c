@@ -24,8 +24,8 @@
 enum {
     LAYERS = 12,
     MIDDLE = 5,
-    ALL = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED |
-          VN_BLOCKS_SKIPPED | VN_ATTENTION_NORMALIZED
+    ALL = VN_ANSWER_EXTRAPOLATED | VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE |
+          VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED | VN_ATTENTION_NORMALIZED
 };
 
 static const char text[] =
@@ -260,6 +260,31 @@ static void sparse_attention_is_in_perturbed_passes_too(void **state) {
                                                    : VN_UNPERTURBED);
 }
 
+/* Both answers come from one pass, in each pass of the rule, and only within the interval. */
+static void internal_guidance_costs_no_pass(void **state) {
+    (void)state;
+    const vn_perturb by = {.kind = VN_ANSWER_EXTRAPOLATED, .amount = 1.4};
+    const double ratio = vn_level_ratio(&level);
+    const rows c = ask(labels, &by), u = ask(none, &by);
+    rows got, want;
+    char list[96];
+    assert_true(predict("ig", 2, labels, 0, 28, &got) == 2);
+    assert_int_equal(queries, 1);
+    assert_true(vn_perturb_equal(&asked[0].always, &by) && !asked[0].perturb.kind);
+    for (int k = 0; k < F; k++) want.x0[k] = u.x0[k] + 2 * (c.x0[k] - u.x0[k]);
+    near("ig", F, got.x0, want.x0, TOLERANCE);
+    assert_true(predict("cfg,ig", 1, labels, 0, 28, &got) == 1);
+    near("ig alone", F, got.x0, c.x0, TOLERANCE);
+    for (int inside = 0; inside < 2; inside++) {
+        snprintf(list, sizeof list, "ig:lo=%g", inside ? ratio * 0.9 : ratio * 1.1);
+        predict(list, 2, labels, 0, 28, &got);
+        assert_int_equal(asked[0].always.kind, inside ? VN_ANSWER_EXTRAPOLATED : 0);
+        snprintf(list, sizeof list, "ig:hi=%g", inside ? ratio * 1.1 : ratio * 0.9);
+        predict(list, 2, labels, 0, 28, &got);
+        assert_int_equal(asked[0].always.kind, inside ? VN_ANSWER_EXTRAPOLATED : 0);
+    }
+}
+
 /* What nag asks of the network, and under which condition it is left as it is. */
 static void normalized_attention_names_the_other_text(void **state) {
     (void)state;
@@ -321,6 +346,9 @@ static void what_cannot_be_is_refused(void **state) {
         {"nag:alpha=0", "nag: alpha=0 has no effect"},
         {"nag:tau=0.5", "nag: tau=0.5 is outside [1, 1e+30]"},
         {"nag:first=12", "nag: layer 12: this model has 12, from 0 to 11"},
+        {"ig:scale=1", "ig: scale=1 has no effect"},
+        {"ig:lo=2,hi=1", "ig: lo=2 is not below hi=1"},
+        {"ig,pladis", "ig and pladis cannot be combined: each changes the network itself"},
         {"nag,pladis", "nag and pladis cannot be combined: each changes the network itself"},
         {"cads", "guidance 2 by cads needs conditions that noise can be added to"},
         {"cfg-plus-plus,pag", "cfg-plus-plus and pag cannot be combined"},
@@ -406,8 +434,9 @@ static void models_without_layers_are_refused(void **state) {
         char words[96];
         if (!row->perturbations) continue;
         snprintf(words, sizeof words, "guidance 1 by %s needs %s", row->row.name,
-                 row->perturbations == VN_ATTENTION_NORMALIZED ? "attention to a text"
-                                                               : "layers that can be perturbed");
+                 row->perturbations == VN_ATTENTION_NORMALIZED  ? "attention to a text"
+                 : row->perturbations == VN_ANSWER_EXTRAPOLATED ? "an internal head"
+                                                                : "layers that can be perturbed");
         refused(row->row.name, 1, &exact.denoiser, words);
     }
     vn_denoiser some = denoiser;
@@ -422,6 +451,7 @@ int main(void) {
         cmocka_unit_test(windows_are_fractions_of_the_steps),
         cmocka_unit_test(sparse_attention_is_in_every_pass),
         cmocka_unit_test(sparse_attention_is_in_perturbed_passes_too),
+        cmocka_unit_test(internal_guidance_costs_no_pass),
         cmocka_unit_test(normalized_attention_names_the_other_text),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(s2_draws_blocks_for_each_sample),
