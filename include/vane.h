@@ -793,6 +793,10 @@ typedef struct vn_train_options {
      * RUN/state/ema, each of twice the weights' size. They need the average by the power function.
      * 0: none */
     int64_t ema_snapshots;
+    /* a few steps are made and timed, in a folder for temporary files that is removed; `out` is not
+     * touched. The log says what was chosen, and the result what the time would give */
+    int dry_run;
+    int64_t shift; /* images: moved by up to so many pixels at random, edges repeated; 0: not */
 } vn_train_options;
 
 VN_API void vn_train_options_init(vn_train_options *o, size_t size);
@@ -818,6 +822,11 @@ typedef struct vn_train_result {
     double held_loss;      /* of the held-out part, when last taken; NaN: not yet, or none */
     int64_t planned_bytes; /* memory of a step, weights and data */
     int64_t end;           /* a vn_train_end */
+    /* of a dry run, else NaN and 0: seconds of a step; how many steps the whole run would be, and
+     * how often it would see each sample that is not held out */
+    double step_seconds;
+    int64_t expected_steps;
+    double expected_epochs;
 } vn_train_result;
 
 VN_API void vn_train_result_init(vn_train_result *o, size_t size);

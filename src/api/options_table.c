@@ -168,6 +168,8 @@ static const vn_option train_rows[] = {
      .help = "class folders: resize and crop to S x S; -1: as the files are"},
     {FLAG(grey), .help = "class folders: read as grey"},
     {FLAG(flip), .help = "flip images left-right at random"},
+    {NUMBER(shift, INT64, 0, 0, 1, 4096), .unit = "pixels", .word = "N", .otherwise = "",
+     .help = "move images by up to N pixels at random, edges repeated"},
     {FLAG(skip_bad), .help = "class folders: go on without pictures that cannot be read"},
     {TEXT(captions), .table = "captions", .word = "KIND",
      .otherwise = "what is found beside the pictures",
@@ -204,6 +206,9 @@ static const vn_option train_rows[] = {
              "backward pass; the result is the same"},
     {FLAG(resume), .help = "go on with the run in RUN, exactly where it was"},
     {FLAG(overwrite), .help = "replace the run in RUN"},
+    {FLAG(dry_run),
+     .help = "write nothing: say what would be trained, how long a step takes and what the time "
+             "would give"},
 };
 #undef OF
 

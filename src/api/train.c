@@ -8,7 +8,11 @@
 #include "api/train_reflow.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { TRIAL = 4 }; /* steps of a dry run, of which all but the first are timed */
 
 /* ---- a fresh run, and one that goes on ------------------------------------------------------- */
 
@@ -176,6 +180,30 @@ static vn_status open_together(vn_train_job *j, const vn_train_options *o, vn_er
     return status;
 }
 
+/* What a dry run says of what was chosen. */
+static vn_status say_choices(const vn_train_job *j, vn_err *err) {
+    char *model = j->model.row ? vn_choice_text(&j->model) : NULL,
+         *optimizer = vn_choice_text(&j->optimizer);
+    if (optimizer && (model || !j->model.row)) {
+        vn_log(&j->vn->watch, VN_LOG_INFO,
+               "model %s; optimizer %s, learning rate %g (%s, %lld steps of warm-up), weight decay "
+               "%g",
+               model        ? model
+               : j->o.model ? j->o.model
+                            : vn_net_get_row(j->net)->row.name,
+               optimizer, j->o.lr, j->o.schedule, (long long)j->o.warmup, j->o.weight_decay);
+        vn_log(&j->vn->watch, VN_LOG_INFO,
+               "%lld samples in a step, in %lld part%s; times %s; conditions dropped %g%s",
+               (long long)j->o.batch, (long long)(j->o.microbatches ? j->o.microbatches : 1),
+               j->o.microbatches > 1 ? "s" : "", vn_objective_times(j->objective), j->o.drop,
+               j->o.flip ? "; flipped" : "");
+    }
+    const bool ok = optimizer && (model || !j->model.row);
+    vn_free(model);
+    vn_free(optimizer);
+    return ok ? VN_OK : vn_no_memory(err);
+}
+
 /* What previews of a sequence model are drawn with. */
 static vn_token_preview token_preview(const vn_train_job *j) {
     const vn_data_info *info = vn_data_get_info(j->data);
@@ -249,6 +277,7 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
         .ema = j->o.ema,
         .snapshots = j->o.ema_snapshots,
         .recompute = j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP,
+        .trial = j->o.dry_run ? TRIAL : 0,
         .log_every = j->o.log_every,
         .save_every = j->o.save_every,
         .preview_every = j->o.preview_every,
@@ -263,14 +292,15 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
                 : j->reconstructs ? (void *)&pairs
                 : j->sequence     ? (void *)&tokens
                                   : &preview};
-    vn_status status = vn_train_run(&setup, result, err);
+    vn_status status = j->o.dry_run ? say_choices(j, err) : VN_OK;
+    if (!status) status = vn_train_run(&setup, result, err);
     status = vn_ranks_settle(j->vn->ranks, status, err);
     if (vn_data_get_info(j->data)->named > 0 && result->step > 0)
         vn_fail_after(err, "`resume` goes on after that");
     vn_preview_close(&preview);
     vn_pairs_close(&pairs);
     vn_token_preview_close(&tokens);
-    if (j->reconstructs && !joins(j) && (!status || status == VN_CANCELLED)) {
+    if (j->reconstructs && !joins(j) && !j->o.dry_run && (!status || status == VN_CANCELLED)) {
         vn_err measured = {0};
         if (vn_train_measure_coding(j->vn, j->out, j->data, &measured)) {
             if (status) return status;
@@ -282,7 +312,10 @@ static vn_status run(vn_train_job *j, vn_trained *result, vn_err *err) {
 }
 
 void vn_train_result_init(vn_train_result *r, size_t size) {
-    static const vn_train_result initial = {.loss = (double)NAN, .held_loss = (double)NAN};
+    static const vn_train_result initial = {.loss = (double)NAN,
+                                            .held_loss = (double)NAN,
+                                            .step_seconds = (double)NAN,
+                                            .expected_epochs = (double)NAN};
     vn_struct_init(r, size, &initial, sizeof initial);
 }
 
@@ -294,8 +327,60 @@ static vn_train_result result_of(const vn_trained *t, vn_status status) {
     r.loss = t->loss;
     r.held_loss = t->held_loss;
     r.planned_bytes = (int64_t)t->bytes;
+    r.step_seconds = t->step_seconds;
+    r.expected_steps = t->expected_steps;
+    r.expected_epochs = t->expected_epochs;
     r.end = !status ? VN_TRAIN_DONE : status == VN_CANCELLED ? VN_TRAIN_CANCELLED : VN_TRAIN_FAILED;
     return r;
+}
+
+/* A folder for the run of a dry run, after the checks of what its `out` would be. */
+static char *make_folder(const vn_train_job *j, const vn_train_options *o, vn_err *err) {
+    const char *at = getenv("TMPDIR");
+    vn_run_dir wanted = {0};
+    if (j->vn->ranks) {
+        vn_fail(err, VN_BAD_ARGUMENT,
+                "dry_run is for one process: %d would each make steps of their own",
+                j->vn->ranks->count);
+        return NULL;
+    }
+    if (o->resume) {
+        vn_fail(err, VN_BAD_ARGUMENT,
+                "resume and dry_run exclude each other: the run's log says how fast it is");
+        return NULL;
+    }
+    vn_status status = vn_job_check_outside(j, err);
+    if (!status) status = vn_run_dir_begin(&wanted, j->out, o->overwrite != 0, err);
+    vn_run_dir_close(&wanted, false);
+    if (status) return NULL;
+    char *folder = vn_format("%s/vane-dry-run-XXXXXX", at && *at ? at : "/tmp");
+    if (!folder)
+        vn_no_memory(err);
+    else if (!mkdtemp(folder)) {
+        vn_fail_errno(err, "%s: cannot be made", folder);
+        vn_free(folder);
+        folder = NULL;
+    }
+    return folder;
+}
+
+/* The same as `train`, of which nothing is left. */
+static vn_status train_dry(vn_train_job *j, const vn_train_options *o, vn_trained *trained,
+                           vn_err *err) {
+    vn_train_options tried = *o;
+    char *folder = make_folder(j, o, err), *run_of = folder ? vn_path_join(folder, "run") : NULL;
+    if (!folder) return err->status;
+    tried.overwrite = 0;
+    tried.preview_every = -1;
+    j->out = run_of;
+    vn_status status = run_of ? open_run(j, &tried, err) : vn_no_memory(err);
+    if (!status) status = run(j, trained, err);
+    vn_job_close(j);
+    vn_run_dir_close(&j->run, false);
+    rmdir(folder);
+    vn_free(run_of);
+    vn_free(folder);
+    return status;
 }
 
 /* All of a call, with its struct of options as the library knows it. */
@@ -303,6 +388,7 @@ static vn_status train(vn_context *vn, const char *source, const vn_train_data *
                        const char *out, const vn_train_options *o, vn_trained *trained,
                        vn_err *err) {
     vn_train_job j = {.vn = vn, .source = source, .rows = rows, .out = out};
+    if (o->dry_run) return train_dry(&j, o, trained, err);
     vn_status status = open_together(&j, o, err);
     if (!status) status = run(&j, trained, err);
     vn_job_close(&j);

@@ -1,4 +1,5 @@
 /* train_job.c - opens what a run is made of, by its options: data, path, network and objective. */
+#include "api/train_defaults.h"
 #include "api/train_from.h"
 #include "api/train_memory.h"
 #include "api/train_net.h"
@@ -19,6 +20,7 @@ vn_status vn_job_open_data(vn_train_job *j, vn_err *err) {
                                      .size = j->o.size,
                                      .grey = j->o.grey != 0,
                                      .flip = j->o.flip != 0,
+                                     .shift = j->o.shift,
                                      .threads = vn_thread_pool_threads(j->vn->pool),
                                      .check = true,
                                      .skip_bad = j->o.skip_bad != 0,
@@ -188,14 +190,26 @@ static void find_texts(vn_train_job *j) {
 
 vn_status vn_job_find_model(vn_train_job *j, const vn_train_options *requested, vn_err *err) {
     find_texts(j);
-    const bool images = vn_shape_is_image(&vn_data_get_info(j->data)->sample);
-    const char *name = !images ? "mlp" : j->texts ? "text-dit" : "unet2d";
-    vn_status status = VN_OK;
-    if (!j->net && !j->model.row)
-        status = vn_choice_parse(name, &vn_trained_models, &j->model, err);
+    const vn_data_info *info = vn_data_get_info(j->data);
+    const vn_train_budget budget = {.sample = info->sample,
+                                    .count = info->count,
+                                    .texts = j->texts,
+                                    .latents = j->latents.autoencoder != NULL,
+                                    .minutes = j->o.minutes,
+                                    .threads = vn_thread_pool_threads(j->vn->pool)};
+    const vn_train_default *usual = vn_train_default_for(&budget);
+    const bool chosen = !j->net && !j->model.row;
+    const vn_status status =
+        chosen ? vn_choice_parse(usual->model, &vn_trained_models, &j->model, err) : VN_OK;
     if (status) return status;
+    if (chosen && usual->why && !j->from)
+        vn_log(&j->vn->watch, VN_LOG_INFO, "model %s: %s (`model` names another)", usual->model,
+               usual->why);
     const vn_net_row *row = j->net ? vn_net_get_row(j->net) : (const vn_net_row *)j->model.row;
-    vn_train_options_adopt(&j->o, requested, &row->habits);
+    vn_net_habits habits = row->habits;
+    if (chosen && usual->lr > 0) habits.lr = usual->lr;
+    if (chosen && usual->batch > 0) habits.batch = usual->batch;
+    vn_train_options_adopt(&j->o, requested, &habits);
     return vn_choice_parse(j->o.optimizer, &vn_optimizers, &j->optimizer, err);
 }
 
@@ -222,6 +236,9 @@ vn_status vn_job_take_latents(vn_train_job *j, vn_err *err) {
     j->seen = latents ? vn_format("latents of %s", j->source) : vn_strdup(j->source);
     if (!j->seen) return vn_no_memory(err);
     if (!latents) return VN_OK;
+    if (j->o.shift)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "shift has no effect on latents, which are kept of each picture");
     const vn_status status = vn_train_latents_take(&j->latents, j->data, j->source, j->o.seed, err);
     return !status && j->dir.vane ? vn_train_latents_check(&j->latents, j->dir.vane, j->out, err)
                                   : status;

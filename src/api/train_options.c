@@ -18,7 +18,7 @@ static bool among(const char *name, const char *const *names, size_t count) {
 
 /* Of a call rather than of the run: not stored. */
 static bool is_of_call(const vn_option *o) {
-    static const char *const names[] = {"recompute", "resume", "overwrite"};
+    static const char *const names[] = {"recompute", "resume", "overwrite", "dry_run"};
     return among(o->name, names, VN_COUNT(names));
 }
 
@@ -131,7 +131,7 @@ json_t *vn_train_options_describe(const json_t *stored) {
 
 /* Runs of older versions do not store all options. */
 static bool may_be_absent(const vn_option *row) {
-    static const char *const added[] = {"microbatches", "ema_snapshots"};
+    static const char *const added[] = {"microbatches", "ema_snapshots", "shift"};
     return row->type == VN_OPTION_TEXT || row->type == VN_OPTION_FLAG ||
            among(row->name, added, VN_COUNT(added));
 }

@@ -93,6 +93,27 @@ static vn_status report(const cli_session *s, const cli_training *a) {
                                     cli_json_number(cli_seconds(s)), "run", description));
 }
 
+/* What a dry run came to. */
+static vn_status report_dry(const cli_session *s, const cli_training *a, const vn_train_result *r) {
+    const double rate = 1 / r->step_seconds;
+    char took[32];
+    if (s->json)
+        return cli_print_json(json_pack(
+            "{s:o, s:I, s:o, s:I}", "step_seconds", cli_json_number(r->step_seconds), "steps",
+            (json_int_t)r->expected_steps, "epochs", cli_json_number(r->expected_epochs),
+            "planned_bytes", (json_int_t)r->planned_bytes));
+    cli_print(stdout, "a step takes %.3g s: %.3g steps a second\n", r->step_seconds, rate);
+    if (a->o.steps)
+        cli_print(stdout, "%lld steps would take %s and be %.3g epochs; nothing was written\n",
+                  (long long)r->expected_steps,
+                  cli_duration((double)r->expected_steps * r->step_seconds, took, sizeof took),
+                  r->expected_epochs);
+    else
+        cli_print(stdout, "%g minutes would be %lld steps and %.3g epochs; nothing was written\n",
+                  a->o.minutes, (long long)r->expected_steps, r->expected_epochs);
+    return VN_OK;
+}
+
 int cli_run_training(const cli_verb *verb, int argc, char **argv, cli_table table,
                      cli_training *a) {
     cli_session s;
@@ -102,16 +123,18 @@ int cli_run_training(const cli_verb *verb, int argc, char **argv, cli_table tabl
     s.context.distributed = 1;
     s.context.timeout = a->context.timeout;
     vn_status done = cli_open(&s);
-    if (!done) done = vn_train(s.vn, a->data, a->out, &a->o, NULL);
+    vn_train_result result = vn_train_result_default();
+    if (!done) done = vn_train(s.vn, a->data, a->out, &a->o, &result);
     const bool leads = vn_context_leads(s.vn);
     cli_errors_silence(!leads);
     if (!done && leads) {
         cli_progress_clear(&s.progress);
-        done = report(&s, a);
+        done = a->o.dry_run ? report_dry(&s, a, &result) : report(&s, a);
     }
     int code = cli_end(&s, done);
     /* not while the data was still read */
-    if (code == CLI_INTERRUPTED && leads && !s.quiet && access(a->out, F_OK) == 0) {
+    if (code == CLI_INTERRUPTED && leads && !s.quiet && !a->o.dry_run &&
+        access(a->out, F_OK) == 0) {
         /* --recompute is of a call, not of the run: without it going on might not fit in memory. */
         char *data = cli_shell_word(a->data), *out = cli_shell_word(a->out);
         cli_print(stderr, "go on with: vane train %s --out %s --resume%s\n", data ? data : a->data,

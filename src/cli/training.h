@@ -29,6 +29,7 @@ typedef cli_training args; /* whose rows follow */
     CLI_ROW("out", CLI_TEXT, out, "RUN", "the run directory to write", .required = true), \
     CLI_OPTION_ROW(TRAIN, o, "resume"), \
     CLI_OPTION_ROW(TRAIN, o, "overwrite"), \
+    CLI_OPTION_ROW(TRAIN, o, "dry_run"), \
     CLI_SECTION("How long"), \
     CLI_OPTION_ROW(TRAIN, o, "steps"), \
     CLI_OPTION_ROW(TRAIN, o, "minutes")
@@ -38,6 +39,7 @@ typedef cli_training args; /* whose rows follow */
                    .bounds = "above 0, or -1: as the files are"), \
     CLI_OPTION_ROW(TRAIN, o, "grey"), \
     CLI_OPTION_ROW(TRAIN, o, "flip"), \
+    CLI_OPTION_ROW(TRAIN, o, "shift"), \
     CLI_OPTION_ROW(TRAIN, o, "skip_bad"), \
     CLI_OPTION_ROW(TRAIN, o, "captions"), \
     CLI_OPTION_ROW(TRAIN, o, "validate"), \

@@ -56,6 +56,7 @@ struct vn_data {
     vn_data_coder coder; /* read NULL: there is none */
     uint64_t seed;
     bool flip;
+    int64_t shift;
     float level[256]; /* byte to [-1, 1] */
 };
 
@@ -177,6 +178,21 @@ static vn_status tell_range(const vn_source *s, const float *x, const char *sour
     return VN_OK;
 }
 
+static vn_status check_shift(const vn_source *s, int64_t shift, vn_err *err) {
+    if (!shift) return VN_OK;
+    if (!vn_shape_is_image(&s->sample))
+        return vn_fail(err, VN_BAD_ARGUMENT, "shift has no effect on points");
+    if (s->brings_noise)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "shift: the samples bring noise of their own, which would repeat at edges");
+    const int64_t height = s->sample.dim[1], width = s->sample.dim[2],
+                  side = height < width ? height : width;
+    if (shift > 0 && 2 * shift < side) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "shift=%lld pixels of pictures of %lldx%lld: it has to be less than half a side",
+                   (long long)shift, (long long)width, (long long)height);
+}
+
 static vn_status check_source(const vn_source *s, const vn_data_options *options,
                               const char *source, vn_err *err) {
     if (s->count < 1) return vn_fail(err, VN_BAD_FILE, "%s: holds no samples", source);
@@ -186,6 +202,8 @@ static vn_status check_source(const vn_source *s, const vn_data_options *options
                            (long long)s->sample.dim[2], (long long)s->sample.dim[1]);
     if (!vn_shape_is_image(&s->sample) && options->flip)
         return vn_fail(err, VN_BAD_ARGUMENT, "flip has no effect on points");
+    const vn_status status = check_shift(s, options->shift, err);
+    if (status) return status;
     for (size_t i = 0, n = (size_t)s->count * vn_source_sample_size(s); s->points != NULL && i < n;
          i++)
         if (!isfinite(s->points[i]))
@@ -296,6 +314,7 @@ static vn_data *new_data(const vn_data_options *options) {
     if (!d) return NULL;
     d->seed = options->seed;
     d->flip = options->flip;
+    d->shift = options->shift;
     d->watch = options->watch;
     for (int i = 0; i < 256; i++) d->level[i] = (float)i / 127.5f - 1.0f;
     return d;
@@ -454,12 +473,24 @@ static vn_status take_picture(vn_data *d, vn_data_part part, uint64_t position, 
     return status;
 }
 
+/* What is drawn for the position beside a flip. */
+static void augment(const vn_data *d, vn_data_part part, uint64_t position, float *x) {
+    int64_t dy, dx;
+    if (!d->shift || part != VN_DATA_TRAIN) return;
+    vn_draw_shift(d->shift, d->seed, position, &dy, &dx);
+    vn_shift_picture(&d->source.sample, dy, dx, x);
+}
+
 /* The sample at one position, and its noise (NULL: not wanted); *index receives which it is. */
 static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, float *x,
                              float *noise, int64_t *index, vn_err *err) {
     const vn_source *s = &d->source;
     const size_t size = vn_source_sample_size(s);
-    if (d->feed) return take_picture(d, part, position, x, index, err);
+    if (d->feed) {
+        const vn_status taken = take_picture(d, part, position, x, index, err);
+        if (!taken) augment(d, part, position, x);
+        return taken;
+    }
     *index = vn_order_at(&d->order, part, position);
     const bool flip = flips(d, part, position), train = part == VN_DATA_TRAIN;
     if (d->coder.read)
@@ -476,6 +507,7 @@ static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, f
     if (noise && s->noise) memcpy(noise, s->noise + at, size * sizeof *noise);
     if (!status && flip && !s->pixels) mirror(d, x);
     if (!status && flip && noise) mirror(d, noise);
+    if (!status) augment(d, part, position, x);
     return status;
 }
 

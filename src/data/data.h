@@ -24,8 +24,11 @@ typedef struct vn_data_options {
     /* folders: pictures become size x size (centred square, resampled); 0: as they are if they all
      * have one size of up to 64 a side, else chosen; -1: as they are */
     int64_t size;
-    bool grey;   /* folders: one channel; false: three if any file has colour */
-    bool flip;   /* images: random left-right flips in VN_DATA_TRAIN */
+    bool grey; /* folders: one channel; false: three if any file has colour */
+    bool flip; /* images: random left-right flips in VN_DATA_TRAIN */
+    /* images: they are moved by up to so many pixels in VN_DATA_TRAIN, less than half a side; what
+     * comes in repeats the edge. Not of samples that bring noise */
+    int64_t shift;
     int threads; /* folders: decoding threads; 0: one */
     /* folders: bytes for decoded pictures; 0: 1 GiB, or less; see vn_data_info.memory */
     size_t memory;

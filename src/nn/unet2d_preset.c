@@ -1,6 +1,7 @@
 /* unet2d_preset.c - `--model unet2d:channels=...`: a config.json for the data at hand. The default
  * is small on purpose: 0.69 million parameters learn 28x28 pictures in five minutes on two cores;
- * channels=32,layers=2,attention=2 is four times the work. */
+ * channels=32,layers=2,attention=2 is four times the work, and what colours get by default where
+ * there is time for it (api/train_defaults.c). */
 #include "nn/unet2d.h"
 
 #define MAX_LEVELS 6.0

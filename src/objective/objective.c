@@ -176,6 +176,10 @@ unsigned vn_objective_gives(const vn_objective *o) {
     return o->row->gives;
 }
 
+const char *vn_objective_times(const vn_objective *o) {
+    return o->times->row.name;
+}
+
 bool vn_objective_contrasts(const vn_objective *o) {
     return o->row->contrasts && o->row->contrasts(&o->choice);
 }

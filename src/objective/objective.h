@@ -282,6 +282,8 @@ void vn_objective_close(vn_objective **o);
 /* Whether it trains networks that learn a variance, and no others (vn_net_io). */
 bool vn_objective_learns_variance(const vn_objective *o);
 unsigned vn_objective_gives(const vn_objective *o); /* VN_GIVES_* */
+/* How it draws t: a row of vn_times_rows. */
+const char *vn_objective_times(const vn_objective *o);
 /* Whether a sample's inputs follow from other samples of its step too. */
 bool vn_objective_contrasts(const vn_objective *o);
 /* Whether a part VN_LOSS_UNCERTAINTY has to be there. */

@@ -261,6 +261,34 @@ static vn_status stop_early(vn_trainer *t, vn_err *err) {
                    (long long)t->at.step);
 }
 
+/* Whether all of a trial's steps are made. */
+static bool tried(const vn_trainer *t) {
+    return t->s->trial && t->at.step - t->first >= t->s->trial;
+}
+
+/* What the whole run would be. began: when the first step was made, which reads and warms up. */
+static void foresee(const vn_trainer *t, double began, vn_trained *out) {
+    const vn_train_setup *s = t->s;
+    const int64_t made = t->at.step - t->first;
+    const double all = made > 1 ? (t->clock - began) / (double)(made - 1) : t->clock;
+    const double seconds = fmax(all, 1e-6);
+    out->step_seconds = seconds;
+    out->expected_steps = s->steps ? s->steps : (int64_t)(s->seconds / seconds);
+    out->expected_epochs =
+        (double)out->expected_steps * (double)s->batch / (double)vn_data_get_info(s->data)->train;
+}
+
+/* What follows the last step, or what went wrong. */
+static vn_status end(vn_trainer *t, vn_status status, bool stop, vn_err *err) {
+    const bool stops = !status && stop && !finished(t);
+    if (t->s->trial)
+        return stops ? vn_fail(err, VN_CANCELLED, "stopped; nothing is kept of a dry run") : status;
+    if (stops) status = stop_early(t, err);
+    if (status && status != VN_CANCELLED) status = save_before_failing(t, err);
+    if (!status || status == VN_CANCELLED) say_end(t);
+    return status;
+}
+
 vn_status vn_train_run(const vn_train_setup *s, vn_trained *result, vn_err *err) {
     vn_trainer t;
     bool stop = false;
@@ -269,22 +297,26 @@ vn_status vn_train_run(const vn_train_setup *s, vn_trained *result, vn_err *err)
     if (!status) say_time(&t);
     if (!status && s->recompute == VN_RECOMPUTE_BLOCKS) status = say_recompute(&t, err);
     const size_t bytes = !status ? planned_bytes(&t) : 0;
+    double began = 0;
     t.previewed -= PREVIEW_SECONDS - FIRST_PREVIEW_SECONDS;
-    while (!(status = vn_trainer_agree(&t, status, &stop, err)) && !stop && !finished(&t)) {
+    while (!(status = vn_trainer_agree(&t, status, &stop, err)) && !stop && !finished(&t) &&
+           !tried(&t)) {
         const double rate = vn_train_rate(s, t.at.step, progress(&t));
         status = vn_trainer_step(&t, rate, err);
-        if (!status) status = after_step(&t, rate, err);
+        if (t.at.step == t.first + 1) began = vn_trainer_seconds(&t);
+        if (!status && !s->trial) status = after_step(&t, rate, err);
         if (!status) stop = report(&t);
     }
-    if (!status && stop && !finished(&t)) status = stop_early(&t, err);
-    if (status && status != VN_CANCELLED) status = save_before_failing(&t, err);
-    if (!status || status == VN_CANCELLED) say_end(&t);
+    status = end(&t, status, stop, err);
     if (result)
         *result = (vn_trained){.step = t.at.step,
                                .seconds = t.at.parts ? vn_trainer_seconds(&t) : 0,
                                .loss = t.smooth,
                                .held_loss = t.held_loss,
-                               .bytes = bytes};
+                               .bytes = bytes,
+                               .step_seconds = (double)NAN,
+                               .expected_epochs = (double)NAN};
+    if (result && !status && s->trial) foresee(&t, began, result);
     vn_trainer_close(&t);
     return status;
 }

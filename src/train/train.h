@@ -105,6 +105,9 @@ typedef struct vn_train_setup {
      * (posthoc.h); ema is then the power function. 0: none */
     int64_t snapshots;
     vn_recompute recompute;                       /* what is computed again in the backward pass */
+    /* after so many steps it ends, and neither logs nor saves nor previews: they are timed; 0: it
+     * is a whole run */
+    int64_t trial;
     int64_t log_every, save_every, preview_every; /* in steps; 0: by time; preview -1: none */
 
     /* Draws a preview with these weights, values[i] of part i, of so many steps, to a PNG; NULL:
@@ -119,6 +122,10 @@ typedef struct vn_trained {
     int64_t step;
     double seconds, loss, held_loss; /* loss: smoothed; held_loss NaN without a held-out part */
     size_t bytes;                    /* planned memory */
+    /* of a trial, else NaN and 0: seconds of a step but the first, how many the whole run would be,
+     * and how often it would see each sample */
+    double step_seconds, expected_epochs;
+    int64_t expected_steps;
 } vn_trained;
 
 /* The network of a model directory as a frozen part. name, and the directory's weights, stay; the

@@ -129,7 +129,7 @@ static void check_others(const char *prediction, const char *objective) {
         const bool null = a.given[i] == NULL_LABEL;
         expect_below("share", fabs((double)a.contrast[i] - (null ? 0 : 0.25 * m.weight)), 1e-7);
         dropped += null;
-        double least = INFINITY;
+        double least = (double)INFINITY;
         int which = i;
         for (int k = 0; k < N && !null; k++) {
             float eps[SIZE];
