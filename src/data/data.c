@@ -178,21 +178,6 @@ static vn_status tell_range(const vn_source *s, const float *x, const char *sour
     return VN_OK;
 }
 
-static vn_status check_shift(const vn_source *s, int64_t shift, vn_err *err) {
-    if (!shift) return VN_OK;
-    if (!vn_shape_is_image(&s->sample))
-        return vn_fail(err, VN_BAD_ARGUMENT, "shift has no effect on points");
-    if (s->brings_noise)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "shift: the samples bring noise of their own, which would repeat at edges");
-    const int64_t height = s->sample.dim[1], width = s->sample.dim[2],
-                  side = height < width ? height : width;
-    if (shift > 0 && 2 * shift < side) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT,
-                   "shift=%lld pixels of pictures of %lldx%lld: it has to be less than half a side",
-                   (long long)shift, (long long)width, (long long)height);
-}
-
 static vn_status check_source(const vn_source *s, const vn_data_options *options,
                               const char *source, vn_err *err) {
     if (s->count < 1) return vn_fail(err, VN_BAD_FILE, "%s: holds no samples", source);
@@ -202,7 +187,7 @@ static vn_status check_source(const vn_source *s, const vn_data_options *options
                            (long long)s->sample.dim[2], (long long)s->sample.dim[1]);
     if (!vn_shape_is_image(&s->sample) && options->flip)
         return vn_fail(err, VN_BAD_ARGUMENT, "flip has no effect on points");
-    const vn_status status = check_shift(s, options->shift, err);
+    const vn_status status = vn_shift_check(&s->sample, s->brings_noise, options->shift, err);
     if (status) return status;
     for (size_t i = 0, n = (size_t)s->count * vn_source_sample_size(s); s->points != NULL && i < n;
          i++)

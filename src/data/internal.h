@@ -226,10 +226,11 @@ typedef struct vn_spoilt {
     vn_err err;
 } vn_spoilt;
 
-/* shift.c: an image [H,W,C] moved down by dy and right by dx, each less than its side; and a draw of
- * both, from -most to most, by the seed and the position. */
+/* shift.c: an image [H,W,C] moved down by dy and right by dx, each less than its side; a draw of
+ * both, from -most to most, by the seed and the position; and whether samples can be shifted. */
 void vn_shift_picture(const vn_shape *sample, int64_t dy, int64_t dx, float *x);
 void vn_draw_shift(int64_t most, uint64_t seed, uint64_t position, int64_t *dy, int64_t *dx);
+vn_status vn_shift_check(const vn_shape *sample, bool brings_noise, int64_t shift, vn_err *err);
 
 vn_status vn_prefetch_open(const vn_prefetch_options *options, vn_prefetch **out, vn_err *err);
 void vn_prefetch_close(vn_prefetch **feed);

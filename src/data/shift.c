@@ -38,3 +38,18 @@ void vn_draw_shift(int64_t most, uint64_t seed, uint64_t position, int64_t *dy, 
     *dy = (int64_t)((bits[0] * count) >> 32) - most;
     *dx = (int64_t)((bits[1] * count) >> 32) - most;
 }
+
+vn_status vn_shift_check(const vn_shape *sample, bool brings_noise, int64_t shift, vn_err *err) {
+    if (!shift) return VN_OK;
+    if (!vn_shape_is_image(sample))
+        return vn_fail(err, VN_BAD_ARGUMENT, "shift has no effect on points");
+    if (brings_noise)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "shift: the samples bring noise of their own, which would repeat at edges");
+    const int64_t height = sample->dim[1], width = sample->dim[2],
+                  side = height < width ? height : width;
+    if (shift > 0 && 2 * shift < side) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "shift=%lld pixels of pictures of %lldx%lld: it has to be less than half a side",
+                   (long long)shift, (long long)width, (long long)height);
+}

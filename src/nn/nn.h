@@ -206,8 +206,8 @@ typedef struct vn_text_encoder_size {
 /* A new config.json of vane's own encoder (text_encoder.c); NULL with err set. */
 json_t *vn_text_encoder_config(const vn_text_encoder_size *size, vn_err *err);
 
-/* What EDM2's loss learns of its own size at each time (uncertainty.c), with the output [N,1] of its
- * log; and its config. It is in no table. */
+/* What EDM2's loss learns of its own size at each time (uncertainty.c), with the output [N,1] of
+ * its log; and its config. It is in no table. */
 extern const struct vn_net_row vn_uncertainty_net;
 #define VN_LOG_VARIANCE "log_variance"
 json_t *vn_uncertainty_config(vn_err *err);

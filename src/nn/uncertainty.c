@@ -1,7 +1,7 @@
-/* uncertainty.c - u(t) of EDM2's loss (2312.02696, section 2.1 of its appendix): a layer on sinusoids
- * of the time that says how large the log of the loss is at a noise level. It is trained beside a
- * denoiser and no part of it. It begins at 0, where the loss is as it would be without. Config class
- * "VaneUncertainty", vane's own. */
+/* uncertainty.c - u(t) of EDM2's loss (2312.02696): a layer on sinusoids of the time that says how
+ * large the log of the loss is at a noise level. It is trained beside a denoiser and no part of it.
+ * It begins at 0, where the loss is as it would be without. Config class "VaneUncertainty", vane's
+ * own. */
 #include "nn/internal.h"
 
 enum { FEATURES = 128 };

@@ -35,8 +35,8 @@ enum { VN_WEIGHT, VN_WEIGHT_GAMMA, VN_WEIGHT_SIGMA_DATA, VN_WEIGHT_FLOOR, VN_WEI
     {"weight", "how much each noise level counts", 0, 0, 3, 1, "none|min-snr|edm|velocity"}, \
     {"gamma", "min-snr's bound on the signal-to-noise ratio (2303.09556)", 5, 1e-3, 1e6, 0, NULL}, \
     {"sigma_data", "edm's standard deviation of the data (2206.00364)", 0.5, 1e-3, 1e3, 0, NULL}, \
-    {"floor", "velocity's least share of noise, sigma/(alpha + sigma) (2511.13720)", 0.05, 1e-4, 1, \
-     0, NULL}
+    {"floor", "velocity's least share of noise, sigma/(alpha + sigma) (2511.13720)", 0.05, 1e-4, \
+     1, 0, NULL}
 /* clang-format on */
 /* The row's check of these. */
 vn_status vn_weight_check(vn_choice *c, const vn_path *path, const vn_prediction *prediction,

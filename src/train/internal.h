@@ -244,8 +244,8 @@ typedef struct vn_scored {
     const vn_whole *whole; /* of all of them; NULL: each scorer reads its own */
 } vn_scored;
 
-/* whole.c: whether a step of this setup needs them; how many bytes; made, and read for the step of which
- * the scorer takes `which`; freed. */
+/* whole.c: whether a step of this setup needs them; how many bytes; made, and read for the step of
+ * which the scorer takes `which`; freed. */
 bool vn_whole_is_needed(const vn_train_setup *s);
 size_t vn_whole_bytes(const vn_train_setup *s);
 vn_status vn_whole_open(vn_whole *w, const vn_train_setup *s, vn_err *err);

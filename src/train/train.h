@@ -104,7 +104,7 @@ typedef struct vn_train_setup {
     /* kept at most, of this average and a narrow one, to make averages of other widths from
      * (posthoc.h); ema is then the power function. 0: none */
     int64_t snapshots;
-    vn_recompute recompute;                       /* what is computed again in the backward pass */
+    vn_recompute recompute; /* what is computed again in the backward pass */
     /* after so many steps it ends, and neither logs nor saves nor previews: they are timed; 0: it
      * is a whole run */
     int64_t trial;

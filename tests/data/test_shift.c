@@ -1,6 +1,6 @@
 /* test_shift.c - pictures that are moved by some pixels: each pixel is that of the formula, with
- * edges repeated; which way is a function of the seed and the position alone, evenly drawn; held-out
- * pictures stay; where it has no sense it is refused. */
+ * edges repeated; which way is a function of the seed and the position alone, evenly drawn;
+ * held-out pictures stay; where it has no sense it is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

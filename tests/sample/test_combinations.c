@@ -97,7 +97,7 @@ static bool names(const char *line, const char *text) {
 
 static bool is_of_networks(const char *refusal) {
     return strstr(refusal, "layers that can be perturbed") ||
-           strstr(refusal, "attention to a text") ||
+           strstr(refusal, "attention to a text") || strstr(refusal, "an internal head") ||
            strstr(refusal, "conditions that noise can be added to");
 }
 
