@@ -710,7 +710,7 @@ VN_API void vn_samples_close(vn_samples **samples);
 typedef struct vn_train_options {
     size_t struct_size;
     /* a row of the models table with parameters ("unet2d:channels=32"), or a config.json; NULL:
-     * unet2d for images, mlp for points */
+     * unet2d for images (with colours a larger one where there is time), mlp for points */
     const char *model;
     const char *path;      /* row of the paths table; NULL: "rectified" */
     const char *predict;   /* NULL: the path's own, e.g. "velocity" */
