@@ -23,7 +23,7 @@ struct vn_context {
     /* set by vn_context_cancel from any thread or signal handler; vn_end clears it */
     atomic_int cancel;
     vn_watch watch;
-    vn_ranks *ranks; /* of those that train together; NULL: this process is alone */
+    vn_ranks *ranks;      /* of those that train together; NULL: this process is alone */
     vn_measured measured; /* by the latest vn_eval or vn_eval_samples */
     char *measured_by;    /* the name of the features; NULL: none */
     vn_arena swept;       /* what the latest vn_sweep told */

@@ -27,7 +27,8 @@ static const vn_option context_rows[] = {
      .help = "threads to compute with, 0: one per core; the result does not depend on it"},
     {TEXT(cpu), .word = "NAME", .otherwise = "auto",
      .help = "kernels to use: auto, avx512, avx2 or portable"},
-    {FLAG(distributed), .help = "train with the processes that mpirun or srun started with this one"},
+    {FLAG(distributed),
+     .help = "share the work with the processes that mpirun or srun started with this one"},
     {NUMBER(timeout, DOUBLE, 600, 600, 0.1, 1e6), .unit = "seconds", .word = "S",
      .help = "of several processes (mpirun, srun): give up one that does not answer for so long"},
 };

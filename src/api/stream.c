@@ -75,7 +75,8 @@ static vn_status check_shared(const stream *s, const vn_drawing *d, vn_err *err)
                        : d->o.trace  ? "`trace`"
                                      : NULL;
     if (!s->m->vn->ranks || !what) return VN_OK;
-    return vn_fail(err, VN_UNSUPPORTED, "%s: such samples are drawn by one process, and several were started", what);
+    return vn_fail(err, VN_UNSUPPORTED,
+                   "%s: such samples are drawn by one process, and several were started", what);
 }
 
 /* Processes that were asked for different samples would give a mixture. */

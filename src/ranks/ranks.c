@@ -2,8 +2,9 @@
  *
  * A long array is summed block by block. Of a block each rank owns an equal piece: it gets that
  * piece from all others, adds them in the tree's order, and sends the sum to all. Whatever the
- * number of ranks, each sends and receives about twice the array. A short one goes to all as it is. In
- * both ways each waits for all others at first, so that one that is lost is known by its number. */
+ * number of ranks, each sends and receives about twice the array. A short one goes to all as it is.
+ * In both ways each waits for all others at first, so that one that is lost is known by its
+ * number. */
 #include "ranks/internal.h"
 
 #include <string.h>

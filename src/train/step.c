@@ -1,6 +1,6 @@
 /* step.c - one step of training: gradients and losses of the microbatches that are this process's,
- * which workers.c makes, are added over the ranks by the tree of ranks/tree.h, and every rank makes the
- * same update. */
+ * which workers.c makes, are added over the ranks by the tree of ranks/tree.h, and every rank makes
+ * the same update. */
 #include "train/internal.h"
 
 #include <math.h>

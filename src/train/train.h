@@ -6,7 +6,7 @@
  *
  * A step draws its samples, noise, levels and dropped conditions from (seed, step) alone, so a run
  * that stopped at any step and goes on ends in the same bits as one that never stopped. Its batch
- * may be split into microbatches, and these dealt to threads and to processes (ranks/tree.h). Everything
+ * may be split into microbatches, and these dealt to threads and to processes (ranks.h). Everything
  * a step needs is planned before the first one; a step allocates nothing.
  *
  * The one exception is a run by --minutes: its learning rate falls with the time spent, and time is
@@ -89,7 +89,7 @@ typedef struct vn_train_setup {
     uint64_t seed;
     int64_t batch; /* samples of a step */
     /* in which they are scored, a divisor of batch; 0: 1. A worker scores one after another: it
-     * takes the memory of one, and a gradient more for each doubling (ranks/tree.h) */
+     * takes the memory of one, and a gradient more for each doubling (ranks.h) */
     int64_t microbatches;
     int workers; /* at most so many score at the same time, which changes no bit; 0: any number */
     const vn_ranks *ranks; /* who makes them; NULL: this process alone */

@@ -1,6 +1,6 @@
 /* workers.c - the microbatches of a step, computed by as many workers at the same time as there are
  * threads for: a small network's ops are too short for all threads to share each. A worker makes a
- * branch of this process's tree (ranks/tree.h), with graphs, gradients and a group of threads of its
+ * branch of this process's tree (ranks.h), with graphs, gradients and a group of threads of its
  * own, and the workers' sums are joined as the tree joins their branches: the bits depend on the
  * number of microbatches alone, and not on the number of workers or threads.
  *

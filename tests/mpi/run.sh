@@ -107,9 +107,9 @@ try() { # try MPI
 hang() { # hang MPI
     local mpi=$1 pid= count=0
     launch "$mpi" 3 "$vane" train points:moons --model mlp:width=64 --batch 48 --microbatches 3 --steps 1000000 --save-every 10 \
-        --preview-every -1 --threads 1 --timeout 3 --out "$mpi.hung" >hang.log 2>&1 &
+        --preview-every -1 --threads 1 --timeout 8 --out "$mpi.hung" >hang.log 2>&1 &
     local launcher=$!
-    while [ "$(grep -c . "$mpi.hung/log.jsonl" 2>/dev/null || echo 0)" -lt 2 ] && [ $count -lt 900 ]; do
+    while ! { [ -e "$mpi.hung/log.jsonl" ] && [ "$(wc -l <"$mpi.hung/log.jsonl")" -ge 2 ]; } && [ $count -lt 900 ]; do
         sleep 0.1
         count=$((count + 1))
     done

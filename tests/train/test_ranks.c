@@ -354,8 +354,9 @@ static void what_cannot_be_dealt_is_refused(void **state) {
     } bad[] = {
         {3, 1, "a batch of 32 cannot be split into 3 equal microbatches"},
         {64, 1, "a batch of 32 cannot be split into 64 equal microbatches"},
-        {8, 3, "a step's 8 microbatches cannot be dealt to 3 processes, each of which makes as many, 1, 2, 4 "
-               "or another power of two: start 2"},
+        {8, 3,
+         "a step's 8 microbatches cannot be dealt to 3 processes, each of which makes as many, "
+         "1, 2, 4 or another power of two: start 2"},
         {1, 2, "start 1; or make a new run with `microbatches=2`"},
     };
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
