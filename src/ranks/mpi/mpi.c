@@ -37,8 +37,13 @@ static int fail(int code, const char *what, char *why) {
 
 /* A program that has begun MPI by itself must let more than one of its threads call it. */
 static int begin(char *why) {
-    int begun = 0, level = MPI_THREAD_SINGLE;
+    int begun = 0, ended = 0, level = MPI_THREAD_SINGLE;
     int code = MPI_Initialized(&begun);
+    if (code == MPI_SUCCESS) code = MPI_Finalized(&ended);
+    if (ended) {
+        snprintf(why, VN_TRANSPORT_WHY, "MPI has ended, and begins once in a process");
+        return 1;
+    }
     if (code == MPI_SUCCESS && begun) {
         code = MPI_Query_thread(&level);
         if (code == MPI_SUCCESS && level < MPI_THREAD_MULTIPLE) {
