@@ -159,7 +159,10 @@ typedef enum vn_perturbation {
     VN_ATTENTION_NORMALIZED = 32,
     /* inner + amount (answer - inner), of a network that answers from an inner place too; layers do
      * not matter (2512.24176) */
-    VN_ANSWER_EXTRAPOLATED = 64
+    VN_ANSWER_EXTRAPOLATED = 64,
+    /* a layer's tokens come in another order, the `amount`-th of those that there are (TPG
+     * 2506.10036) */
+    VN_TOKENS_SHUFFLED = 128
 } vn_perturbation;
 typedef struct vn_perturb {
     vn_perturbation kind;

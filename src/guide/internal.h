@@ -17,7 +17,7 @@
     ROW(characteristic) ROW(fbg) \
     ROW(momentum) ROW(higs) ROW(tag) \
     ROW(rescale) ROW(renorm) ROW(epsilon_scaling) ROW(dynamic_threshold) ROW(clip) \
-    ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(s2) ROW(pladis) ROW(nag) ROW(ig) ROW(cads) \
+    ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(s2) ROW(tpg) ROW(pladis) ROW(nag) ROW(ig) ROW(cads) \
     ROW(interval) ROW(schedule) ROW(adaptive)
 /* clang-format on */
 
@@ -35,6 +35,9 @@ vn_pass vn_null(const vn_guide_at *at);
 bool vn_guidance_acts(const vn_guide_at *at);
 /* out = a + gamma (b - a), n floats. */
 void vn_extrapolate(size_t n, double gamma, const float *a, const float *b, float *out);
+/* A number in [0, 1) of a sample, drawn anew for every prediction, by seed, sample, step and
+ * prediction. */
+double vn_guide_draw(const vn_guide_at *at, int64_t row);
 /* out += scale (a - b), n floats of x0 and of eps. */
 void vn_add_difference(size_t n, double scale, const vn_estimate *a, const vn_estimate *b,
                        vn_estimate out);

@@ -20,6 +20,11 @@ void vn_extrapolate(size_t n, double gamma, const float *a, const float *b, floa
     for (size_t i = 0; i < n; i++) out[i] = a[i] + g * (b[i] - a[i]);
 }
 
+double vn_guide_draw(const vn_guide_at *at, int64_t row) {
+    const uint64_t key = ((uint64_t)at->request + 1) << 32 | (uint64_t)at->step;
+    return vn_random_double(at->seed, VN_STREAM_GUIDE, at->first + (uint64_t)row, key);
+}
+
 void vn_add_difference(size_t n, double scale, const vn_estimate *a, const vn_estimate *b,
                        vn_estimate out) {
     const float s = (float)scale;

@@ -2,13 +2,15 @@
  *
  *     out + scale (c - c')        c' the conditional pass with those layers perturbed
  *
- * which is the same sum in eps, x0 and velocity. The four guides differ in what is done to the
+ * which is the same sum in eps, x0 and velocity. The five guides differ in what is done to the
  * layers:
  *
  *   pag   attention gives each token its own value: 2403.17377, scale 3
  *   seg   the queries are blurred over the grid of tokens: 2408.00760, scale 3; its code's default
  *         blur is the mean
  *   slg   whole blocks are left out: Stability's SD3.5, scale 2.8 in the first fifth of the steps
+ *   tpg   its tokens come in another order, and go on in it: 2506.10036, scale 3. Each sample draws
+ *         one of 8 orders anew for every prediction; samples with the same one are run together
  *   stg   attention is left out, or its scores, or the whole block: 2411.18664, scale 1
  *
  * They need neither a condition nor a null one, and act at gamma 1 too. start and stop are
@@ -41,6 +43,7 @@ static const vn_param seg_params[] = {
      VN_BLUR_INFINITE, VN_BLUR_MIN, 1e9, 0, NULL},
     {0},
 };
+static const vn_param tpg_params[] = {PARAMS(3, 0, 1), {0}};
 static const vn_param slg_params[] = {PARAMS(2.8, 0.01, 0.2), {0}};
 static const vn_param stg_params[] = {
     PARAMS(1, 0, 1),
@@ -111,9 +114,17 @@ static vn_perturb perturbation(const vn_guide *g) {
     }
 }
 
-static vn_pass perturbed(const vn_guide *g, const vn_guide_at *at) {
+#define ORDERS 8 /* so that a run has no more variants of the network than are kept */
+
+/* The same pass each time it is called during one prediction. */
+static vn_pass perturbed(vn_guide *g, const vn_guide_at *at) {
     vn_pass pass = vn_conditional(at);
-    pass.perturb = perturbation(g);
+    if (!g->row->draws_perturbs) pass.perturb = perturbation(g);
+    if (!g->row->draws_perturbs) return pass;
+    for (int64_t i = 0; i < at->n; i++)
+        g->perturbs[i] = on_layers(&g->choice, g->denoiser, VN_TOKENS_SHUFFLED,
+                                   floor(ORDERS * vn_guide_draw(at, i)));
+    pass.perturbs = g->perturbs;
     return pass;
 }
 
@@ -152,6 +163,13 @@ const vn_guide_row vn_slg_guide = {
     .row = {"slg", "away from the model that skips blocks, in the first steps",
             "Stability AI's SD3.5; 2411.18664", slg_params},
     .perturbations = VN_BLOCKS_SKIPPED,
+    RULE,
+};
+const vn_guide_row vn_tpg_guide = {
+    .row = {"tpg", "away from the model whose tokens come in another order", "2506.10036",
+            tpg_params},
+    .perturbations = VN_TOKENS_SHUFFLED,
+    .draws_perturbs = true,
     RULE,
 };
 const vn_guide_row vn_stg_guide = {

@@ -31,18 +31,12 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
                    drawn_blocks(c, d), d->layers);
 }
 
-/* The draws of a prediction have keys of their own among those of the sample's stream. */
-static uint64_t key_of(const vn_guide_at *at) {
-    return ((uint64_t)at->request + 1) << 32 | (uint64_t)at->step;
-}
-
 /* The same pass each time it is called during one prediction. */
 static vn_pass without_blocks(vn_guide *g, const vn_guide_at *at) {
     const int count = drawn_blocks(&g->choice, g->denoiser);
     vn_pass pass = vn_conditional(at);
     for (int64_t i = 0; i < at->n; i++) {
-        const double u =
-            vn_random_double(at->seed, VN_STREAM_GUIDE, at->first + (uint64_t)i, key_of(at));
+        const double u = vn_guide_draw(at, i);
         const int first = (int)(u * (g->denoiser->layers - count + 1));
         g->perturbs[i] =
             (vn_perturb){.kind = VN_BLOCKS_SKIPPED, .first = first, .last = first + count - 1};

@@ -26,6 +26,7 @@ static const vn_word words[] = {{"classifier-free", "cfg"},
                                 {"s2-guidance", "s2"},
                                 {"stochastic-self-guidance", "s2"},
                                 {"tangential-amplifying", "tag"},
+                                {"token-perturbation", "tpg"},
                                 {"cfg-renorm", "renorm"},
                                 {NULL, NULL}};
 static const vn_word former[] = {{"also", "compose"}, {NULL, NULL}};

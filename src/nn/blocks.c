@@ -97,6 +97,7 @@ vn_node *vn_attention_block(const vn_scope *s, vn_node *x, const vn_attention_la
     if (a->groups)
         h = vn_layer_group_norm(s, "group_norm", x, a->channels, a->groups, a->eps, VN_FN_IDENTITY);
     h = vn_reshape(s->g, h, VN_SHAPE(image.dim[0], image.dim[1] * image.dim[2], image.dim[3]));
+    h = vn_shuffled_tokens(s, h, 0);
     vn_node *q = vn_layer_linear(s, "to_q", h, a->channels, inner);
     vn_node *k = vn_layer_linear(s, "to_k", h, a->channels, inner);
     vn_node *v = vn_layer_linear(s, "to_v", h, a->channels, inner);

@@ -159,14 +159,14 @@ static vn_status check_config(const dit *d, vn_err *err) {
 
 static void set_io(const dit *d, vn_net_io *io) {
     const vn_dit_keys *c = &d->config;
-    *io =
-        (vn_net_io){.height = c->sample_size,
-                    .width = c->sample_size,
-                    .multiple = c->patch_size,
-                    .perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR |
-                                     VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
-                    .layers = (int)c->num_layers,
-                    .middle = (int)(c->num_layers - 1) / 2};
+    *io = (vn_net_io){.height = c->sample_size,
+                      .width = c->sample_size,
+                      .multiple = c->patch_size,
+                      .perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR |
+                                       VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED |
+                                       VN_BLOCKS_SKIPPED | VN_TOKENS_SHUFFLED,
+                      .layers = (int)c->num_layers,
+                      .middle = (int)(c->num_layers - 1) / 2};
     vn_net_add_sample(io, true, c->in_channels);
     vn_net_add_time(io, 0);
     vn_net_add_denoised(io, c->out_channels);
@@ -382,7 +382,8 @@ static void build(const void *self, const vn_scope *root) {
         at.layer = i;
         vn_node *c = embed(&at, d, &given);
         if (!vn_perturbed(&at, VN_BLOCKS_SKIPPED, NULL))
-            x = vn_block_end(block(&at, d, x, c, &given.rope));
+            x = vn_block_end(block(
+                &at, d, vn_shuffled_tokens(&at, x, d->config.num_register_tokens), c, &given.rope));
         if (i == 0) first = c;
         if (i + 1 == quarter) vn_scope_hidden(s, x);
         if (i + 1 == d->config.internal_head) inner = x;

@@ -283,6 +283,12 @@ vn_node *vn_normalized_attention(const vn_scope *s, vn_node *z, vn_node *other);
 /* inner + amount (y - inner) where VN_ANSWER_EXTRAPOLATED says so, else y. */
 vn_node *vn_extrapolated(const vn_scope *s, vn_node *inner, vn_node *y);
 
+/* Tokens x [N,T,C], of which those after the first `prefix` are in another order where the scope's
+ * layer is so perturbed (VN_TOKENS_SHUFFLED), the same for all samples of the batch; else x. */
+vn_node *vn_shuffled_tokens(const vn_scope *s, vn_node *x, int64_t prefix);
+/* That order of n tokens: token i is that which was order[i]. */
+void vn_token_order(int64_t n, double which, int64_t *order);
+
 /* The tokens of self-attention: `prefix` tokens without a position, then a grid in row-major
  * order. */
 typedef struct vn_heads {

@@ -8,6 +8,8 @@
  *             (2408.00760)
  *   sparse    dense + amount (sparse - dense), sparse by alpha-entmax of alpha 1.5: PLADIS
  *             (2503.07677)
+ *   shuffled  a layer's tokens come in another order, and stay in it: TPG (2506.10036). Before
+ *             attention in a U-Net; the image that is added to what attention gives is not moved
  *   normalized  what the image's tokens take from a text is led away from what they take from
  *             another one, and kept near its length: NAG (2505.21179)
  *   extrapolated  not of attention: the answer is led away from that of an inner place: internal
@@ -162,6 +164,37 @@ vn_node *vn_normalized_attention(const vn_scope *s, vn_node *z, vn_node *other) 
                         vn_affine(s->g, length_of(s, far), 1, (double)FLT_MIN));
     vn_node *f = vn_affine(s->g, vn_unary(s->g, vn_affine(s->g, r, -1, 1), VN_FN_RELU), -1, 1);
     return vn_add(s->g, z, vn_affine(s->g, vn_sub(s->g, vn_mul(s->g, far, f), z), d->part, 0));
+}
+
+/* ---- order of tokens ------------------------------------------------------------------------- */
+
+#define ORDER_SEED 0x547047 /* of all orders that there are */
+
+void vn_token_order(int64_t n, double which, int64_t *order) {
+    vn_random_permutation(order, n, ORDER_SEED, VN_STREAM_GUIDE, (uint64_t)which);
+}
+
+vn_node *vn_shuffled_tokens(const vn_scope *s, vn_node *x, int64_t prefix) {
+    double which = 0;
+    if (!x || !vn_perturbed(s, VN_TOKENS_SHUFFLED, &which)) return x;
+    const int64_t samples = x->shape.dim[0], tokens = x->shape.dim[1], n = tokens - prefix;
+    int64_t *order = vn_alloc((size_t)n, sizeof *order);
+    int32_t *from = vn_alloc((size_t)(samples * tokens), sizeof *from);
+    vn_node *index = NULL;
+    if (order && from) {
+        vn_token_order(n, which, order);
+        for (int64_t i = 0; i < samples * tokens; i++) {
+            const int64_t token = i % tokens;
+            from[i] =
+                (int32_t)(i - token + (token < prefix ? token : prefix + order[token - prefix]));
+        }
+        index = vn_const(s->g, VN_I32, VN_SHAPE(samples, tokens), from);
+    }
+    vn_free(order);
+    vn_free(from);
+    if (!order || !from) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
+    return vn_embedding(s->g, vn_reshape(s->g, x, VN_SHAPE(samples * tokens, x->shape.dim[2])),
+                        index);
 }
 
 /* ---- attention ------------------------------------------------------------------------------- */

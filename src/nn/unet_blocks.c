@@ -325,12 +325,15 @@ static int64_t attentions(const vn_unet_block *block, const vn_unet_level *l, bo
 void vn_unet_set_io(const vn_unet *u, vn_net_io *io) {
     int64_t down = 0, up = 0;
     const bool middle = u->mid.layers > 0 && u->mid.attends != VN_UNET_NO_ATTENTION;
-    bool text = u->mid.layers > 0 && u->mid.attends >= VN_UNET_TRANSFORMERS;
+    bool text = u->mid.layers > 0 && u->mid.attends >= VN_UNET_TRANSFORMERS,
+         added = u->mid.layers > 0 && u->mid.attends == VN_UNET_ADDED_KEYS;
     for (size_t i = 0; i < u->levels; i++) {
         down += attentions(u->down[i], &u->going_down[i], false);
         up += attentions(u->up[i], &u->going_up[i], true);
         text = text || u->down[i]->attends >= VN_UNET_TRANSFORMERS ||
                u->up[i]->attends >= VN_UNET_TRANSFORMERS;
+        added = added || u->down[i]->attends == VN_UNET_ADDED_KEYS ||
+                u->up[i]->attends == VN_UNET_ADDED_KEYS;
     }
     io->multiple = 1;
     for (size_t i = 1; i < u->levels; i++) io->multiple *= 2;
@@ -339,7 +342,7 @@ void vn_unet_set_io(const vn_unet *u, vn_net_io *io) {
     if (io->layers)
         io->perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE |
                             VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED |
-                            (text ? VN_ATTENTION_NORMALIZED : 0);
+                            (text ? VN_ATTENTION_NORMALIZED : 0) | (added ? 0 : VN_TOKENS_SHUFFLED);
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */

@@ -106,6 +106,7 @@ vn_node *vn_unet_transformer(const vn_scope *s, const vn_unet_style *u, vn_node 
     vn_node *h = vn_layer_group_norm(s, "norm", x, channels, groups, NORM_EPS, VN_FN_IDENTITY);
     h = vn_reshape(s->g, project(s, u, "proj_in", h, channels, width),
                    VN_SHAPE(n, rows * columns, width));
+    h = vn_shuffled_tokens(s, h, 0);
     for (int64_t i = 0; i < depth; i++) {
         const vn_scope at = vn_scope_in(s, "transformer_blocks.%lld", (long long)i);
         h = block(&at, &t, h);

@@ -90,7 +90,7 @@ static void guidance_without_null_names_the_guides_that_need_none(void **state) 
     static const char *const able[] = {
         "guides that do without: negative, autoguidance (with a weak model), icg, tsg; at",
         "tsg; at guidance 1: energy (with a reward), fk (with a reward), momentum, higs",
-        "higs, pag, seg, slg, stg, s2, pladis; beside them: ", "interval, schedule"};
+        "higs, pag, seg, slg, stg, s2, tpg, pladis; beside them: ", "interval, schedule"};
     for (size_t i = 0; i < sizeof able / sizeof *able; i++) refuse(m, 0, 2, NULL, able[i]);
     /* What guides at guidance 1 leaves the rule to cfg. */
     refuse(m, 0, 2, "pag", "guidance 2 by cfg needs the null condition");

@@ -144,7 +144,7 @@ static void test_samples_are_finite_and_guided(void **state) {
  * batch whose other rows do otherwise. */
 static void test_rows_that_differ_are_the_same_alone(void **state) {
     (void)state;
-    static const char *const lists[] = {"cfg,s2:scale=1", "cfg,adaptive:cos=0.9"};
+    static const char *const lists[] = {"cfg,s2:scale=1", "cfg,tpg", "cfg,adaptive:cos=0.9"};
     vn_context *vn = open_context();
     for (size_t n = 0; n < 2; n++) {
         vn_model *model = NULL;

@@ -25,7 +25,7 @@ enum {
     LAYERS = 12,
     MIDDLE = 5,
     ALL = VN_ANSWER_EXTRAPOLATED | VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE |
-          VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED | VN_ATTENTION_NORMALIZED
+          VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED | VN_ATTENTION_NORMALIZED | VN_TOKENS_SHUFFLED
 };
 
 static const char text[] =
@@ -58,7 +58,9 @@ static struct {
 static int queries;
 
 static float factor(const vn_perturb *d) {
-    return d->kind ? 1 - 0.05F * (float)d->kind - 0.01F * (float)d->first : 1;
+    return d->kind == VN_TOKENS_SHUFFLED ? 0.5F + 0.05F * (float)d->amount - 0.01F * (float)d->first
+           : d->kind                     ? 1 - 0.05F * (float)d->kind - 0.01F * (float)d->first
+                                         : 1;
 }
 
 static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) {
@@ -405,6 +407,32 @@ static void s2_draws_blocks_for_each_sample(void **state) {
     vn_guidance_close(&g);
 }
 
+/* In the middle layer, by one of 8 orders that the sample draws. */
+static void tpg_draws_an_order_for_each_sample(void **state) {
+    (void)state;
+    rows got, c = ask(labels, &unperturbed), want = c;
+    bool seen[8] = {false};
+    assert_true(predict("tpg:scale=2", 1, labels, 3, 4, &got) == 2);
+    for (int i = 0; i < N; i++) {
+        const uint64_t key = (uint64_t)1 << 32 | 3;
+        const int order = (int)(8 * vn_random_double(3, VN_STREAM_GUIDE, (uint64_t)i, key));
+        const vn_perturb shuffled = {
+            .kind = VN_TOKENS_SHUFFLED, .amount = order, .first = MIDDLE, .last = MIDDLE};
+        const rows d = ask(labels, &shuffled);
+        seen[order] = true;
+        for (int j = i * D; j < (i + 1) * D; j++) {
+            want.x0[j] = c.x0[j] + 2 * (c.x0[j] - d.x0[j]);
+            want.eps[j] = c.eps[j] + 2 * (c.eps[j] - d.eps[j]);
+        }
+    }
+    int apart = 0;
+    for (int k = 0; k < 8; k++) apart += seen[k];
+    assert_true(apart > 1);
+    near("tpg", F, got.x0, want.x0, TOLERANCE);
+    near("tpg", F, got.eps, want.eps, TOLERANCE);
+    refused("tpg:first=12", 2, &denoiser, "tpg: layer 12: this model has 12, from 0 to 11");
+}
+
 static void s2_does_not_depend_on_the_batch(void **state) {
     (void)state;
     rows all;
@@ -456,6 +484,7 @@ int main(void) {
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(s2_draws_blocks_for_each_sample),
         cmocka_unit_test(s2_does_not_depend_on_the_batch),
+        cmocka_unit_test(tpg_draws_an_order_for_each_sample),
         cmocka_unit_test(models_without_layers_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -152,6 +152,62 @@ static void nothing_stays_behind(void **state) {
     close_fixture(&f);
 }
 
+/* A transformer whose positions are added before its blocks does the same with tokens in any order:
+ * shuffled before a block, what it says of the patches is in that order, and else as it was. Both
+ * blocks shuffled: by the order twice. */
+static void shuffled_tokens_are_patches_in_another_order(void **state) {
+    (void)state;
+    static float plain[MAX_SIZE], got[MAX_SIZE];
+    enum { PATCH = 2, MAX_TOKENS = 64 };
+    fixture f = open_fixture("dit/plain");
+    const int64_t h = f.shape.dim[2], w = f.shape.dim[3], across = w / PATCH,
+                  tokens = h / PATCH * across;
+    int64_t order[MAX_TOKENS];
+    int moved = 0;
+    assert_true(tokens <= MAX_TOKENS);
+    must_run(&f, NULL, plain);
+    const int64_t planes =
+        vn_net_get_io(f.golden.net)->output[0].shape.dim[1] * f.shape.dim[0]; /* of all samples */
+    for (int which = 0; which < 3; which++)
+        for (int last = 0; last < 2; last++) {
+            must_run(&f,
+                     (vn_perturb[VN_NET_PERTURBS]){
+                         {.kind = VN_TOKENS_SHUFFLED, .amount = which, .first = 0, .last = last}},
+                     got);
+            vn_token_order(tokens, which, order);
+            double worst = 0;
+            for (int64_t p = 0; p < planes; p++)
+                for (int64_t i = 0; i < h * w; i++) {
+                    const int64_t token = i / w / PATCH * across + i % w / PATCH;
+                    const int64_t from = last ? order[order[token]] : order[token];
+                    const int64_t y = from / across * PATCH + i / w % PATCH,
+                                  x = from % across * PATCH + i % w % PATCH;
+                    moved += from != token;
+                    worst = fmax(worst, fabs((double)got[p * h * w + i] -
+                                             (double)plain[p * h * w + y * w + x]));
+                }
+            expect_below("patches in another order", worst, 1e-6);
+        }
+    assert_true(moved > 0);
+    close_fixture(&f);
+}
+
+/* A U-Net's attention is of shuffled tokens, and what it is added to is not: another answer. */
+static void unets_shuffle_what_attends(void **state) {
+    (void)state;
+    static float plain[MAX_SIZE], got[2][MAX_SIZE];
+    fixture f = open_fixture("unet2d/plain");
+    const int64_t n = vn_shape_count(&f.shape);
+    must_run(&f, NULL, plain);
+    for (int which = 0; which < 2; which++) {
+        const vn_perturb shuffled = {.kind = VN_TOKENS_SHUFFLED, .amount = which, .last = 3};
+        must_run(&f, (vn_perturb[VN_NET_PERTURBS]){shuffled}, got[which]);
+        assert_true(relative(got[which], plain, n) > 1e-4);
+    }
+    assert_true(relative(got[0], got[1], n) > 1e-4);
+    close_fixture(&f);
+}
+
 /* ---- tokens that are no part of the image ---------------------------------------------------- */
 
 enum { BEFORE = 2, ROWS = 3, COLUMNS = 4, WIDTH = 2, TOKENS = BEFORE + ROWS * COLUMNS };
@@ -356,6 +412,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(networks_are_perturbed_as_in_pytorch),
         cmocka_unit_test(nothing_stays_behind),
+        cmocka_unit_test(shuffled_tokens_are_patches_in_another_order),
+        cmocka_unit_test(unets_shuffle_what_attends),
         cmocka_unit_test(tokens_before_the_grid_are_not_blurred),
         cmocka_unit_test(layers_are_counted),
         cmocka_unit_test(what_cannot_be_perturbed_is_refused),
