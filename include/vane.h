@@ -924,12 +924,12 @@ VN_API vn_status vn_run_log_save_events(vn_run_log *log, const char *folder);
 VN_API void vn_run_log_close(vn_run_log **log);
 
 /* The weights of a run that was trained with ema_snapshots become the average that training would
- * have kept with another width, its standard deviation over the steps as a part of their number, in
- * [0.005, 0.28]: training itself keeps that of 0.1 (2312.02696, section 3). Only the files of
+ * have kept with another width, its standard deviation over the steps as a part of their number,
+ * in [0.005, 0.28]: training itself keeps that of 0.1 (2312.02696, section 3). Only the files of
  * weights are written; a resumed run goes on as if nothing had been. *left, or NULL: what the
- * snapshots cannot meet, the norm of the difference of the averages' functions of the step as a part
- * of the wanted one's. VN_BAD_ARGUMENT: a width outside, or no snapshots; VN_IO where there is no
- * run, or where it is being trained; VN_BAD_FILE, VN_NO_MEMORY. */
+ * snapshots cannot meet, the norm of the difference of the averages' functions of the step as a
+ * part of the wanted one's. VN_BAD_ARGUMENT: a width outside, or no snapshots; VN_IO where there
+ * is no run, or where it is being trained; VN_BAD_FILE, VN_NO_MEMORY. */
 VN_API vn_status vn_run_average(vn_context *vn, const char *run, double width, double *left);
 
 /* ---- 5. Running a network once --------------------------------------------------------------- */

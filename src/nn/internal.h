@@ -254,8 +254,8 @@ vn_node *vn_time_embedding_act(const vn_scope *s, const char *name, vn_node *x, 
                                int64_t width, vn_fn act);
 
 /* extras.c: what the time is multiplied by before its sinusoids, where a config's time_scale is
- * this (0: it has none); the time so; what the inputs that vn_net_add_extras declared add to the embedding of the time,
- * [N,width], NULL where there are none; and e with it. */
+ * this (0: it has none); the time so; what the inputs that vn_net_add_extras declared add to the
+ * embedding of the time, [N,width], NULL where there are none; and e with it. */
 double vn_time_scale(bool step_end, double time_scale);
 vn_node *vn_scope_time(const vn_scope *s, double time_scale);
 vn_node *vn_extras(const vn_scope *s, int64_t width);

@@ -1,5 +1,5 @@
-/* flow_map.h - what losses of flow maps share: a network that is told where the step ends, r, learns
- * the average velocity u(x_t, r, t) = (x_t - x_r)/(t - r), with guidance inside. */
+/* flow_map.h - what losses of flow maps share: a network that is told where the step ends, r,
+ * learns the average velocity u(x_t, r, t) = (x_t - x_r)/(t - r), with guidance inside. */
 #ifndef VN_OBJECTIVE_FLOW_MAP_H
 #define VN_OBJECTIVE_FLOW_MAP_H
 

@@ -18,9 +18,9 @@
  *
  * whose strength is omega/(1 - kappa). Samples without condition keep v, with r = t.
  *
- * The derivative is the same in expectation along any velocity with the mean v. tangent=network goes
- * along the network's own at r = t (improved MeanFlow, 2512.02012), which has no noise of the
- * sample's and costs a pass.
+ * The derivative is the same in expectation along any velocity with the mean v. tangent=network
+ * goes along the network's own at r = t (improved MeanFlow, 2512.02012), which has no noise of
+ * the sample's and costs a pass.
  *
  * improved-mean-flow does so, and takes the strength of guidance as an input, log-uniform from 1 to
  * `most`. With strength w, what stands for v is

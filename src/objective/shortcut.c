@@ -1,12 +1,14 @@
-/* shortcut.c - shortcut models (2410.12557): a flow map (mean_flow.c) learned without derivatives. One
- * step of length d is what two of half the length are,
+/* shortcut.c - shortcut models (2410.12557): a flow map (mean_flow.c) learned without derivatives.
+ * One step of length d is what two of half the length are,
  *
- *     u(x_t, t - d, t) = (u(x_t, t - d/2, t) + u(x', t - d, t - d/2)) / 2,    x' = x_t - d/2 u(x_t, ..)
+ *     u(x_t, t - d, t) = (u(x_t, t - d/2, t) + u(x', t - d, t - d/2)) / 2
+ *     x' = x_t - d/2 u(x_t, t - d/2, t)
  *
- * with the halves by the average of the weights, held constant. Lengths are 1, 1/2, .., 2/sections,
- * and t a multiple of the length; the halves of the shortest are by the velocity, which the other
- * samples learn, at r = t, by flow matching. So a step is learned of steps that are learned already,
- * from the short ones up. Guidance is inside the velocity, and with it inside all steps. */
+ * with the halves by the average of the weights, held constant. Lengths are 1, 1/2, ..,
+ * 2/sections, and t a multiple of the length; the halves of the shortest are by the velocity,
+ * which the other samples learn, at r = t, by flow matching. So a step is learned of steps that
+ * are learned already, from the short ones up. Guidance is inside the velocity, and with it
+ * inside all steps. */
 #include "objective/flow_map.h"
 
 #include <math.h>

@@ -48,8 +48,8 @@ static bool is_guided(const vn_teacher_rows *r, const vn_loss_batch *b, int64_t 
            b->condition[i] != VN_CONDITION_NULL && r->gamma[i] != 1;
 }
 
-/* n rows or, where any is guided, as many again without conditions. How many are guided differs with
- * the batch, and a network keeps a program for each number of rows that it has seen. */
+/* n rows or, where any is guided, as many again without conditions. How many are guided differs
+ * with the batch, and a network keeps a program for each number of rows that it has seen. */
 static int64_t put_rows(vn_teacher_rows *r, const vn_loss_batch *b, const float *x,
                         const vn_level *level) {
     bool any = false;

@@ -132,6 +132,10 @@ static vn_status save_state(const char *dir, const vn_checkpoint *c, vn_err *err
                   : save_arrays(vn_path_join(dir, VN_STATE_FILE), c, false, state_metadata(c), err);
 }
 
+char *vn_store_snapshot_path(const char *dir, int64_t step) {
+    return vn_format("%s/" VN_SNAPSHOTS_FOLDER "/%lld.safetensors", dir, (long long)step);
+}
+
 vn_status vn_store_save_snapshot(const char *dir, const vn_checkpoint *c, vn_err *err) {
     vn_status status = make_folder(dir, STATE_FOLDER, err);
     if (!status) status = make_folder(dir, VN_SNAPSHOTS_FOLDER, err);

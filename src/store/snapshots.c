@@ -9,10 +9,6 @@
 
 #define ENDING ".safetensors"
 
-char *vn_store_snapshot_path(const char *dir, int64_t step) {
-    return vn_format("%s/" VN_SNAPSHOTS_FOLDER "/%lld" ENDING, dir, (long long)step);
-}
-
 /* The step of a file of this name; -1: it is another. */
 static int64_t step_of(const char *name) {
     char *end = NULL;

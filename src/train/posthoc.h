@@ -11,7 +11,7 @@
 
 #include "base/base.h"
 
-/* gamma of what training tracks: of the usual average, of width 0.1, and of the narrow one, 0.05. */
+/* gamma of what training tracks: of the usual average (width 0.1) and of the narrow one (0.05). */
 #define VN_EMA_USUAL  6.94
 #define VN_EMA_NARROW 16.97
 /* The widths that can be asked for: of gamma 0, the plain mean, it is 0.289. */

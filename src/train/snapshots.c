@@ -1,8 +1,9 @@
-/* snapshots.c - snapshots of the averages of weights while they are trained, of which `vane ema` makes
- * averages of any width (posthoc.h): the usual average, and a narrow one that is kept for this
- * alone. They are spread evenly over the run so far, whose length nobody knows: they are taken at
- * the multiples of a number of steps that doubles as soon as there are too many, and those between
- * are removed. Which there are follows from the step alone, so a resumed run has the same. */
+/* snapshots.c - snapshots of the averages of weights while they are trained, of which `vane ema`
+ * makes averages of any width (posthoc.h): the usual average, and a narrow one that is kept for
+ * this alone. They are spread evenly over the run so far, whose length nobody knows: they are
+ * taken at the multiples of a number of steps that doubles as soon as there are too many, and
+ * those between are removed. Which there are follows from the step alone, so a resumed run has the
+ * same. */
 #include "train/internal.h"
 
 static int64_t distance_at(int64_t step, int64_t most) {

@@ -236,7 +236,8 @@ static void flow_maps_have_their_minimum_at_the_exact_one(void **state) {
         double z[2];
         open_told(&s, NULL, cases[k].objective, NULL, cases[k].drop, false);
         means(&s, 0, 0, z);
-        /* Student's t of 7 degrees of freedom is beyond 5.4 once in a thousand; the seed is fixed */
+        /* Student's t of 7 degrees of freedom is beyond 5.4 once in a thousand; the seed is
+         * fixed */
         for (int i = 0; i < 2; i++)
             expect_below_as(fabs(z[i]), 5.4, "gradient of %s at the flow map", cases[k].objective);
         means(&s, 0.3, 0, z);
@@ -281,8 +282,8 @@ static void improved_mean_flow_is_its_definition(void **state) {
 
 /* ---- shortcut models ------------------------------------------------------------------------- */
 
-/* Two exact halves are an exact step: but for the shortest, whose halves are by the velocity and err
- * by their length, nothing is left of the loss. */
+/* Two exact halves are an exact step: but for the shortest, whose halves are by the velocity and
+ * err by their length, nothing is left of the loss. */
 static void a_step_is_two_of_half_its_length(void **state) {
     (void)state;
     static setting s;
@@ -458,8 +459,8 @@ static vn_status count_rows(void *self, const vn_query *q, float *raw, vn_err *e
     return c->real->predict(c->real->self, q, raw, err);
 }
 
-/* However many conditions are dropped, a query has as many rows as the one before, so that a network
- * needs one program. */
+/* However many conditions are dropped, a query has as many rows as the one before, so that a
+ * network needs one program. */
 static void a_teacher_is_asked_for_the_same_number_of_rows(void **state) {
     (void)state;
     static setting s;
