@@ -719,9 +719,11 @@ typedef struct vn_train_options {
     const char *times;
     /* Below, -1 means "not asked for"; then what stands first is used, or, of a resumed run, its
      * own. */
-    double drop;         /* 0.1: probability of replacing the class by null */
-    int64_t batch;       /* 64, of text-dit 32, of autoencoders 16: samples in a step */
-    double lr;           /* 1e-3, of text-dit and autoencoders 4e-3: peak learning rate */
+    double drop;   /* 0.1: probability of replacing the class by null */
+    int64_t batch; /* 64, of unet2d and text-dit 32, of autoencoders 16: samples in a step */
+    /* 1e-3, of unet2d, text-dit and autoencoders 4e-3, and a quarter of it for what goes on from a
+     * run's weights: peak learning rate */
+    double lr;
     int64_t warmup;      /* 50: steps of linear warm-up, but no more than 5% of a run by minutes */
     double weight_decay; /* 0: decoupled, as AdamW's */
     double clip;         /* 1: bound on the gradient's global norm; 0: none */

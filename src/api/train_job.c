@@ -160,7 +160,8 @@ vn_status vn_job_find_role(vn_train_job *j, vn_err *err) {
                            ? open_config(j, err)
                            : vn_choice_parse(j->o.model, &vn_trained_models, &j->model, err);
     if (status) return status;
-    const vn_net_row *row = j->net ? vn_net_get_row(j->net) : (const vn_net_row *)j->model.row;
+    const vn_net *net = j->net ? j->net : j->from ? vn_model_net(j->from) : NULL;
+    const vn_net_row *row = net ? vn_net_get_row(net) : (const vn_net_row *)j->model.row;
     if (row->role == VN_ROLE_ENCODER)
         return vn_fail(err, VN_UNSUPPORTED,
                        "model %s is for texts: it cannot be trained to denoise", j->o.model);
@@ -188,6 +189,9 @@ static void find_texts(vn_train_job *j) {
                j->source, j->o.model ? j->o.model : "mlp");
 }
 
+/* Weights that have been trained are taken on by smaller steps. */
+#define GENTLER 4
+
 vn_status vn_job_find_model(vn_train_job *j, const vn_train_options *requested, vn_err *err) {
     find_texts(j);
     const vn_data_info *info = vn_data_get_info(j->data);
@@ -198,18 +202,20 @@ vn_status vn_job_find_model(vn_train_job *j, const vn_train_options *requested, 
                                     .minutes = j->o.minutes,
                                     .threads = vn_thread_pool_threads(j->vn->pool)};
     const vn_train_default *usual = vn_train_default_for(&budget);
-    const bool chosen = !j->net && !j->model.row;
+    const bool unnamed = !j->net && !j->model.row, chosen = unnamed && !j->from;
     const vn_status status =
-        chosen ? vn_choice_parse(usual->model, &vn_trained_models, &j->model, err) : VN_OK;
+        unnamed ? vn_choice_parse(usual->model, &vn_trained_models, &j->model, err) : VN_OK;
     if (status) return status;
-    if (chosen && usual->why && !j->from)
+    if (chosen && usual->why)
         vn_log(&j->vn->watch, VN_LOG_INFO, "model %s: %s (`model` names another)", usual->model,
                usual->why);
-    const vn_net_row *row = j->net ? vn_net_get_row(j->net) : (const vn_net_row *)j->model.row;
+    const vn_net *net = j->net ? j->net : j->from ? vn_model_net(j->from) : NULL;
+    const vn_net_row *row = net ? vn_net_get_row(net) : (const vn_net_row *)j->model.row;
     vn_net_habits habits = row->habits;
     if (chosen && usual->lr > 0) habits.lr = usual->lr;
     if (chosen && usual->batch > 0) habits.batch = usual->batch;
     vn_train_options_adopt(&j->o, requested, &habits);
+    if (j->from && requested->lr < 0) j->o.lr /= GENTLER;
     return vn_choice_parse(j->o.optimizer, &vn_optimizers, &j->optimizer, err);
 }
 

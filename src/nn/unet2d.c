@@ -311,6 +311,7 @@ const vn_net_row vn_unet2d_net = {
     .own_class = VN_UNET2D_OWN_CLASS,
     .folder = "unet",
     .extras = true,
+    .habits = {.optimizer = "muon", .lr = 4e-3, .batch = 32},
     .config = vn_unet2d_config,
     .open = open_unet,
     .close = vn_free,

@@ -1,9 +1,9 @@
 /* internal.h - what the files of this room share: how a node is made, and the rules that the op
  * table lists.
  *
- * One file an op family (movement, pointwise, product, conv, norm, heads, softmax, lookup, attention)
- * holds, for each op, its builder, shape rule, gradient and expansion; ops.c is the table over
- * them.
+ * One file an op family (movement, pointwise, product, conv, norm, heads, softmax, lookup,
+ * attention) holds, for each op, its builder, shape rule, gradient and expansion; ops.c is the
+ * table over them.
  */
 #ifndef VN_TENSOR_INTERNAL_H
 #define VN_TENSOR_INTERNAL_H

@@ -100,7 +100,8 @@ typedef union vn_attr {
     struct { bool ta, tb; } matmul;            /* read the last two axes transposed */
     struct { vn_fn act; } linear;
     struct { int stride, pad[4]; } conv;       /* pad: top, bottom, left, right */
-    struct { int groups; double eps; vn_fn act; } norm; /* act: identity or silu; rms_norm: eps alone */
+    /* act: identity or silu; rms_norm: eps alone */
+    struct { int groups; double eps; vn_fn act; } norm;
     struct { bool halves; } rotate;            /* pairs are i and i + D/2, not 2i and 2i + 1 */
     /* key_heads 0: as many as heads */
     struct { int heads; double scale; int key_heads; bool causal; } attention;

@@ -393,6 +393,31 @@ static void progressive_targets_are_two_steps_of_the_teacher(void **state) {
     close(&s);
 }
 
+/* A method's loss of an answer, which is taught by `teacher`. */
+static void open_taught(setting *s, const bench *b, const vn_denoiser *teacher, const char *method,
+                        vn_node **answer) {
+    vn_err err = {0};
+    memset(s, 0, sizeof *s);
+    s->truth = *b;
+    const vn_objective_options o = {.table = &vn_methods,
+                                    .path = b->path,
+                                    .prediction = &b->prediction,
+                                    .objective = method,
+                                    .null_label = 2,
+                                    .drop = 0.2,
+                                    .seed = 3,
+                                    .asked[VN_ASK_TEACHER] = teacher};
+    if (vn_objective_open(&o, &s->objective, &err)) fail_msg("%s", err.text);
+    assert_int_equal(vn_graph_open(&s->g, &err), VN_OK);
+    *answer = vn_input(s->g, VN_F32, VN_SHAPE(ROWS, SIZE));
+    s->parts = (vn_loss){.g = s->g,
+                         .x = vn_input(s->g, VN_F32, VN_SHAPE(ROWS, SIZE)),
+                         .time = vn_input(s->g, VN_F32, VN_SHAPE(ROWS)),
+                         .network = loss_answer,
+                         .self = answer};
+    assert_non_null(vn_objective_loss(s->objective, &s->parts));
+}
+
 static void strengths_are_log_uniform_and_the_target_is_guided(void **state) {
     (void)state;
     static setting s;
@@ -400,26 +425,8 @@ static void strengths_are_log_uniform_and_the_target_is_guided(void **state) {
         "{\"classes\": [{\"components\": [{\"mean\": [1, -0.5], \"std\": 0.6}]},"
         " {\"components\": [{\"mean\": [-1, 1], \"std\": 0.3}]}]}";
     bench b = bench_open(two, "rectified", "velocity");
-    vn_err err = {0};
-    memset(&s, 0, sizeof s);
-    s.truth = b;
-    const vn_objective_options o = {.table = &vn_methods,
-                                    .path = b.path,
-                                    .prediction = &b.prediction,
-                                    .objective = "guidance:least=1,most=4",
-                                    .null_label = 2,
-                                    .drop = 0.2,
-                                    .seed = 3,
-                                    .asked[VN_ASK_TEACHER] = &b.denoiser};
-    if (vn_objective_open(&o, &s.objective, &err)) fail_msg("%s", err.text);
-    assert_int_equal(vn_graph_open(&s.g, &err), VN_OK);
-    vn_node *answer = vn_input(s.g, VN_F32, VN_SHAPE(ROWS, SIZE));
-    s.parts = (vn_loss){.g = s.g,
-                        .x = vn_input(s.g, VN_F32, VN_SHAPE(ROWS, SIZE)),
-                        .time = vn_input(s.g, VN_F32, VN_SHAPE(ROWS)),
-                        .network = loss_answer,
-                        .self = &answer};
-    assert_non_null(vn_objective_loss(s.objective, &s.parts));
+    vn_node *answer;
+    open_taught(&s, &b, &b.denoiser, "guidance:least=1,most=4", &answer);
     fill(&s, 1);
     const float *strength = input_of(&s, "strength"), *target = input_of(&s, "target");
     double mean_log = 0;
@@ -467,31 +474,13 @@ static void a_teacher_is_asked_for_the_same_number_of_rows(void **state) {
     static const char *const methods[] = {"consistency:guidance=2", "progressive:guidance=2",
                                           "guidance", "consistency"};
     for (size_t k = 0; k < VN_COUNT(methods); k++) {
-        vn_err err = {0};
+        vn_node *answer;
         bench b = bench_open(world_text, "rectified", "velocity");
         counting count = {.real = &b.denoiser};
         vn_denoiser teacher = b.denoiser;
         teacher.self = &count;
         teacher.predict = count_rows;
-        memset(&s, 0, sizeof s);
-        s.truth = b;
-        const vn_objective_options o = {.table = &vn_methods,
-                                        .path = b.path,
-                                        .prediction = &b.prediction,
-                                        .objective = methods[k],
-                                        .null_label = 2,
-                                        .drop = 0.2,
-                                        .seed = 3,
-                                        .asked[VN_ASK_TEACHER] = &teacher};
-        if (vn_objective_open(&o, &s.objective, &err)) fail_msg("%s", err.text);
-        assert_int_equal(vn_graph_open(&s.g, &err), VN_OK);
-        vn_node *answer = vn_input(s.g, VN_F32, VN_SHAPE(ROWS, SIZE));
-        s.parts = (vn_loss){.g = s.g,
-                            .x = vn_input(s.g, VN_F32, VN_SHAPE(ROWS, SIZE)),
-                            .time = vn_input(s.g, VN_F32, VN_SHAPE(ROWS)),
-                            .network = loss_answer,
-                            .self = &answer};
-        assert_non_null(vn_objective_loss(s.objective, &s.parts));
+        open_taught(&s, &b, &teacher, methods[k], &answer);
         for (uint64_t step = 0; step < 4; step++) {
             fill(&s, step);
             assert_int_equal(count.rows, k == 3 ? ROWS : 2 * ROWS);
