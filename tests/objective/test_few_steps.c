@@ -425,6 +425,7 @@ static void strengths_are_log_uniform_and_the_target_is_guided(void **state) {
         "{\"classes\": [{\"components\": [{\"mean\": [1, -0.5], \"std\": 0.6}]},"
         " {\"components\": [{\"mean\": [-1, 1], \"std\": 0.3}]}]}";
     bench b = bench_open(two, "rectified", "velocity");
+    vn_err err = {0};
     vn_node *answer;
     open_taught(&s, &b, &b.denoiser, "guidance:least=1,most=4", &answer);
     fill(&s, 1);
