@@ -123,7 +123,7 @@ typedef struct vn_context_options {
      * each calls vn_train or vn_sample_to with the same arguments, and they share the work, by the
      * same bits as one would. The first alone writes, and calls log and progress. */
     int distributed;
-    double timeout; /* seconds after which a process that does not answer is given up */
+    double timeout; /* seconds after which a process that does not answer is given up; 0: 600 */
 } vn_context_options;
 
 VN_API void vn_context_options_init(vn_context_options *o, size_t size);

@@ -19,15 +19,18 @@ static int threads_of(const vn_context_options *o, const vn_ranks *r) {
     return cores > r->local ? cores / r->local : 1;
 }
 
+/* Seconds for a process to answer, where nothing is asked for. */
+#define TIMEOUT 600.0
+
 /* The other processes, of which the first alone speaks. */
 static vn_status join_ranks(vn_context *vn, const vn_context_options *o, vn_err *err) {
     vn->watch = (vn_watch){o->log, o->progress, o->user, &vn->cancel};
-    if (o->timeout != vn_context_options_default().timeout &&
-        (!o->distributed || !vn_launched().by))
+    if (o->timeout > 0 && (!o->distributed || !vn_launched().by))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "`timeout` has no effect: no launcher (mpirun, srun) started this process");
     if (!o->distributed) return VN_OK;
-    const vn_ranks_options options = {.watch = &vn->watch, .timeout = o->timeout};
+    const vn_ranks_options options = {.watch = &vn->watch,
+                                      .timeout = o->timeout > 0 ? o->timeout : TIMEOUT};
     const vn_status status = vn_ranks_open(&options, &vn->ranks, err);
     if (!vn->ranks || vn->ranks->rank == 0) return status;
     vn->watch.log = NULL;

@@ -29,7 +29,7 @@ static const vn_option context_rows[] = {
      .help = "kernels to use: auto, avx512, avx2 or portable"},
     {FLAG(distributed),
      .help = "share the work with the processes that mpirun or srun started with this one"},
-    {NUMBER(timeout, DOUBLE, 600, 600, 0.1, 1e6), .unit = "seconds", .word = "S",
+    {NUMBER(timeout, DOUBLE, 0, 600, 0.1, 1e6), .unit = "seconds", .word = "S",
      .help = "of several processes (mpirun, srun): give up one that does not answer for so long"},
 };
 #undef OF

@@ -38,7 +38,7 @@ enum { VN_WEIGHT, VN_WEIGHT_GAMMA, VN_WEIGHT_SIGMA_DATA, VN_WEIGHT_FLOOR, VN_WEI
     {"floor", "velocity's least share of noise, sigma/(alpha + sigma) (2511.13720)", 0.05, 1e-4, \
      1, 0, NULL}
 /* clang-format on */
-/* The row's check of these. */
+/* weights.c: the row's check of these. */
 vn_status vn_weight_check(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
                           vn_err *err);
 double vn_weight_of(const vn_choice *c, const vn_prediction *p, const vn_level *l);
@@ -53,8 +53,7 @@ bool vn_loss_has_head(const vn_loss *l);
 
 /* Places of the weights of further terms in the regressions that have them. */
 enum { VN_CONTRAST = VN_WEIGHT_PARAMS, VN_HEAD, VN_DISPERSE, VN_DISPERSE_TAU, VN_UNCERTAINTY };
-/* Contrast: the term that they take
- * away, with the inputs "other" [N,..] and "contrast" [N] (contrast.c). */
+/* Contrast: the term that they take away, with the inputs "other" [N,..] and "contrast" [N] (contrast.c). */
 vn_node *vn_contrast_loss(vn_loss *l, vn_node *prediction);
 /* dispersive.c: log mean exp(-|z_i - z_j|^2 / (D tau)) over all pairs of the rows of z [N,..] of D
  * numbers, a sample with itself among them (2506.09027). */

@@ -111,7 +111,7 @@ static void options_are_listed_for_people_and_programs(void **state) {
     assert_true(json_number_value(json_object_get(batch, "max")) == 65536);
     assert_true(json_is_null(json_object_get(batch, "default"))); /* each model has its own */
     assert_string_equal(json_string_value(json_object_get(batch, "otherwise")),
-                        "64; 32 for text-dit, 16 for autoencoders");
+                        "64; 32 for unet2d and text-dit, 16 for autoencoders");
     json_decref(train);
     expect_complaint(expect_status(2, "list options trian"), "did you mean train?");
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # commands.sh BUILD: runs every `vane ...` line of README.md and docs/, in order and as it stands, where what it names is there:
-# photos (ten classes), RUN, captioned and a run of it, WORDS, a text encoder, clip-vit-large, picture.png, small.png and mask.png, world.json, noise.safetensors, pairs.npz and the docs' own tilt.json and chains.json. A stand-in for the program
+# photos (ten classes), RUN, INNER with an internal head, captioned and a run of it, WORDS, a text encoder, clip-vit-large, picture.png, small.png and mask.png, world.json, noise.safetensors, pairs.npz and the docs' own tilt.json and chains.json. A stand-in for the program
 # cuts only what takes long: steps and minutes of training, batches, one large network, and thousands of samples. Where a text
 # leaves a value open (G, O) one is taken.
 set -u
@@ -55,7 +55,8 @@ prepare() {
     "$program" train captioned --out WORDS --steps 1 --batch 4 --preview-every -1 --quiet \
         --model text-dit:depth=2,width=16,heads=2,text_depth=1,text_width=16 || return 1
     cp -r WORDS clip-vit-large # a run is a text encoder as any other
-    "$program" train photos --out RUN --steps 1 --batch 4 --preview-every -1 --model dit:depth=4,width=16,heads=2 --quiet
+    "$program" train photos --out RUN --steps 1 --batch 4 --preview-every -1 --model dit:depth=4,width=16,heads=2 --quiet &&
+        "$program" train photos --out INNER --steps 1 --batch 4 --preview-every -1 --model dit:depth=4,width=16,heads=2,internal=2 --quiet
 }
 
 # ---- running -----------------------------------------------------------------------------------------------------

@@ -52,7 +52,8 @@ static vn_node *answer(void *self, const vn_loss_call *call) {
 
 static bool has(void *self, const char *part, const char *output) {
     (void)self;
-    return !strcmp(part, VN_LOSS_FEATURES) && (!strcmp(output, "map0") || !strcmp(output, "map1"));
+    return part && !strcmp(part, VN_LOSS_FEATURES) &&
+           (!strcmp(output, "map0") || !strcmp(output, "map1"));
 }
 
 typedef struct setting {
