@@ -53,7 +53,7 @@ bool vn_loss_has_head(const vn_loss *l);
 
 /* Places of the weights of further terms in the regressions that have them. */
 enum { VN_CONTRAST = VN_WEIGHT_PARAMS, VN_HEAD, VN_DISPERSE, VN_DISPERSE_TAU, VN_UNCERTAINTY };
-/* Contrast: the term that they take away, with the inputs "other" [N,..] and "contrast" [N] (contrast.c). */
+/* contrast.c: the term that they take away, with the inputs "other" [N,..] and "contrast" [N]. */
 vn_node *vn_contrast_loss(vn_loss *l, vn_node *prediction);
 /* dispersive.c: log mean exp(-|z_i - z_j|^2 / (D tau)) over all pairs of the rows of z [N,..] of D
  * numbers, a sample with itself among them (2506.09027). */

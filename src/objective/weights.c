@@ -1,5 +1,5 @@
-/* weights.c - how much each noise level counts in a regression. The weights are free. They are given
- * for the error of x0, and converted to each prediction by the coefficient of raw in x0:
+/* weights.c - how much each noise level counts in a regression. The weights are free. They are
+ * given for the error of x0, and converted to each prediction by the coefficient of raw in x0:
  *
  *     min-snr (2303.09556)  min(SNR, gamma)     eps: min(SNR, gamma)/SNR,
  *                                               v: min(SNR, gamma)/(SNR + 1)
