@@ -124,6 +124,21 @@ bool vn_option_may_miss(const vn_option *o) {
     return o->otherwise || !same_number(o->fallback, o->value);
 }
 
+uint64_t vn_options_hash(int kind, const void *options, uint64_t hash) {
+    for (size_t i = 0; i < vn_option_count(kind); i++) {
+        const vn_option *o = vn_option_at(kind, i);
+        const char *text = o->type == VN_OPTION_TEXT ? vn_option_text(o, options) : NULL;
+        const double number = o->type == VN_OPTION_DOUBLE ? vn_option_number(o, options) : 0;
+        const int64_t whole = o->type == VN_OPTION_DOUBLE || o->type == VN_OPTION_TEXT
+                                  ? text != NULL
+                                  : vn_option_whole(o, options);
+        hash = vn_hash_text(hash, text ? text : "");
+        hash = vn_hash_words(hash, &number, sizeof number / sizeof(uint32_t));
+        hash = vn_hash_words(hash, &whole, sizeof whole / sizeof(uint32_t));
+    }
+    return hash;
+}
+
 /* ---- defaults -------------------------------------------------------------------------------- */
 
 void vn_options_init(int kind, void *options, size_t size) {

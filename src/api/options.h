@@ -33,6 +33,8 @@ void vn_option_copy(const vn_option *o, void *to, const void *from);
 const char *vn_option_text(const vn_option *o, const void *options); /* of a text */
 int64_t vn_option_whole(const vn_option *o, const void *options); /* of whole numbers and flags */
 double vn_option_number(const vn_option *o, const void *options); /* 0 of a text */
+/* Goes on with a hash (base.h) by all of a struct's options. */
+uint64_t vn_options_hash(int kind, const void *options, uint64_t hash);
 /* The nearest number of the type; a text becomes NULL. */
 void vn_option_set_number(const vn_option *o, void *options, double value);
 

@@ -1,6 +1,7 @@
 /* stream.c - vn_sample_to: samples are written as they are drawn, so that memory does not grow with
  * their count. All that could be refused is refused before the first of them. */
 #include "api/internal.h"
+#include "api/options.h"
 
 #include <math.h>
 #include <string.h>
@@ -70,7 +71,7 @@ static bool writes(const stream *s) {
 
 /* What is drawn of each sample by itself can be shared. */
 static vn_status check_shared(const stream *s, const vn_drawing *d, vn_err *err) {
-    const char *what = d->selects    ? "a guide that selects among all samples"
+    const char *what = d->selects    ? d->o.guide
                        : d->o.invert ? "`invert`"
                        : d->o.trace  ? "`trace`"
                                      : NULL;
@@ -84,11 +85,16 @@ static vn_status check_same(const stream *s, vn_err *err) {
     const vn_ranks *r = s->m->vn->ranks;
     int other = -1;
     if (!r) return VN_OK;
-    const int64_t own[] = {s->of->count, (int64_t)s->count, (int64_t)s->bands[0].seed,
-                           (int64_t)s->bands[0].first, s->of->size};
+    uint64_t hash = vn_hash_begin;
+    for (size_t i = 0; i < s->count; i++)
+        hash = vn_options_hash(VN_OPTIONS_SAMPLE, &s->bands[i], hash);
+    const int64_t own[] = {s->of->count, (int64_t)s->count, (int64_t)hash, s->of->size,
+                           (int64_t)s->existing};
     const vn_status status = vn_ranks_compare(r, own, sizeof own, &other, err);
     if (status || other < 0) return status;
-    return vn_fail(err, VN_BAD_ARGUMENT, "rank %d of %d draws other samples", other, r->count);
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "rank %d of %d has other options, or draws samples of another model", other,
+                   r->count);
 }
 
 /* Samples [first, first + n): each process draws a share, and the first gets all. */

@@ -2,6 +2,7 @@
  * from the run's own files, and hands it to the loop. */
 #include "api/classifier_plot.h"
 #include "api/preview.h"
+#include "api/options.h"
 #include "api/train_autoencoder.h"
 #include "api/train_from.h"
 #include "api/train_options.h"
@@ -143,12 +144,10 @@ static vn_status open_run(vn_train_job *j, const vn_train_options *o, vn_err *er
 }
 
 /* Processes that see other data, or were given other options, would not train one model. */
-static vn_status check_same(const vn_train_job *j, vn_err *err) {
+static vn_status check_same(const vn_train_job *j, const vn_train_options *o, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
-    const int64_t own[] = {(int64_t)j->o.seed,  j->o.batch,
-                           j->o.microbatches,   j->o.steps,
-                           info->count,         (int64_t)info->fingerprint,
-                           vn_version_number(), (int64_t)(60 * j->o.minutes)};
+    const int64_t own[] = {(int64_t)vn_options_hash(VN_OPTIONS_TRAIN, o, vn_hash_begin),
+                           info->count, (int64_t)info->fingerprint, vn_version_number()};
     const vn_ranks *r = j->vn->ranks;
     int other;
     const vn_status status = vn_ranks_compare(r, own, sizeof own, &other, err);
@@ -172,7 +171,7 @@ static vn_status open_together(vn_train_job *j, const vn_train_options *o, vn_er
     status = vn_ranks_settle(r, status, err);
     if (!status && joins(j)) status = open_run(j, &joining, err);
     status = vn_ranks_settle(r, status, err);
-    if (!status) status = vn_ranks_settle(r, check_same(j, err), err);
+    if (!status) status = vn_ranks_settle(r, check_same(j, o, err), err);
     vn_ranks_be_patient(r, false);
     if (!status)
         vn_log(&j->vn->watch, VN_LOG_INFO, "%d processes, each of %lld of the %lld microbatches",

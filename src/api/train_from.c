@@ -88,9 +88,10 @@ static vn_status open_begin(vn_train_job *j, vn_err *err) {
     const vn_status status = open_model(j, j->o.init_from, "init_from", &j->began, err);
     if (status) return status;
     if (!is_network(j->began))
-        return vn_fail(err, VN_UNSUPPORTED,
-                       "`init_from` %s: only a run of one network can be begun from",
-                       j->o.init_from);
+        return vn_fail(
+            err, VN_UNSUPPORTED,
+            "`init_from` %s: it is no run of one network, which alone can be gone on from",
+            j->o.init_from);
     j->from = j->began;
     return VN_OK;
 }

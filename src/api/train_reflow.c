@@ -102,6 +102,11 @@ vn_status vn_job_open_pairs(vn_train_job *j, vn_err *err) {
                        "`objective` %s: its data are pairs that the teacher "
                        "makes, not a program's own",
                        VN_PAIRS_METHOD);
+    if (j->o.dry_run)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "dry_run is not for %s, of whose work the pairs are most: vane bench %s "
+                       "--mode sample says how long a sample takes",
+                       VN_PAIRS_METHOD, j->o.teacher);
     const vn_model *m = j->teacher;
     vn_status status = vn_choice_parse(j->o.objective, &vn_methods, &c, err);
     if (status) return status;
@@ -112,6 +117,8 @@ vn_status vn_job_open_pairs(vn_train_job *j, vn_err *err) {
                "%s is not read: the data are %lld pairs that %s makes first", j->source,
                (long long)count, m->source);
     if (!status) status = j->o.resume ? read_pairs(j, count, err) : draw(j, &c, count, err);
+    if (status == VN_CANCELLED)
+        vn_fail_after(err, "there is no run before all pairs are made: begin again");
     if (status) return status;
     j->pairs = vn_train_data_default();
     j->pairs.name = j->source;

@@ -38,7 +38,7 @@ const cli_verb cli_ema = {
     .example = "vane ema runs/photos --std 0.05",
     .about = "Makes the run's weights the average that training would have kept with another width "
              "(EDM2, arXiv 2312.02696), of the snapshots in RUN/state/ema. Nothing is lost: "
-             "--std 0.1 brings back what training wrote, another call makes another width, and "
-             "--resume goes on as if nothing had been.",
+             "--std 0.1 makes nearly what training wrote, another call makes another width, and "
+             "--resume with more steps goes on as if nothing had been.",
     .run = run,
 };

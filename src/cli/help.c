@@ -72,7 +72,7 @@ static void kind_text(const char *kind, char *out, size_t size) {
 }
 
 static void print_option(FILE *to, const cli_option *o, const void *value) {
-    char left[80], fallback[80], kind[256] = "", text[text_size];
+    char left[80], fallback[160], kind[256] = "", text[text_size];
     if (cli_is_argument(o))
         snprintf(left, sizeof left, "%s", o->name);
     else if (o->letter != 0)

@@ -1,25 +1,6 @@
 /* fingerprint.c - which model it is: a number made of a network's weights or a world's JSON. Not
- * against malice: FNV-1a, 64 bits (draft-eastlake-fnv), over words of 32 bits. */
+ * against malice. */
 #include "model/internal.h"
-
-#include <string.h>
-
-const uint64_t vn_hash_begin = 0xcbf29ce484222325u;
-static const uint64_t fnv_prime = 0x100000001b3u;
-
-uint64_t vn_hash_words(uint64_t hash, const void *words, size_t n) {
-    const unsigned char *at = words;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t word;
-        memcpy(&word, at + i * sizeof word, sizeof word);
-        hash = (hash ^ word) * fnv_prime;
-    }
-    return hash;
-}
-
-uint64_t vn_hash_floats(uint64_t hash, const float *x, size_t n) {
-    return vn_hash_words(hash, x, n);
-}
 
 bool vn_hash_part(const vn_model_part *part, uint64_t *hash) {
     const vn_weights *weights = vn_net_weights(part->net);
@@ -30,15 +11,10 @@ bool vn_hash_part(const vn_model_part *part, uint64_t *hash) {
     bool ok = one != NULL;
     for (size_t i = 0; i < vn_weights_count(weights) && ok; i++) {
         ok = vn_values_read(part->values, i, one, NULL) == VN_OK;
-        if (ok) *hash = vn_hash_floats(*hash, one, vn_weights_at(weights, i)->count);
+        if (ok) *hash = vn_hash_words(*hash, one, vn_weights_at(weights, i)->count);
     }
     vn_free(one);
     return ok;
-}
-
-uint64_t vn_hash_text(uint64_t hash, const char *text) {
-    for (; *text; text++) hash = (hash ^ (unsigned char)*text) * fnv_prime;
-    return hash;
 }
 
 bool vn_hash_world(const json_t *world, uint64_t *out) {

@@ -138,13 +138,8 @@ vn_status vn_prompter_answer(vn_prompter *p, const vn_watch *watch, const char *
 vn_status vn_prompter_run(vn_prompter *p, int64_t n, int32_t *ids, int32_t *mask, float *states,
                           float *pooled, vn_err *err);
 
-/* FNV-1a (fingerprint.c), to be begun with vn_hash_begin. */
-extern const uint64_t vn_hash_begin;
-uint64_t vn_hash_floats(uint64_t hash, const float *x, size_t n);
-uint64_t vn_hash_words(uint64_t hash, const void *words, size_t n); /* of 32 bits */
-/* Goes on with *hash by a part's weights as floats, one array after another; false: no memory. */
+/* fingerprint.c: goes on with *hash by a part's weights as floats, one array after another; false: no memory. */
 bool vn_hash_part(const vn_model_part *part, uint64_t *hash);
-uint64_t vn_hash_text(uint64_t hash, const char *text);
 /* The hash of a world's JSON, whatever its layout; false: out of memory. */
 bool vn_hash_world(const json_t *world, uint64_t *out);
 

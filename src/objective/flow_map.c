@@ -88,11 +88,13 @@ vn_node *vn_flow_map_guided(const vn_choice *c, vn_loss *l, vn_node *target) {
     const double omega = omega_of(c, l), kappa = c->value[KAPPA];
     vn_graph *g = l->g;
     if (omega == 1 && kappa == 0) return target;
-    if (!l->drops)
+    if (!l->drops) {
+        vn_graph_label(g, "%s", "");
         return vn_graph_fail(g, VN_BAD_ARGUMENT,
                              "%s: omega and kappa are of guidance, which needs classes, and "
                              "samples trained without a class (drop)",
                              c->row->name);
+    }
     vn_node *shares = vn_loss_filled(l, "shares", VN_SHAPE(l->x->shape.dim[0], SHARES),
                                      l->x->shape.rank == 4 ? fill_picture_shares : fill_shares);
     vn_node *v = vn_mul(g, target, vn_number_of(g, shares, OF_SAMPLE, l->x));

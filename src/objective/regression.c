@@ -100,6 +100,7 @@ static vn_node *loss(const vn_choice *c, vn_loss *l) {
         vn_node *answer = l->network(l->self, &inner);
         sum = with(l, sum, c->value[VN_HEAD], weighted(l, answer, target, weight));
     } else if (c->given[VN_HEAD] && l->has) {
+        vn_graph_label(l->g, "%s", "");
         return vn_graph_fail(l->g, VN_BAD_ARGUMENT,
                              "%s: head has no effect: the network has no internal head",
                              c->row->name);

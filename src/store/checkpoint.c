@@ -118,7 +118,7 @@ static vn_status make_folder(const char *dir, const char *name, vn_err *err) {
 
 static vn_status save_arrays(char *path, const vn_checkpoint *c, bool snapshot, json_t *metadata,
                              vn_err *err) {
-    array_list list;
+    array_list list = {0};
     vn_status status = path && metadata ? list_arrays(c, snapshot, &list, err) : vn_no_memory(err);
     if (!status) status = vn_store_save_arrays(path, list.array, list.count, metadata, err);
     json_decref(metadata);

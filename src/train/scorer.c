@@ -160,6 +160,12 @@ static vn_node *network(void *self, const vn_loss_call *call) {
     build_call(c, call, part, net, &how, &nodes);
     vn_node *out = strcmp(name, VN_LOSS_HIDDEN) ? vn_net_out(net, &nodes, name) : nodes.hidden;
     if (out || vn_graph_status(c->graph, NULL) != VN_OK) return out;
+    vn_graph_label(c->graph, "%s", "");
+    if (!strcmp(name, VN_LOSS_HIDDEN))
+        return vn_graph_fail(
+            c->graph, VN_BAD_ARGUMENT,
+            "the network names no inner features for the objective (`dispersive`); "
+            "unet2d and dit do");
     return vn_graph_fail(c->graph, VN_UNSUPPORTED, "%s: has no output \"%s\"",
                          vn_part_folder(p, part), name);
 }

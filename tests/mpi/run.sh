@@ -23,12 +23,12 @@ holds() { # holds WHAT COMMAND...
     fi
 }
 
-# launch MPI R COMMAND...
+# launch MPI R COMMAND...: the words of Open MPI's own would come amid a line of vane's
 launch() {
     local mpi=$1 count=$2
     shift 2
     case $mpi in
-    openmpi) timeout 180 mpirun.openmpi --oversubscribe -n "$count" "$@" ;;
+    openmpi) timeout 180 mpirun.openmpi --quiet --oversubscribe -n "$count" "$@" ;;
     mpich) timeout 180 mpirun.mpich -n "$count" "$@" ;;
     esac
 }
@@ -93,6 +93,11 @@ try() { # try MPI
     holds "$mpi: a folder that is there is refused" says 2 "holds samples already" launch "$mpi" 2 "$vane" sample unet.1 -n 5 --out folder
     holds "$mpi: and what one process alone draws" says 1 "such samples are drawn by one process" \
         launch "$mpi" 2 "$vane" sample mlp.1 -n 4 --trace --out trace.safetensors
+
+    holds "$mpi: other options of one are told" says 2 "rank 1 of 2 has other options" \
+        launch "$mpi" 1 "$vane" sample mlp.1 -n 4 --out mixed.safetensors : -n 1 "$vane" sample mlp.1 -n 4 --steps 3 --out mixed.safetensors
+    holds "$mpi: in training too" says 2 "rank 1 of 2 has other data, options" \
+        launch "$mpi" 1 "$vane" train points:moons --steps 2 --out mixed : -n 1 "$vane" train points:moons --steps 2 --lr 0.1 --out mixed
 
     holds "$mpi: a number that does not divide is refused" says 2 "start 2; or make a new run with --microbatches 4" \
         launch "$mpi" 4 "$vane" train points:moons --steps 2 --out none
