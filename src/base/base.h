@@ -140,7 +140,7 @@ void vn_random_permutation(int64_t *out, int64_t n, uint64_t seed, vn_stream str
 void vn_random_permute(int64_t *out, int64_t n, uint64_t seed, vn_stream stream, uint64_t epoch,
                        int64_t first, int64_t last);
 
-/* ---- hashes: FNV-1a, to be begun with vn_hash_begin; not against malice (hash.c) -------------- */
+/* ---- hashes: FNV-1a, begun with vn_hash_begin; not against malice (hash.c) ------------------- */
 
 extern const uint64_t vn_hash_begin;
 uint64_t vn_hash_words(uint64_t hash, const void *words, size_t n); /* of 32 bits */

@@ -138,7 +138,8 @@ vn_status vn_prompter_answer(vn_prompter *p, const vn_watch *watch, const char *
 vn_status vn_prompter_run(vn_prompter *p, int64_t n, int32_t *ids, int32_t *mask, float *states,
                           float *pooled, vn_err *err);
 
-/* fingerprint.c: goes on with *hash by a part's weights as floats, one array after another; false: no memory. */
+/* fingerprint.c: goes on with *hash by a part's weights as floats, one array after another; false:
+ * no memory. */
 bool vn_hash_part(const vn_model_part *part, uint64_t *hash);
 /* The hash of a world's JSON, whatever its layout; false: out of memory. */
 bool vn_hash_world(const json_t *world, uint64_t *out);
