@@ -185,8 +185,10 @@ static void remove_stale(const char *run) {
 
 static vn_status start(vn_run_dir *d, const char *out, vn_err *err) {
     size_t length = strlen(out);
+    *d = (vn_run_dir){.lock = -1, .replaced_lock = -1};
+    if (!length) return vn_fail(err, VN_BAD_ARGUMENT, "`out` is empty: it names no folder");
     while (length > 1 && out[length - 1] == '/') length--;
-    *d = (vn_run_dir){.name = vn_format("%.*s", (int)length, out), .lock = -1, .replaced_lock = -1};
+    d->name = vn_format("%.*s", (int)length, out);
     if (d->name) d->out = vn_follow_links(d->name);
     if (!d->out) return vn_no_memory(err);
     put_back_left(d->out);

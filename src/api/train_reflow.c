@@ -107,6 +107,10 @@ vn_status vn_job_open_pairs(vn_train_job *j, vn_err *err) {
                        "dry_run is not for %s, of whose work the pairs are most: vane bench %s "
                        "--mode sample says how long a sample takes",
                        VN_PAIRS_METHOD, j->o.teacher);
+    if (j->from && vn_net_output(vn_net_get_io(vn_model_net(j->from)), VN_INTERNAL))
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "%s has an internal head, which the objective %s does not train",
+                       j->from->source, VN_PAIRS_METHOD);
     const vn_model *m = j->teacher;
     vn_status status = vn_choice_parse(j->o.objective, &vn_methods, &c, err);
     if (status) return status;

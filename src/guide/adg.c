@@ -16,31 +16,20 @@ static const vn_param params[] = {
     {0},
 };
 
-/* The weights of c and u; m: of u and c - u, in x0. */
-static void weigh(const vn_gram *m, double gamma, double most, double *of_c, double *of_u) {
+static vn_pair_weights weigh(const vn_guide *g, double gamma, const vn_gram *m) {
+    const double most = g->choice.value[MOST] * acos(-1.0) / 180;
     const double uu = m->aa, uc = m->aa + m->ad, cc = m->aa + 2 * m->ad + m->dd;
     /* |u||c| sin, which c - u gives without the loss of digits that c itself would have */
     const double across = sqrt(fmax(0, m->aa * m->dd - m->ad * m->ad));
     const double theta = atan2(across, uc), turn = (gamma - 1) * theta,
                  w = fmax(-most, fmin(turn, most)), sine = uu * cc > 0 ? across / sqrt(uu * cc) : 0;
     const double ratio = sine > 1e-3 ? sin(w) / sine : gamma - 1;
-    *of_c = cos(w) + ratio;
-    *of_u = uu > 0 ? -ratio * uc / uu : 0;
+    return (vn_pair_weights){cos(w) + ratio, uu > 0 ? -ratio * uc / uu : 0};
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
-    const size_t size = (size_t)g->denoiser->size;
-    const vn_coefficients x0 = vn_as_x0(at->level);
-    const double most = g->choice.value[MOST] * acos(-1.0) / 180;
-    const vn_estimate *c, *u;
-    if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
-    for (size_t i = 0; i < (size_t)at->n; i++) {
-        if (at->condition[i] == at->null[i]) continue;
-        const vn_gram m = vn_gram_of(&x0, size, u, c, i);
-        double of_c, of_u;
-        weigh(&m, at->gamma, most, &of_c, &of_u);
-        vn_blend_row(&x0, size, i, at->x, of_c, c, of_u, u, out);
-    }
+    const vn_coefficients space = vn_as_x0(at->level);
+    vn_combine_weighed(g, at, p, &space, weigh, out);
 }
 
 const vn_guide_row vn_adg_guide = {

@@ -48,21 +48,19 @@ static void stand_still(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn
     }
 }
 
+static vn_pair_weights weigh(const vn_guide *g, double gamma, const vn_gram *m) {
+    (void)g;
+    const double s = (m->aa + m->ad) / (m->aa + 1e-8);
+    return (vn_pair_weights){gamma, (1 - gamma) * s};
+}
+
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
-    const size_t size = (size_t)g->denoiser->size;
     const vn_coefficients velocity = vn_as_velocity(at->level);
-    const vn_estimate *c, *u;
     if (stands_still(g, at)) {
         stand_still(g, at, p, out);
         return;
     }
-    if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
-    for (size_t i = 0; i < (size_t)at->n; i++) {
-        if (at->condition[i] == at->null[i]) continue;
-        const vn_gram m = vn_gram_of(&velocity, size, u, c, i);
-        const double s = (m.aa + m.ad) / (m.aa + 1e-8);
-        vn_blend_row(&velocity, size, i, at->x, at->gamma, c, (1 - at->gamma) * s, u, out);
-    }
+    vn_combine_weighed(g, at, p, &velocity, weigh, out);
 }
 
 const vn_guide_row vn_cfg_zero_star_guide = {

@@ -76,6 +76,15 @@ vn_gram vn_gram_of(const vn_coefficients *space, size_t size, const vn_estimate 
 /* One row of out: wa a + wb b in a space. out may be a or b. */
 void vn_blend_row(const vn_coefficients *space, size_t size, size_t row, const float *x, double wa,
                   const vn_estimate *a, double wb, const vn_estimate *b, vn_estimate *out);
+/* What a rule makes of the conditional and the null prediction where it looks at their lengths and
+ * angle alone: of_c c + of_u u in a space, by the gram of u and c in it. */
+typedef struct vn_pair_weights {
+    double of_c, of_u;
+} vn_pair_weights;
+typedef vn_pair_weights vn_weigh_pair(const vn_guide *g, double gamma, const vn_gram *m);
+/* A row's `combine` by that; a sample without a condition keeps its prediction. */
+void vn_combine_weighed(vn_guide *g, const vn_guide_at *at, vn_plan *p,
+                        const vn_coefficients *space, vn_weigh_pair *weigh, vn_estimate *out);
 
 /* The pass under one class; rows without a condition keep the null one. It writes g->condition, and
  * is the same pass each time it is called during one prediction. */

@@ -13,18 +13,16 @@ static const vn_param params[] = {
     {0},
 };
 
+/* Infinite where u = 0: no guidance. */
+static vn_pair_weights weigh(const vn_guide *g, double gamma, const vn_gram *m) {
+    const double ratio = m->dd > 0 ? sqrt(m->dd / m->aa) : 0;
+    const double less = 1 + (gamma - 1) * exp(-g->choice.value[ALPHA] * ratio);
+    return (vn_pair_weights){less, 1 - less};
+}
+
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
-    const size_t size = (size_t)g->denoiser->size;
-    const vn_coefficients velocity = vn_as_velocity(at->level);
-    const vn_estimate *c, *u;
-    if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
-    for (size_t i = 0; i < (size_t)at->n; i++) {
-        const vn_gram m = vn_gram_of(&velocity, size, u, c, i);
-        /* infinite where u = 0: no guidance */
-        const double ratio = m.dd > 0 ? sqrt(m.dd / m.aa) : 0;
-        const double gamma = 1 + (at->gamma - 1) * exp(-g->choice.value[ALPHA] * ratio);
-        vn_blend_row(&velocity, size, i, at->x, gamma, c, 1 - gamma, u, out);
-    }
+    const vn_coefficients space = vn_as_velocity(at->level);
+    vn_combine_weighed(g, at, p, &space, weigh, out);
 }
 
 const vn_guide_row vn_mambo_g_guide = {

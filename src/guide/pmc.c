@@ -15,23 +15,18 @@ static const vn_param params[] = {
     {0},
 };
 
-/* m: of the conditional x0 and of u - c. */
-static double reach(const vn_gram *m, double growth) {
-    const double a = m->dd, b = -m->ad;
-    return a > 0 ? (sqrt(b * b + (growth * growth - 1) * a * m->aa) - b) / a : (double)INFINITY;
+static vn_pair_weights weigh(const vn_guide *g, double gamma, const vn_gram *m) {
+    const double growth = g->choice.value[GROWTH], b = m->ad + m->dd, /* <c,d> of c = u + d */
+        q = m->aa + 2 * m->ad + m->dd;
+    const double reach = m->dd > 0 ? (sqrt(b * b + (growth * growth - 1) * m->dd * q) - b) / m->dd
+                                   : (double)INFINITY;
+    const double beta = fmin(gamma - 1, reach);
+    return (vn_pair_weights){1 + beta, -beta};
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
-    const size_t size = (size_t)g->denoiser->size;
-    const vn_coefficients x0 = vn_as_x0(at->level);
-    const vn_estimate *c, *u;
-    if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
-    for (size_t i = 0; i < (size_t)at->n; i++) {
-        if (at->condition[i] == at->null[i]) continue;
-        const vn_gram m = vn_gram_of(&x0, size, c, u, i);
-        const double beta = fmin(at->gamma - 1, reach(&m, g->choice.value[GROWTH]));
-        vn_blend_row(&x0, size, i, at->x, 1 + beta, c, -beta, u, out);
-    }
+    const vn_coefficients space = vn_as_x0(at->level);
+    vn_combine_weighed(g, at, p, &space, weigh, out);
 }
 
 const vn_guide_row vn_pmc_guide = {

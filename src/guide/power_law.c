@@ -21,17 +21,14 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     return vn_fail(err, VN_BAD_ARGUMENT, "power-law: alpha=0 is cfg");
 }
 
+static vn_pair_weights weigh(const vn_guide *g, double gamma, const vn_gram *m) {
+    const double more = m->dd > 0 ? (gamma - 1) * pow(m->dd, g->choice.value[ALPHA] / 2) : 0;
+    return (vn_pair_weights){1 + more, -more};
+}
+
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
-    const size_t size = (size_t)g->denoiser->size;
-    const vn_coefficients eps = vn_as_eps(at->level);
-    const vn_estimate *c, *u;
-    if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
-    for (size_t i = 0; i < (size_t)at->n; i++) {
-        const double dd = vn_gram_of(&eps, size, u, c, i).dd;
-        if (!(dd > 0)) continue;
-        const double more = (at->gamma - 1) * pow(dd, g->choice.value[ALPHA] / 2);
-        vn_blend_row(&eps, size, i, at->x, 1 + more, c, -more, u, out);
-    }
+    const vn_coefficients space = vn_as_eps(at->level);
+    vn_combine_weighed(g, at, p, &space, weigh, out);
 }
 
 const vn_guide_row vn_power_law_guide = {

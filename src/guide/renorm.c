@@ -3,8 +3,8 @@
  *
  *     p min(1, rho |c| / |p|)
  *
- * The paper's models predict the velocity of a flow; on other paths it is the velocity of
- * theirs. */
+ * The paper's models predict the velocity of a flow; on other paths it is the velocity that follows
+ * from what the model predicts. */
 #include "guide/internal.h"
 
 #include <math.h>

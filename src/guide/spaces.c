@@ -107,6 +107,19 @@ void vn_blend_row(const vn_coefficients *space, size_t size, size_t row, const f
     }
 }
 
+void vn_combine_weighed(vn_guide *g, const vn_guide_at *at, vn_plan *p,
+                        const vn_coefficients *space, vn_weigh_pair *weigh, vn_estimate *out) {
+    const size_t size = (size_t)g->denoiser->size;
+    const vn_estimate *c, *u;
+    if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
+    for (size_t i = 0; i < (size_t)at->n; i++) {
+        if (at->condition[i] == at->null[i]) continue;
+        const vn_gram m = vn_gram_of(space, size, u, c, i);
+        const vn_pair_weights w = weigh(g, at->gamma, &m);
+        vn_blend_row(space, size, i, at->x, w.of_c, c, w.of_u, u, out);
+    }
+}
+
 /* ---- conditions ------------------------------------------------------------------------------ */
 
 vn_pass vn_pass_of_class(vn_guide *g, const vn_guide_at *at, int32_t label) {

@@ -10,20 +10,17 @@
 
 #include <math.h>
 
+static vn_pair_weights weigh(const vn_guide *g, double gamma, const vn_gram *m) {
+    (void)g;
+    const double across = 2 * (m->aa + m->ad), along = 2 * m->ad + m->dd, r = hypot(across, along);
+    /* no main direction: u */
+    const double of_c = r > 0 ? across / r / 2 : 0, of_u = r > 0 ? (1 - along / r) / 2 : 1;
+    return (vn_pair_weights){gamma + (1 - gamma) * of_c, (1 - gamma) * of_u};
+}
+
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
-    const size_t size = (size_t)g->denoiser->size;
-    const vn_coefficients eps = vn_as_eps(at->level);
-    const vn_estimate *c, *u;
-    if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
-    for (size_t i = 0; i < (size_t)at->n; i++) {
-        if (at->condition[i] == at->null[i]) continue;
-        const vn_gram m = vn_gram_of(&eps, size, u, c, i);
-        const double across = 2 * (m.aa + m.ad), along = 2 * m.ad + m.dd, r = hypot(across, along);
-        /* no main direction: u */
-        const double of_c = r > 0 ? across / r / 2 : 0, of_u = r > 0 ? (1 - along / r) / 2 : 1;
-        vn_blend_row(&eps, size, i, at->x, at->gamma + (1 - at->gamma) * of_c, c,
-                     (1 - at->gamma) * of_u, u, out);
-    }
+    const vn_coefficients space = vn_as_eps(at->level);
+    vn_combine_weighed(g, at, p, &space, weigh, out);
 }
 
 const vn_guide_row vn_tcfg_guide = {

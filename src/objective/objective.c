@@ -184,6 +184,10 @@ bool vn_objective_contrasts(const vn_objective *o) {
     return o->row->contrasts && o->row->contrasts(&o->choice);
 }
 
+bool vn_objective_compares(const vn_objective *o) {
+    return o->row->compares && o->row->compares(&o->choice);
+}
+
 bool vn_objective_estimates(const vn_objective *o) {
     return o->row->estimates && o->row->estimates(&o->choice);
 }

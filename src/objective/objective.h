@@ -241,6 +241,8 @@ typedef struct vn_objective_row {
     vn_node *(*loss)(const vn_choice *c, vn_loss *l);
     /* Whether it holds other samples of the step against each; NULL: no. */
     bool (*contrasts)(const vn_choice *c);
+    /* Whether it compares samples of one microbatch with each other; NULL: no. */
+    bool (*compares)(const vn_choice *c);
     /* Whether it calls the part VN_LOSS_UNCERTAINTY, which it trains; NULL: no. */
     bool (*estimates)(const vn_choice *c);
     /* Parts that have losses of their own; the loss above trains all others. NULL: none has. */
@@ -286,6 +288,7 @@ unsigned vn_objective_gives(const vn_objective *o); /* VN_GIVES_* */
 const char *vn_objective_times(const vn_objective *o);
 /* Whether a sample's inputs follow from other samples of its step too. */
 bool vn_objective_contrasts(const vn_objective *o);
+bool vn_objective_compares(const vn_objective *o);
 /* Whether a part VN_LOSS_UNCERTAINTY has to be there. */
 bool vn_objective_estimates(const vn_objective *o);
 /* How what it trains is sampled. */

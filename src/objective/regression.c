@@ -60,6 +60,10 @@ static bool contrasts(const vn_choice *c) {
     return c->value[VN_CONTRAST] > 0;
 }
 
+static bool compares(const vn_choice *c) {
+    return c->value[VN_DISPERSE] > 0;
+}
+
 static vn_status check(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
                        vn_err *err) {
     if (c->given[VN_DISPERSE_TAU] && c->value[VN_DISPERSE] == 0)
@@ -89,7 +93,7 @@ static vn_node *with(vn_loss *l, vn_node *loss, double weight, vn_node *term) {
 }
 
 static vn_node *loss(const vn_choice *c, vn_loss *l) {
-    const bool head = vn_loss_has_head(l), disperses = c->value[VN_DISPERSE] > 0;
+    const bool head = vn_loss_has_head(l), disperses = compares(c);
     vn_node *output = vn_loss_output(l);
     vn_node *target = vn_loss_target(l), *weight = vn_loss_weight(l);
     vn_node *sum =
@@ -127,6 +131,7 @@ const vn_objective_row vn_dsm_objective = {
     .check = check,
     .loss = loss,
     .contrasts = contrasts,
+    .compares = compares,
     .estimates = estimates,
 };
 
@@ -140,6 +145,7 @@ const vn_objective_row vn_cfm_objective = {
     .check = check,
     .loss = loss,
     .contrasts = contrasts,
+    .compares = compares,
     .estimates = estimates,
 };
 

@@ -84,8 +84,8 @@ static vn_status reduce(comm *c, const block *b, vn_err *err) {
     for (int i = 0; i < c->ranks.count; i++)
         n = add(c, n, i, false, c->rows + (size_t)i * c->piece, own * sizeof(float));
     for (int i = 0; i < c->ranks.count; i++) {
-        float *theirs = piece_of(b, i, &size);
-        n = add(c, n, i, true, theirs, size * sizeof(float));
+        float *piece = piece_of(b, i, &size);
+        n = add(c, n, i, true, piece, size * sizeof(float));
     }
     const vn_status status = exchange(c, n, err);
     if (status || !own) return status;
@@ -100,8 +100,8 @@ static vn_status share(comm *c, const block *b, vn_err *err) {
     float *mine = piece_of(b, c->ranks.rank, &own);
     int n = 0;
     for (int i = 0; i < c->ranks.count; i++) {
-        float *theirs = piece_of(b, i, &size);
-        n = add(c, n, i, false, theirs, size * sizeof(float));
+        float *piece = piece_of(b, i, &size);
+        n = add(c, n, i, false, piece, size * sizeof(float));
     }
     for (int i = 0; i < c->ranks.count; i++) n = add(c, n, i, true, mine, own * sizeof(float));
     return exchange(c, n, err);

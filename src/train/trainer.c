@@ -309,9 +309,25 @@ bool vn_trainer_leads(const vn_trainer *t) {
     return !t->s->ranks || t->s->ranks->rank == 0;
 }
 
+/* An objective that holds samples against each other has to have some. */
+static vn_status check_company(const vn_train_setup *s, vn_err *err) {
+    if (s->batch < 2 && vn_objective_contrasts(s->objective))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "contrast has no effect with one sample in a step: `batch` has to be 2 at "
+                       "least");
+    if (s->batch < 2 * vn_microbatches(s) && vn_objective_compares(s->objective))
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "dispersive has no effect with one sample in a microbatch: %lld in a step of "
+            "%lld microbatches",
+            (long long)s->batch, (long long)vn_microbatches(s));
+    return VN_OK;
+}
+
 /* What is checked before anything is opened, after which graphs may be built. */
 static vn_status prepare(const vn_train_setup *s, vn_err *err) {
     vn_status status = vn_microbatches_check(s, err);
+    if (!status) status = check_company(s, err);
     if (!status) status = vn_parts_check(s, err);
     return status ? status : vn_parts_read_types(s, err);
 }

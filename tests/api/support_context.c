@@ -15,6 +15,11 @@ int context_enter(void **state) {
     return vn_context_open(&vn, &o) != VN_OK;
 }
 
+int context_enter_once(void **state) {
+    scratch_enter(state);
+    return vn_context_open(&vn, NULL) != VN_OK;
+}
+
 int context_leave(void **state) {
     vn_context_close(&vn);
     return scratch_leave(state);

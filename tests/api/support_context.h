@@ -8,6 +8,8 @@ extern vn_context *vn;
 
 /* Fixtures: a folder of the program's own, and in it the context. */
 int context_enter(void **state);
+/* Of tests that are not run by each set of kernels: by the processor's own. */
+int context_enter_once(void **state);
 int context_leave(void **state);
 
 /* Fails the test unless the status is that one and the context's words have `word` in them. */

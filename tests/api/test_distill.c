@@ -405,16 +405,6 @@ static void what_does_not_fit_is_refused_by_name(void **state) {
                    "base is not the teacher");
 }
 
-static int enter(void **state) {
-    scratch_enter(state);
-    return vn_context_open(&vn, NULL) != VN_OK;
-}
-
-static int leave(void **state) {
-    vn_context_close(&vn);
-    return scratch_leave(state);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_step_comes_near_the_exact_map),
@@ -425,5 +415,5 @@ int main(void) {
         cmocka_unit_test(a_student_begins_as_its_teacher),
         cmocka_unit_test(what_does_not_fit_is_refused_by_name),
     };
-    return cmocka_run_group_tests(tests, enter, leave);
+    return cmocka_run_group_tests(tests, context_enter_once, context_leave);
 }

@@ -176,21 +176,11 @@ static void what_cannot_be_is_refused(void **state) {
     vn_free(path);
 }
 
-static int enter(void **state) {
-    scratch_enter(state);
-    return vn_context_open(&vn, NULL) != VN_OK;
-}
-
-static int leave(void **state) {
-    vn_context_close(&vn);
-    return scratch_leave(state);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_average_is_what_training_would_have_tracked),
         cmocka_unit_test(snapshots_are_kept_to_the_bit),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
-    return cmocka_run_group_tests(tests, enter, leave);
+    return cmocka_run_group_tests(tests, context_enter_once, context_leave);
 }

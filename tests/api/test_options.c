@@ -207,11 +207,6 @@ static void a_member_beyond_the_callers_struct_is_not_written(void **state) {
                    "struct_size");
 }
 
-static int prepare(void **state) {
-    scratch_enter(state);
-    return vn_context_open(&vn, NULL) != VN_OK;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_default_of_each_is_that_of_its_row),
@@ -220,5 +215,5 @@ int main(void) {
         cmocka_unit_test(unknown_names_are_refused_with_the_nearest),
         cmocka_unit_test(a_member_beyond_the_callers_struct_is_not_written),
     };
-    return cmocka_run_group_tests(tests, prepare, context_leave);
+    return cmocka_run_group_tests(tests, context_enter_once, context_leave);
 }

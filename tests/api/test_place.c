@@ -385,11 +385,6 @@ static void what_is_no_vn_existing_is_refused(void **state) {
     vn_model_close(&model);
 }
 
-static int enter(void **state) {
-    scratch_enter(state);
-    return vn_context_open(&vn, NULL) != VN_OK;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_samplings_do_not_share_a_folder),
@@ -404,5 +399,5 @@ int main(void) {
         cmocka_unit_test(numbers_that_are_too_large_are_refused_with_their_bound),
         cmocka_unit_test(what_is_no_vn_existing_is_refused),
     };
-    return cmocka_run_group_tests(tests, enter, context_leave);
+    return cmocka_run_group_tests(tests, context_enter_once, context_leave);
 }

@@ -168,11 +168,6 @@ static void test_the_version_is_a_number_too(void **state) {
     assert_int_equal(n, VN_VERSION_NUMBER);
 }
 
-static int enter(void **state) {
-    scratch_enter(state);
-    return vn_context_open(&vn, NULL) != VN_OK;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_old_caller_gets_defaults_for_what_it_does_not_know),
@@ -181,5 +176,5 @@ int main(void) {
         cmocka_unit_test(test_parameters_of_a_row_are_walked_by_number),
         cmocka_unit_test(test_the_version_is_a_number_too),
     };
-    return cmocka_run_group_tests(tests, enter, context_leave);
+    return cmocka_run_group_tests(tests, context_enter_once, context_leave);
 }

@@ -175,6 +175,11 @@ static void test_bad_input_is_named_and_nothing_is_written(void **state) {
         {2, "train data --out bad --steps 2 --ema 1", "ema"},
         {2, "train data --out bad --steps 2 --batch 0", "batch"},
         {2, "train data --out bad --steps 2 --lr 0", "lr"},
+        {2, "train data --out bad --steps 2 --batch 1 --objective cfm:contrast=0.1", "contrast"},
+        {2,
+         "train data --out bad --steps 2 --batch 2 --microbatches 2 --objective "
+         "cfm:dispersive=0.1",
+         "dispersive"},
         {2, "train data --out bad --steps 2 --ema -0.5", "ema"},
         {2, "train data --out bad --steps 2 --dropout -0.5", "dropout"},
         {2, "train data --out bad --steps 2 --model classifer", "did you mean 'classifier'"},

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "objective/internal.h"
+#include "objective/support_setting.h"
 #include "support/bound.h"
 #include "support/loss.h"
 #include "support/reference.h"
@@ -18,44 +18,13 @@
 enum { N = 12, SIZE = 5, NULL_LABEL = 3 };
 static const uint64_t seed = 21, step = 5;
 
-typedef struct setting {
-    vn_path *path;
-    vn_prediction prediction;
-    vn_objective *objective;
-    vn_graph *g;
-    vn_node *output; /* of the network, an input of the graph */
-    vn_loss loss;
-    vn_node *value;
-} setting;
-
-static setting open(const char *prediction, const char *objective, double drop) {
-    setting s = {0};
-    vn_err err = {0};
-    vn_status status = vn_path_open("trigonometric", &s.path, &err);
-    if (!status) status = vn_prediction_parse(prediction, &s.prediction, &err);
-    const vn_objective_options o = {.path = s.path,
-                                    .prediction = &s.prediction,
-                                    .objective = objective,
-                                    .drop = drop,
-                                    .null_label = NULL_LABEL,
-                                    .seed = seed};
-    if (!status) status = vn_objective_open(&o, &s.objective, &err);
-    if (!status) status = vn_graph_open(&s.g, &err);
-    if (status) fail_msg("%s", err.text);
-    s.output = vn_input(s.g, VN_F32, VN_SHAPE(N, SIZE));
-    s.loss = (vn_loss){.g = s.g,
-                       .x = vn_input(s.g, VN_F32, VN_SHAPE(N, SIZE)),
-                       .network = loss_answer,
-                       .self = &s.output};
-    s.value = vn_objective_loss(s.objective, &s.loss);
-    assert_non_null(s.value);
-    return s;
-}
-
-static void close(setting *s) {
-    vn_graph_close(&s->g);
-    vn_objective_close(&s->objective);
-    vn_path_close(&s->path);
+static void open(objective_setting *s, const char *prediction, const char *objective, double drop) {
+    setting_open(s, "trigonometric", prediction,
+                 &(vn_objective_options){
+                     .objective = objective, .drop = drop, .null_label = NULL_LABEL, .seed = seed});
+    setting_build(s, VN_SHAPE(N, SIZE));
+    s->value = vn_objective_loss(s->objective, &s->loss);
+    assert_non_null(s->value);
 }
 
 typedef struct arrays {
@@ -65,7 +34,7 @@ typedef struct arrays {
     vn_level level[N];
 } arrays;
 
-static vn_objective_batch batch_of(const setting *s, arrays *a) {
+static vn_objective_batch batch_of(const objective_setting *s, arrays *a) {
     memset(a, 0, sizeof *a);
     for (int i = 0; i < N; i++) {
         vn_random_normal(a->x0 + i * SIZE, SIZE, 2, VN_STREAM_TEST, (uint64_t)i, 0);
@@ -87,7 +56,7 @@ static vn_objective_batch batch_of(const setting *s, arrays *a) {
     return b;
 }
 
-static void fill(const setting *s, const vn_objective_batch *b) {
+static void fill(const objective_setting *s, const vn_objective_batch *b) {
     vn_err err = {0};
     if (vn_objective_fill(s->objective, &s->loss, b, &err)) fail_msg("%s", err.text);
 }
@@ -120,7 +89,8 @@ static void without_another_class_any_other_will_do(void **state) {
  * Which it was is found by trying all. */
 static void check_others(const char *prediction, const char *objective) {
     static arrays a;
-    setting s = open(prediction, objective, 0.3);
+    objective_setting s;
+    open(&s, prediction, objective, 0.3);
     const vn_objective_batch b = batch_of(&s, &a);
     fill(&s, &b);
     int dropped = 0, distance = 0;
@@ -149,7 +119,7 @@ static void check_others(const char *prediction, const char *objective) {
         distance |= which - i;
     }
     assert_true(dropped > 0 && dropped < N && distance);
-    close(&s);
+    setting_close(&s);
 }
 
 static void others_have_their_targets(void **state) {
@@ -163,7 +133,8 @@ static void others_have_their_targets(void **state) {
 static void parts_hold_samples_against_all_of_the_step(void **state) {
     (void)state;
     static arrays a, other;
-    setting s = open("velocity", "cfm:contrast=0.25", 0.3);
+    objective_setting s;
+    open(&s, "velocity", "cfm:contrast=0.25", 0.3);
     vn_objective_batch b = batch_of(&s, &a);
     fill(&s, &b);
     b = batch_of(&s, &other);
@@ -182,7 +153,7 @@ static void parts_hold_samples_against_all_of_the_step(void **state) {
         }
     }
     assert_memory_equal(&a, &other, sizeof a);
-    close(&s);
+    setting_close(&s);
 }
 
 /* Noise that the data bring is the other's too. */
@@ -190,7 +161,8 @@ static void others_bring_their_noise(void **state) {
     (void)state;
     static arrays a;
     float noise[N * SIZE];
-    setting s = open("eps", "dsm:contrast=0.25", 0);
+    objective_setting s;
+    open(&s, "eps", "dsm:contrast=0.25", 0);
     vn_objective_batch b = batch_of(&s, &a);
     for (int i = 0; i < N * SIZE; i++) noise[i] = (float)(i / SIZE);
     b.noise = noise;
@@ -200,7 +172,7 @@ static void others_bring_their_noise(void **state) {
         assert_true(k != i && a.other[i * SIZE] == (float)k);
         assert_int_not_equal(a.labels[k], a.labels[i]);
     }
-    close(&s);
+    setting_close(&s);
 }
 
 /* ---- the loss -------------------------------------------------------------------------------- */
@@ -211,7 +183,8 @@ static double pseudo(int i, int k) {
 
 static void the_loss_is_that_of_the_paper(void **state) {
     (void)state;
-    setting s = open("velocity", "cfm:contrast=0.25", 0);
+    objective_setting s;
+    open(&s, "velocity", "cfm:contrast=0.25", 0);
     vn_err err = {0};
     vn_node *gradient;
     double f[N * SIZE], u[N * SIZE], v[N * SIZE], w[N], share[N], want = 0;
@@ -236,14 +209,16 @@ static void the_loss_is_that_of_the_paper(void **state) {
         expect_below("gradient", fabs(ref_get(&r, gradient)[i] - slope), 2e-16);
     }
     ref_close(&r);
-    close(&s);
+    setting_close(&s);
 }
 
 /* contrast=0 is the plain objective to the bit: the same inputs and the same nodes. */
 static void no_contrast_is_the_plain_loss(void **state) {
     (void)state;
-    setting plain = open("velocity", "cfm", 0.3), none = open("velocity", "cfm:contrast=0", 0.3);
     static arrays a, b;
+    objective_setting plain, none;
+    open(&plain, "velocity", "cfm", 0.3);
+    open(&none, "velocity", "cfm:contrast=0", 0.3);
     const vn_objective_batch one = batch_of(&plain, &a), two = batch_of(&none, &b);
     assert_int_equal(none.loss.inputs, plain.loss.inputs);
     assert_null(loss_node(&none.loss, "contrast"));
@@ -252,8 +227,8 @@ static void no_contrast_is_the_plain_loss(void **state) {
     fill(&none, &two);
     assert_memory_equal(&a, &b, sizeof a);
     assert_false(vn_objective_contrasts(none.objective));
-    close(&plain);
-    close(&none);
+    setting_close(&plain);
+    setting_close(&none);
 }
 
 int main(void) {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "objective/internal.h"
+#include "objective/support_setting.h"
 #include "support/alloc.h"
 #include "support/bound.h"
 #include "support/loss.h"
@@ -20,46 +20,14 @@
 #define N    64
 #define SIZE 6
 
-typedef struct setting {
-    vn_path *path;
-    vn_prediction prediction;
-    vn_objective *objective;
-    vn_graph *g;
-    vn_node *output; /* of the network, an input of the graph */
-    vn_loss loss;
-} setting;
-
-/* The loss of a network whose input has this shape. */
-static void build(setting *s, vn_shape shape) {
-    vn_err err = {0};
-    assert_int_equal(vn_graph_open(&s->g, &err), VN_OK);
-    s->output = vn_input(s->g, VN_F32, shape);
-    s->loss = (vn_loss){
-        .g = s->g, .x = vn_input(s->g, VN_F32, shape), .network = loss_answer, .self = &s->output};
-}
-
-static setting open(const char *path, const char *prediction, const char *objective,
-                    const char *times, double drop) {
-    setting s = {0};
-    vn_err err = {0};
-    vn_status status = vn_path_open(path, &s.path, &err);
-    if (!status) status = vn_prediction_parse(prediction, &s.prediction, &err);
-    vn_objective_options o = {.path = s.path,
-                              .prediction = &s.prediction,
-                              .objective = objective,
-                              .times = times,
-                              .drop = drop,
-                              .null_label = 10,
-                              .seed = 21};
-    if (!status) status = vn_objective_open(&o, &s.objective, &err);
-    if (status) fail_msg("%s, %s, %s, %s: %s", path, prediction, objective, times, err.text);
+static objective_setting open(const char *path, const char *prediction, const char *objective,
+                              const char *times, double drop) {
+    objective_setting s;
+    setting_open(
+        &s, path, prediction,
+        &(vn_objective_options){
+            .objective = objective, .times = times, .drop = drop, .null_label = 10, .seed = 21});
     return s;
-}
-
-static void close(setting *s) {
-    vn_graph_close(&s->g);
-    vn_objective_close(&s->objective);
-    vn_path_close(&s->path);
 }
 
 /* A batch's arrays. */
@@ -70,10 +38,10 @@ typedef struct arrays {
 } arrays;
 
 /* Fills the batch; the first call builds the loss. */
-static void fill(setting *s, vn_objective_batch b, float *target, float *weight) {
+static void fill(objective_setting *s, vn_objective_batch b, float *target, float *weight) {
     vn_err err = {0};
     if (!s->g) {
-        build(s, VN_SHAPE(N, SIZE));
+        setting_build(s, VN_SHAPE(N, SIZE));
         assert_non_null(vn_objective_loss(s->objective, &s->loss));
     }
     loss_bind(&s->loss, &b, "target", target);
@@ -130,7 +98,7 @@ static double raw_of(const char *prediction, const vn_level *l, double x0, doubl
 
 static void check_batch(const char *path, const char *prediction) {
     static arrays a;
-    setting s = open(path, prediction, NULL, NULL, 0.1);
+    objective_setting s = open(path, prediction, NULL, NULL, 0.1);
     fill(&s, batch_of(&a), a.target, a.weight);
     for (int i = 0; i < N; i++) {
         float eps[SIZE];
@@ -150,7 +118,7 @@ static void check_batch(const char *path, const char *prediction) {
         near((double)a.weight[i], strcmp(prediction, "score") == 0 ? l.sigma * l.sigma : 1,
              tolerance, "weight");
     }
-    close(&s);
+    setting_close(&s);
 }
 
 static void batches_are_made_as_defined(void **state) {
@@ -169,7 +137,7 @@ static void batches_do_not_depend_on_how_they_are_made(void **state) {
                                         "edm"};
     static arrays a, other;
     for (size_t k = 0; k < VN_COUNT(times); k++) {
-        setting s = open("rectified", "velocity", NULL, times[k], 0.5);
+        objective_setting s = open("rectified", "velocity", NULL, times[k], 0.5);
         fill(&s, batch_of(&a), a.target, a.weight);
         vn_objective_batch b = batch_of(&other);
         b.pool = crew_of(3);
@@ -185,7 +153,7 @@ static void batches_do_not_depend_on_how_they_are_made(void **state) {
         b.step = 6;
         fill(&s, b, other.target, other.weight);
         for (int i = 0; i < N; i++) assert_true(a.time[i] != other.time[i]);
-        close(&s);
+        setting_close(&s);
     }
 }
 
@@ -194,7 +162,7 @@ static void data_may_bring_their_noise(void **state) {
     (void)state;
     static arrays a, other;
     float eps[N * SIZE];
-    setting s = open("rectified", "velocity", NULL, NULL, 0);
+    objective_setting s = open("rectified", "velocity", NULL, NULL, 0);
     vn_objective_batch b = batch_of(&a);
     fill(&s, b, a.target, a.weight);
     b = batch_of(&other);
@@ -208,7 +176,7 @@ static void data_may_bring_their_noise(void **state) {
         near((double)other.x[i], (1 - t) * x0 + t * e, 6e-7, "x");
         near((double)other.target[i], e - x0, 6e-7, "target");
     }
-    close(&s);
+    setting_close(&s);
 }
 
 static void labels_are_dropped_at_their_rate(void **state) {
@@ -216,7 +184,7 @@ static void labels_are_dropped_at_their_rate(void **state) {
     static const double rates[] = {0, 0.1, 0.5, 1};
     static arrays a;
     for (size_t k = 0; k < VN_COUNT(rates); k++) {
-        setting s = open("rectified", "velocity", NULL, NULL, rates[k]);
+        objective_setting s = open("rectified", "velocity", NULL, NULL, rates[k]);
         int dropped = 0, all = 0;
         for (uint64_t step = 0; step < 200; step++) {
             vn_objective_batch b = batch_of(&a);
@@ -234,7 +202,7 @@ static void labels_are_dropped_at_their_rate(void **state) {
         }
         const double rate = (double)dropped / all; /* all is about 11600 */
         expect_small(fabs(rate - rates[k]), 4 * sqrt(rates[k] * (1 - rates[k]) / all));
-        close(&s);
+        setting_close(&s);
     }
 }
 
@@ -255,7 +223,7 @@ static void the_normal_quantile_inverts_the_distribution(void **state) {
 static void moments(const char *path, const char *times, double (*f)(double), double out[2]) {
     enum { BATCHES = 400 };
     static arrays a;
-    setting s = open(path, "x0", NULL, times, 0);
+    objective_setting s = open(path, "x0", NULL, times, 0);
     double sum = 0, squares = 0;
     for (uint64_t step = 0; step < BATCHES; step++) {
         vn_objective_batch b = batch_of(&a);
@@ -269,7 +237,7 @@ static void moments(const char *path, const char *times, double (*f)(double), do
     }
     out[0] = sum / (BATCHES * N);
     out[1] = sqrt(squares / (BATCHES * N) - out[0] * out[0]);
-    close(&s);
+    setting_close(&s);
 }
 
 static double itself(double t) {
@@ -311,7 +279,7 @@ static void times_have_their_distribution(void **state) {
 static void stratified_batches_cover_evenly(void **state) {
     (void)state;
     static arrays a;
-    setting s = open("rectified", "velocity", NULL, "stratified", 0);
+    objective_setting s = open("rectified", "velocity", NULL, "stratified", 0);
     for (uint64_t step = 0; step < 20; step++) {
         int met[N] = {0};
         vn_objective_batch b = batch_of(&a);
@@ -320,7 +288,7 @@ static void stratified_batches_cover_evenly(void **state) {
         for (int i = 0; i < N; i++) met[(int)((double)a.time[i] / 1000 * N)]++;
         for (int i = 0; i < N; i++) assert_int_equal(met[i], 1);
     }
-    close(&s);
+    setting_close(&s);
 }
 
 /* ---- weights and loss ------------------------------------------------------------------------ */
@@ -401,8 +369,8 @@ static void the_loss_is_a_weighted_mean_square(void **state) {
     enum { B = 3, H = 2, C = 2, COUNT = B * H * H * C };
     vn_err err;
     double output[COUNT], target[COUNT], w[B] = {0.5, 2, 1}, want = 0;
-    setting s = open("rectified", "velocity", NULL, NULL, 0);
-    build(&s, VN_SHAPE(B, H, H, C));
+    objective_setting s = open("rectified", "velocity", NULL, NULL, 0);
+    setting_build(&s, VN_SHAPE(B, H, H, C));
     vn_node *loss = vn_objective_loss(s.objective, &s.loss), *gradient;
     assert_non_null(loss);
     assert_int_equal(loss->shape.rank, 0);
@@ -422,7 +390,7 @@ static void the_loss_is_a_weighted_mean_square(void **state) {
         near(ref_get(&r, gradient)[i], 2 * w[i / (COUNT / B)] * (output[i] - target[i]) / COUNT,
              DOUBLE_ERROR, "gradient");
     ref_close(&r);
-    close(&s);
+    setting_close(&s);
 }
 
 /* ---- refusals -------------------------------------------------------------------------------- */
@@ -471,9 +439,9 @@ static void defaults_are_rows(void **state) {
     (void)state;
     for (size_t i = 0; i < vn_path_row_count; i++)
         for (size_t k = 0; k < vn_prediction_row_count; k++) {
-            setting s =
+            objective_setting s =
                 open(vn_path_rows[i].row.name, vn_prediction_rows[k].row.name, NULL, NULL, 0.1);
-            close(&s);
+            setting_close(&s);
         }
 }
 
@@ -481,7 +449,7 @@ static void defaults_are_rows(void **state) {
 static void memory_is_taken_once(void **state) {
     (void)state;
     static arrays a;
-    setting s = open("ddpm", "edm", NULL, NULL, 0.1);
+    objective_setting s = open("ddpm", "edm", NULL, NULL, 0.1);
     fill(&s, batch_of(&a), a.target, a.weight); /* builds the loss */
     vn_objective_options options = {.path = s.path, .prediction = &s.prediction, .null_label = 3};
     for (alloc_turn t = {.once = true}; alloc_next(&t);) {
@@ -496,7 +464,7 @@ static void memory_is_taken_once(void **state) {
         }
         vn_objective_close(&o);
     }
-    close(&s);
+    setting_close(&s);
 }
 
 int main(void) {

@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "objective/internal.h"
+#include "objective/support_setting.h"
 #include "support/bound.h"
 #include "support/loss.h"
 #include "support/reference.h"
@@ -22,14 +22,9 @@ enum { ANSWER, INNER, HIDDEN, LOG_VARIANCE, ANSWERS };
 static const int width[ANSWERS] = {SIZE, SIZE, FEATURES, 1};
 
 typedef struct setting {
-    vn_path *path;
-    vn_prediction prediction;
-    vn_objective *objective;
-    vn_graph *g;
+    objective_setting of;
     vn_node *answer[ANSWERS];
     bool called[ANSWERS], head;
-    vn_loss loss;
-    vn_node *value;
     vn_err err;
 } setting;
 
@@ -57,29 +52,15 @@ static bool has(void *self, const char *part, const char *output) {
 /* *s stays where it is. */
 static void open(setting *s, const char *objective, bool head) {
     *s = (setting){.head = head};
-    vn_status status = vn_path_open("rectified", &s->path, &s->err);
-    if (!status) status = vn_prediction_parse("velocity", &s->prediction, &s->err);
-    const vn_objective_options o = {.path = s->path,
-                                    .prediction = &s->prediction,
-                                    .objective = objective,
-                                    .null_label = -1,
-                                    .seed = 3};
-    if (!status) status = vn_objective_open(&o, &s->objective, &s->err);
-    if (!status) status = vn_graph_open(&s->g, &s->err);
-    if (status) fail_msg("%s", s->err.text);
-    for (int i = 0; i < ANSWERS; i++) s->answer[i] = vn_input(s->g, VN_F32, VN_SHAPE(N, width[i]));
-    s->loss = (vn_loss){.g = s->g,
-                        .x = vn_input(s->g, VN_F32, VN_SHAPE(N, SIZE)),
-                        .network = network,
-                        .has = has,
-                        .self = s};
-    s->value = vn_objective_loss(s->objective, &s->loss);
-}
-
-static void close(setting *s) {
-    vn_graph_close(&s->g);
-    vn_objective_close(&s->objective);
-    vn_path_close(&s->path);
+    setting_open(&s->of, "rectified", "velocity",
+                 &(vn_objective_options){.objective = objective, .null_label = -1, .seed = 3});
+    setting_build(&s->of, VN_SHAPE(N, SIZE));
+    for (int i = 0; i < ANSWERS; i++)
+        s->answer[i] = vn_input(s->of.g, VN_F32, VN_SHAPE(N, width[i]));
+    s->of.loss.network = network;
+    s->of.loss.has = has;
+    s->of.loss.self = s;
+    s->of.value = vn_objective_loss(s->of.objective, &s->of.loss);
 }
 
 static double pseudo(int i, int k) {
@@ -143,17 +124,17 @@ static void check(const char *objective, bool head) {
     setting s;
     vn_node *gradient[ANSWERS];
     open(&s, objective, head);
-    assert_non_null(s.value);
-    assert_int_equal(s.value->shape.rank, 0);
+    assert_non_null(s.of.value);
+    assert_int_equal(s.of.value->shape.rank, 0);
     numbers x = some_numbers();
-    if (vn_graph_gradient(s.g, s.value, NULL, ANSWERS, s.answer, gradient, &s.err))
+    if (vn_graph_gradient(s.of.g, s.of.value, NULL, ANSWERS, s.answer, gradient, &s.err))
         fail_msg("%s", s.err.text);
-    ref_graph r = ref_open(s.g);
+    ref_graph r = ref_open(s.of.g);
     for (int k = 0; k < ANSWERS; k++) ref_set(&r, s.answer[k], x.answer[k]);
-    ref_set(&r, loss_node(&s.loss, "target"), x.target);
-    ref_set(&r, loss_node(&s.loss, "weight"), x.weight);
+    ref_set(&r, loss_node(&s.of.loss, "target"), x.target);
+    ref_set(&r, loss_node(&s.of.loss, "weight"), x.weight);
     ref_run(&r, NULL);
-    expect_below(objective, fabs(ref_get(&r, s.value)[0] - want(objective, &x, head)), 4e-15);
+    expect_below(objective, fabs(ref_get(&r, s.of.value)[0] - want(objective, &x, head)), 4e-15);
     for (int k = 0; k < ANSWERS; k++)
         for (int i = 0; i < N * width[k] && s.called[k]; i++) {
             const double at = x.answer[k][i], h = 1e-5;
@@ -166,7 +147,7 @@ static void check(const char *objective, bool head) {
             expect_below("gradient", fabs(ref_get(&r, gradient[k])[i] - slope), 2e-10);
         }
     ref_close(&r);
-    close(&s);
+    setting_close(&s.of);
 }
 
 static void the_terms_are_those_of_the_papers(void **state) {
@@ -200,22 +181,22 @@ static void without_terms_it_is_the_plain_loss(void **state) {
     setting plain, none;
     open(&plain, "cfm", false);
     open(&none, "cfm:dispersive=0,uncertainty=no", false);
-    assert_int_equal(vn_graph_size(none.g), vn_graph_size(plain.g));
-    for (int i = 0; i < vn_graph_size(plain.g); i++)
-        assert_int_equal(vn_graph_node(none.g, i)->op, vn_graph_node(plain.g, i)->op);
+    assert_int_equal(vn_graph_size(none.of.g), vn_graph_size(plain.of.g));
+    for (int i = 0; i < vn_graph_size(plain.of.g); i++)
+        assert_int_equal(vn_graph_node(none.of.g, i)->op, vn_graph_node(plain.of.g, i)->op);
     for (int k = INNER; k < ANSWERS; k++) assert_false(none.called[k]);
-    assert_false(vn_objective_estimates(none.objective));
-    close(&plain);
-    close(&none);
+    assert_false(vn_objective_estimates(none.of.objective));
+    setting_close(&plain.of);
+    setting_close(&none.of);
 }
 
 static void refuse(const char *objective, bool head, const char *words) {
     setting s;
     open(&s, objective, head);
-    assert_null(s.value);
-    assert_int_not_equal(vn_graph_status(s.g, &s.err), VN_OK);
+    assert_null(s.of.value);
+    assert_int_not_equal(vn_graph_status(s.of.g, &s.err), VN_OK);
     if (!strstr(s.err.text, words)) fail_msg("%s: %s", objective, s.err.text);
-    close(&s);
+    setting_close(&s.of);
 }
 
 static void heads_that_are_not_there_or_not_trained_are_refused(void **state) {
