@@ -18,7 +18,8 @@
 enum { N = 12, SIZE = 5, NULL_LABEL = 3 };
 static const uint64_t seed = 21, step = 5;
 
-static void open(objective_setting *s, const char *prediction, const char *objective, double drop) {
+static void open_loss(objective_setting *s, const char *prediction, const char *objective,
+                      double drop) {
     setting_open(s, "trigonometric", prediction,
                  &(vn_objective_options){
                      .objective = objective, .drop = drop, .null_label = NULL_LABEL, .seed = seed});
@@ -90,7 +91,7 @@ static void without_another_class_any_other_will_do(void **state) {
 static void check_others(const char *prediction, const char *objective) {
     static arrays a;
     objective_setting s;
-    open(&s, prediction, objective, 0.3);
+    open_loss(&s, prediction, objective, 0.3);
     const vn_objective_batch b = batch_of(&s, &a);
     fill(&s, &b);
     int dropped = 0, distance = 0;
@@ -134,7 +135,7 @@ static void parts_hold_samples_against_all_of_the_step(void **state) {
     (void)state;
     static arrays a, other;
     objective_setting s;
-    open(&s, "velocity", "cfm:contrast=0.25", 0.3);
+    open_loss(&s, "velocity", "cfm:contrast=0.25", 0.3);
     vn_objective_batch b = batch_of(&s, &a);
     fill(&s, &b);
     b = batch_of(&s, &other);
@@ -162,9 +163,12 @@ static void others_bring_their_noise(void **state) {
     static arrays a;
     float noise[N * SIZE];
     objective_setting s;
-    open(&s, "eps", "dsm:contrast=0.25", 0);
+    open_loss(&s, "eps", "dsm:contrast=0.25", 0);
     vn_objective_batch b = batch_of(&s, &a);
-    for (int i = 0; i < N * SIZE; i++) noise[i] = (float)(i / SIZE);
+    for (int i = 0; i < N * SIZE; i++) {
+        const int sample = i / SIZE;
+        noise[i] = (float)sample;
+    }
     b.noise = noise;
     fill(&s, &b);
     for (int i = 0; i < N; i++) {
@@ -184,7 +188,7 @@ static double pseudo(int i, int k) {
 static void the_loss_is_that_of_the_paper(void **state) {
     (void)state;
     objective_setting s;
-    open(&s, "velocity", "cfm:contrast=0.25", 0);
+    open_loss(&s, "velocity", "cfm:contrast=0.25", 0);
     vn_err err = {0};
     vn_node *gradient;
     double f[N * SIZE], u[N * SIZE], v[N * SIZE], w[N], share[N], want = 0;
@@ -217,8 +221,8 @@ static void no_contrast_is_the_plain_loss(void **state) {
     (void)state;
     static arrays a, b;
     objective_setting plain, none;
-    open(&plain, "velocity", "cfm", 0.3);
-    open(&none, "velocity", "cfm:contrast=0", 0.3);
+    open_loss(&plain, "velocity", "cfm", 0.3);
+    open_loss(&none, "velocity", "cfm:contrast=0", 0.3);
     const vn_objective_batch one = batch_of(&plain, &a), two = batch_of(&none, &b);
     assert_int_equal(none.loss.inputs, plain.loss.inputs);
     assert_null(loss_node(&none.loss, "contrast"));

@@ -20,8 +20,8 @@
 #define N    64
 #define SIZE 6
 
-static objective_setting open(const char *path, const char *prediction, const char *objective,
-                              const char *times, double drop) {
+static objective_setting open_loss(const char *path, const char *prediction, const char *objective,
+                                   const char *times, double drop) {
     objective_setting s;
     setting_open(
         &s, path, prediction,
@@ -98,7 +98,7 @@ static double raw_of(const char *prediction, const vn_level *l, double x0, doubl
 
 static void check_batch(const char *path, const char *prediction) {
     static arrays a;
-    objective_setting s = open(path, prediction, NULL, NULL, 0.1);
+    objective_setting s = open_loss(path, prediction, NULL, NULL, 0.1);
     fill(&s, batch_of(&a), a.target, a.weight);
     for (int i = 0; i < N; i++) {
         float eps[SIZE];
@@ -137,7 +137,7 @@ static void batches_do_not_depend_on_how_they_are_made(void **state) {
                                         "edm"};
     static arrays a, other;
     for (size_t k = 0; k < VN_COUNT(times); k++) {
-        objective_setting s = open("rectified", "velocity", NULL, times[k], 0.5);
+        objective_setting s = open_loss("rectified", "velocity", NULL, times[k], 0.5);
         fill(&s, batch_of(&a), a.target, a.weight);
         vn_objective_batch b = batch_of(&other);
         b.pool = crew_of(3);
@@ -162,7 +162,7 @@ static void data_may_bring_their_noise(void **state) {
     (void)state;
     static arrays a, other;
     float eps[N * SIZE];
-    objective_setting s = open("rectified", "velocity", NULL, NULL, 0);
+    objective_setting s = open_loss("rectified", "velocity", NULL, NULL, 0);
     vn_objective_batch b = batch_of(&a);
     fill(&s, b, a.target, a.weight);
     b = batch_of(&other);
@@ -184,7 +184,7 @@ static void labels_are_dropped_at_their_rate(void **state) {
     static const double rates[] = {0, 0.1, 0.5, 1};
     static arrays a;
     for (size_t k = 0; k < VN_COUNT(rates); k++) {
-        objective_setting s = open("rectified", "velocity", NULL, NULL, rates[k]);
+        objective_setting s = open_loss("rectified", "velocity", NULL, NULL, rates[k]);
         int dropped = 0, all = 0;
         for (uint64_t step = 0; step < 200; step++) {
             vn_objective_batch b = batch_of(&a);
@@ -223,7 +223,7 @@ static void the_normal_quantile_inverts_the_distribution(void **state) {
 static void moments(const char *path, const char *times, double (*f)(double), double out[2]) {
     enum { BATCHES = 400 };
     static arrays a;
-    objective_setting s = open(path, "x0", NULL, times, 0);
+    objective_setting s = open_loss(path, "x0", NULL, times, 0);
     double sum = 0, squares = 0;
     for (uint64_t step = 0; step < BATCHES; step++) {
         vn_objective_batch b = batch_of(&a);
@@ -279,7 +279,7 @@ static void times_have_their_distribution(void **state) {
 static void stratified_batches_cover_evenly(void **state) {
     (void)state;
     static arrays a;
-    objective_setting s = open("rectified", "velocity", NULL, "stratified", 0);
+    objective_setting s = open_loss("rectified", "velocity", NULL, "stratified", 0);
     for (uint64_t step = 0; step < 20; step++) {
         int met[N] = {0};
         vn_objective_batch b = batch_of(&a);
@@ -369,7 +369,7 @@ static void the_loss_is_a_weighted_mean_square(void **state) {
     enum { B = 3, H = 2, C = 2, COUNT = B * H * H * C };
     vn_err err;
     double output[COUNT], target[COUNT], w[B] = {0.5, 2, 1}, want = 0;
-    objective_setting s = open("rectified", "velocity", NULL, NULL, 0);
+    objective_setting s = open_loss("rectified", "velocity", NULL, NULL, 0);
     setting_build(&s, VN_SHAPE(B, H, H, C));
     vn_node *loss = vn_objective_loss(s.objective, &s.loss), *gradient;
     assert_non_null(loss);
@@ -439,8 +439,8 @@ static void defaults_are_rows(void **state) {
     (void)state;
     for (size_t i = 0; i < vn_path_row_count; i++)
         for (size_t k = 0; k < vn_prediction_row_count; k++) {
-            objective_setting s =
-                open(vn_path_rows[i].row.name, vn_prediction_rows[k].row.name, NULL, NULL, 0.1);
+            objective_setting s = open_loss(vn_path_rows[i].row.name,
+                                            vn_prediction_rows[k].row.name, NULL, NULL, 0.1);
             setting_close(&s);
         }
 }
@@ -449,7 +449,7 @@ static void defaults_are_rows(void **state) {
 static void memory_is_taken_once(void **state) {
     (void)state;
     static arrays a;
-    objective_setting s = open("ddpm", "edm", NULL, NULL, 0.1);
+    objective_setting s = open_loss("ddpm", "edm", NULL, NULL, 0.1);
     fill(&s, batch_of(&a), a.target, a.weight); /* builds the loss */
     vn_objective_options options = {.path = s.path, .prediction = &s.prediction, .null_label = 3};
     for (alloc_turn t = {.once = true}; alloc_next(&t);) {

@@ -50,7 +50,7 @@ static bool has(void *self, const char *part, const char *output) {
 }
 
 /* *s stays where it is. */
-static void open(setting *s, const char *objective, bool head) {
+static void open_loss(setting *s, const char *objective, bool head) {
     *s = (setting){.head = head};
     setting_open(&s->of, "rectified", "velocity",
                  &(vn_objective_options){.objective = objective, .null_label = -1, .seed = 3});
@@ -123,7 +123,7 @@ static double want(const char *objective, const numbers *x, bool head) {
 static void check(const char *objective, bool head) {
     setting s;
     vn_node *gradient[ANSWERS];
-    open(&s, objective, head);
+    open_loss(&s, objective, head);
     assert_non_null(s.of.value);
     assert_int_equal(s.of.value->shape.rank, 0);
     numbers x = some_numbers();
@@ -179,8 +179,8 @@ static void the_learned_size_is_the_log_of_the_loss(void **state) {
 static void without_terms_it_is_the_plain_loss(void **state) {
     (void)state;
     setting plain, none;
-    open(&plain, "cfm", false);
-    open(&none, "cfm:dispersive=0,uncertainty=no", false);
+    open_loss(&plain, "cfm", false);
+    open_loss(&none, "cfm:dispersive=0,uncertainty=no", false);
     assert_int_equal(vn_graph_size(none.of.g), vn_graph_size(plain.of.g));
     for (int i = 0; i < vn_graph_size(plain.of.g); i++)
         assert_int_equal(vn_graph_node(none.of.g, i)->op, vn_graph_node(plain.of.g, i)->op);
@@ -192,7 +192,7 @@ static void without_terms_it_is_the_plain_loss(void **state) {
 
 static void refuse(const char *objective, bool head, const char *words) {
     setting s;
-    open(&s, objective, head);
+    open_loss(&s, objective, head);
     assert_null(s.of.value);
     assert_int_not_equal(vn_graph_status(s.of.g, &s.err), VN_OK);
     if (!strstr(s.err.text, words)) fail_msg("%s: %s", objective, s.err.text);
