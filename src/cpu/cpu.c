@@ -49,6 +49,7 @@ _Static_assert(0 VN_KERNELS(VN_COUNT_KERNEL, any) VN_KERNELLESS(VN_COUNT_KERNELL
     static const vn_device_row row_##isa = {                                                       \
         .name = #isa,                                                                              \
         .host_memory = true,                                                                       \
+        .fuses = true,                                                                             \
         .take = take,                                                                              \
         .give = give,                                                                              \
         .write = copy,                                                                             \

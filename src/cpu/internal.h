@@ -64,7 +64,9 @@
     X(ENTMAX_ROOT,        entmax_root,        PLAIN, isa) \
     X(NEAREST,            nearest,            PLAIN, isa) \
     X(RMS_NORM,           rms_norm,           WORK,  isa) \
-    X(ROTATE,             rotate,             PLAIN, isa)
+    X(ROTATE,             rotate,             PLAIN, isa) \
+    X(CONV2D_PLUS,        conv2d_plus,        WORK,  isa) \
+    X(LINEAR_PLUS,        linear_plus,        WORK,  isa)
 /* clang-format on */
 
 /* Ops that have no kernel: a program binds their memory or lets it share another node's. */

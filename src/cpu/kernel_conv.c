@@ -63,13 +63,30 @@ static size_t packed_bytes(const vn_convolution *c) {
     return vn_region(weight_floats(&c->windows, c->taps.n), sizeof(float));
 }
 
-/* The packed weights; then, for each thread, pointers to the windows of a strip and to where their
- * results go. */
-static size_t convolve_bytes(const vn_convolution *c, int threads) {
+/* A thread's own: pointers to the windows of a strip and to where their results go; where something
+ * is added, also the sums of a group of windows and pointers to these. */
+typedef struct vn_strip_work {
+    const float **window;
+    float **out, **sum, *sums;
+} vn_strip_work;
+
+static size_t strip_bytes(const vn_strips *s, int64_t outputs, bool plus) {
+    const size_t windows = (size_t)s->windows, pointers = vn_region(windows, sizeof(void *));
+    if (!plus) return 2 * pointers;
+    return 3 * pointers + vn_region(windows * (size_t)outputs, sizeof(float));
+}
+
+static vn_strip_work strip_work(const vn_strips *s, char *own) {
+    const size_t pointers = vn_region((size_t)s->windows, sizeof(void *));
+    return (vn_strip_work){(const float **)own, (float **)(own + pointers),
+                           (float **)(own + 2 * pointers), (float *)(own + 3 * pointers)};
+}
+
+/* The packed weights, then what the threads have. */
+static size_t convolve_bytes(const vn_convolution *c, bool plus, int threads) {
     if (vn_winograd_suits(&c->windows, c->taps.n)) return vn_winograd_bytes(c, threads);
     const vn_strips strips = cut_strips(&c->windows, threads);
-    return packed_bytes(c) +
-           2 * (size_t)threads * vn_region((size_t)strips.windows, sizeof(void *));
+    return packed_bytes(c) + (size_t)threads * strip_bytes(&strips, c->taps.n, plus);
 }
 
 static void point_to_results(const vn_convolution *c, const vn_strip *s, const vn_group *g,
@@ -82,18 +99,33 @@ static void point_to_results(const vn_convolution *c, const vn_strip *s, const v
         }
 }
 
+/* The sums of windows and what is added to them, while they are in the second cache. */
+static void add_sums(const vn_convolution *c, int64_t count, float *const *sum, float *const *out) {
+    for (int64_t i = 0; i < count; i++) {
+        const float *plus = c->plus + (out[i] - c->out);
+        for (int64_t k = 0; k < c->taps.n; k += VN_LANES) {
+            const int64_t n = vn_min_i64(VN_LANES, c->taps.n - k);
+            vn_store_n(out[i] + k, vn_load_n(sum[i] + k, n) + vn_load_n(plus + k, n), n);
+        }
+    }
+}
+
 static void convolve_strip(const vn_convolution *c, const float *packed, const vn_strip *s,
-                           const float **window, float **out) {
+                           const vn_strip_work *own) {
     const vn_windows *v = &c->windows;
     for (vn_group g = {0}; vn_conv_next_group(v, s, &g);) {
         const vn_reach reach = vn_conv_reach(v, &g);
-        const int64_t count = vn_conv_gather(v, s, &g, c->in, window);
-        point_to_results(c, s, &g, out);
+        const int64_t count = vn_conv_gather(v, s, &g, c->in, own->window);
+        float **to = c->plus ? own->sum : own->out;
+        point_to_results(c, s, &g, own->out);
+        for (int64_t i = 0; c->plus && i < count; i++) own->sum[i] = own->sums + i * c->taps.n;
         if (is_dots(c->taps.n))
-            vn_gemm_dots(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, out);
+            vn_gemm_dots(count, c->taps.n, window_floats(v), &reach, own->window, packed, c->bias,
+                         to);
         else
-            vn_gemm_rows(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, false,
-                         out);
+            vn_gemm_rows(count, c->taps.n, window_floats(v), &reach, own->window, packed, c->bias,
+                         false, to);
+        if (c->plus) add_sums(c, count, own->sum, own->out);
     }
 }
 
@@ -112,10 +144,11 @@ static void pack_task(void *context, int64_t row, int thread) {
 
 static void strip_task(void *context, int64_t i, int thread) {
     const vn_convolving *t = context;
-    const size_t pointers = vn_region((size_t)t->strips.windows, sizeof(void *));
-    char *own = (char *)t->work + packed_bytes(t->c) + 2 * (size_t)thread * pointers;
+    const size_t bytes = strip_bytes(&t->strips, t->c->taps.n, t->c->plus != NULL);
+    const vn_strip_work own =
+        strip_work(&t->strips, (char *)t->work + packed_bytes(t->c) + (size_t)thread * bytes);
     const vn_strip strip = vn_conv_strip(&t->c->windows, &t->strips, i);
-    convolve_strip(t->c, t->work, &strip, (const float **)own, (float **)(own + pointers));
+    convolve_strip(t->c, t->work, &strip, &own);
 }
 
 static void convolve(const vn_convolution *c, void *work, vn_thread_pool *pool) {
@@ -134,10 +167,14 @@ static void convolve(const vn_convolution *c, void *work, vn_thread_pool *pool) 
 /* ---- forward --------------------------------------------------------------------------------- */
 
 static vn_convolution forward(const vn_node *n) {
-    const vn_windows v = vn_conv_windows(n, &n->in[0]->shape, &n->in[1]->shape, &n->shape);
+    const bool enlarged = n->op == VN_OP_CONV2D_PLUS && n->attr.conv.up == 2;
+    vn_shape x = n->in[0]->shape;
+    for (int i = 1; i < 3 && enlarged; i++) x.dim[i] *= 2;
+    const vn_windows v = vn_conv_windows(n, &x, &n->in[1]->shape, &n->shape);
     const int64_t outputs = n->shape.dim[3];
     return (vn_convolution){
         .windows = v,
+        .enlarged = enlarged,
         .taps = {.n = outputs,
                  .down = v.kw * v.c * outputs,
                  .across = v.c * outputs,
@@ -149,7 +186,7 @@ static vn_convolution forward(const vn_node *n) {
 
 size_t VN_W(conv2d)(const vn_node *n, int threads) {
     const vn_convolution c = forward(n);
-    return convolve_bytes(&c, threads);
+    return convolve_bytes(&c, false, threads);
 }
 
 void VN_K(conv2d)(const vn_kernel_args *a) {
@@ -159,6 +196,58 @@ void VN_K(conv2d)(const vn_kernel_args *a) {
     c.bias = a->node->inputs > 2 ? a->in[2] : NULL;
     c.out = a->out;
     convolve(&c, a->work, a->pool);
+}
+
+/* ---- of an enlarged image, and added to another ---------------------------------------------- */
+
+/* Floats of the copy that is enlarged; 0: pixels are read where they are. */
+static size_t enlarged_floats(const vn_convolution *c) {
+    const vn_windows *v = &c->windows;
+    const bool copied = c->enlarged && !vn_winograd_reads_small(c);
+    return copied ? (size_t)(v->n * v->h * v->w * v->c) : 0;
+}
+
+typedef struct vn_enlarging {
+    const vn_windows *v;
+    const float *in;
+    float *out;
+} vn_enlarging;
+
+/* A row of small pixels to two rows of large ones. */
+static void enlarge_task(void *context, int64_t row, int thread) {
+    const vn_enlarging *e = context;
+    const int64_t c = e->v->c, wide = e->v->w;
+    const size_t pixel = (size_t)c * sizeof(float);
+    float *out = e->out + 2 * row * wide * c;
+    (void)thread;
+    for (int64_t x = 0; x < wide; x++)
+        memcpy(out + x * c, e->in + (row * (wide / 2) + x / 2) * c, pixel);
+    memcpy(out + wide * c, out, (size_t)wide * pixel);
+}
+
+size_t VN_W(conv2d_plus)(const vn_node *n, int threads) {
+    const vn_convolution c = forward(n);
+    return vn_region(enlarged_floats(&c), sizeof(float)) +
+           convolve_bytes(&c, n->attr.conv.plus, threads);
+}
+
+void VN_K(conv2d_plus)(const vn_kernel_args *a) {
+    const vn_node *n = a->node;
+    vn_convolution c = forward(n);
+    const size_t floats = enlarged_floats(&c);
+    vn_enlarging e = {&c.windows, a->in[0], a->work};
+    c.in = a->in[0];
+    c.w = a->in[1];
+    c.bias = n->attr.conv.bias ? a->in[2] : NULL;
+    c.plus = n->attr.conv.plus ? a->in[2 + n->attr.conv.bias] : NULL;
+    c.out = a->out;
+    if (floats > 0) {
+        vn_thread_pool_run(vn_share(a->pool, (double)floats), c.windows.n * c.windows.h / 2,
+                           enlarge_task, &e);
+        c.in = e.out;
+        c.enlarged = false;
+    }
+    convolve(&c, (char *)a->work + vn_region(floats, sizeof(float)), a->pool);
 }
 
 /* ---- gradient with respect to the input ------------------------------------------------------ */
@@ -220,7 +309,7 @@ size_t VN_W(conv2d_grad_x)(const vn_node *n, int threads) {
     size_t most = 0;
     for (int64_t i = 0; i < phases(n); i++) {
         const vn_convolution c = gradient(n, i);
-        const size_t bytes = convolve_bytes(&c, threads);
+        const size_t bytes = convolve_bytes(&c, false, threads);
         if (bytes > most) most = bytes;
     }
     return most;

@@ -76,10 +76,12 @@ typedef struct vn_taps {
 
 /* One convolution: its geometry, and (but for the workspace's size) its arrays. */
 typedef struct vn_convolution {
-    vn_windows windows;
+    vn_windows windows; /* with h and w of the enlarged image */
     vn_taps taps;
     vn_target target;
+    bool enlarged; /* in has a pixel for 2 x 2 of the windows' */
     const float *in, *w, *bias;
+    const float *plus; /* is added, and lies as out does, which it may be; or NULL */
     float *out;
 } vn_convolution;
 

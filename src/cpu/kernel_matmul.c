@@ -22,7 +22,12 @@ typedef struct vn_product {
     const float *a, *b, *bias;
     int64_t a_row, a_column, b_row, b_column;
     float *out;
-    vn_fn act; /* of the result; identity but for linear layers */
+    /* Of linear layers: what is done to the result. A row of `times` meets a run of rows; plus lies
+     * as out does, which it may be. */
+    vn_fn act;
+    const float *times, *plus; /* or NULL */
+    int64_t times_rows;
+    bool aside; /* there are such: the sums are kept apart until then */
 } vn_product;
 
 /* Few columns, and both operands contiguous along k: no packing. Not for few rows: they may be
@@ -128,10 +133,31 @@ static void flat_panels(const vn_product *p, const vn_block *block, const float 
     }
 }
 
+/* What is done to row `row` of the result, whose n sums from `column` on these are. */
+static void finish_row(const vn_product *p, int64_t row, int64_t column, int64_t n, float *sum) {
+    float *out = p->out + row * p->n + column;
+    if (p->act != VN_FN_IDENTITY) vn_unary_span(p->act, sum, n, sum);
+    if (!p->aside) return;
+    const float *plus = p->plus ? p->plus + row * p->n + column : NULL, *times = NULL;
+    if (p->times) times = p->times + row * p->times_rows / p->m * p->n + column;
+    for (int64_t j = 0; j < n; j += VN_LANES) {
+        const int64_t k = vn_min_i64(VN_LANES, n - j);
+        const vn_vec y = vn_load_n(sum + j, k), t = times ? vn_load_n(times + j, k) : vn_set(1),
+                     z = plus ? vn_load_n(plus + j, k) : vn_set(0);
+        vn_store_n(out + j, !times ? y + z : plus ? vn_fma(y, t, z) : y * t, k);
+    }
+}
+
+/* Columns that are finished before the next ones are begun, so that they are still near. */
+static int64_t finished_columns(const vn_product *p, int64_t columns) {
+    const bool plain = p->act == VN_FN_IDENTITY && !p->aside;
+    return plain ? columns : vn_min_i64(columns, VN_TASK_COLUMNS);
+}
+
 static void block_rows(const vn_product *p, const float *copy, const vn_block *block,
                        float *scratch) {
     const vn_reach reach = vn_reach_row(p->k);
-    const float *row[VN_TASK_ROWS], *bias = p->bias ? p->bias + block->column : NULL;
+    const float *row[VN_TASK_ROWS];
     float *out[VN_TASK_ROWS], *panel = scratch;
     const bool clash = rows_clash(p);
     if (is_flat(p)) scratch += panel_floats(p);
@@ -139,19 +165,27 @@ static void block_rows(const vn_product *p, const float *copy, const vn_block *b
         row[i] = p->a + (block->row + i) * p->a_row;
         if (clash)
             row[i] = memcpy(scratch + i * (p->k + VN_APART), row[i], (size_t)p->k * sizeof(float));
-        out[i] = p->out + (block->row + i) * p->n + block->column;
     }
-    if (is_dots(p))
-        vn_gemm_dots(block->rows, block->columns, p->k, &reach, row,
-                     p->b + block->column * p->b_column, bias, out);
-    else if (is_flat(p))
-        flat_panels(p, block, row, out, panel);
-    else
-        vn_gemm_rows(block->rows, block->columns, p->k, &reach, row, copy + block->column * p->k,
-                     bias, false, out);
-    /* while it is in the second cache */
-    for (int64_t i = 0; i < block->rows && p->act != VN_FN_IDENTITY; i++)
-        vn_unary_span(p->act, out[i], block->columns, out[i]);
+    if (clash) scratch += VN_TASK_ROWS * (p->k + VN_APART);
+    const int64_t end = block->column + block->columns,
+                  step = finished_columns(p, vn_max_i64(block->columns, 1));
+    vn_block part = *block;
+    for (; part.column < end; part.column += step) {
+        part.columns = vn_min_i64(step, end - part.column);
+        const float *bias = p->bias ? p->bias + part.column : NULL;
+        for (int64_t i = 0; i < block->rows; i++)
+            out[i] = p->aside ? scratch + i * step : p->out + (part.row + i) * p->n + part.column;
+        if (is_dots(p))
+            vn_gemm_dots(part.rows, part.columns, p->k, &reach, row,
+                         p->b + part.column * p->b_column, bias, out);
+        else if (is_flat(p))
+            flat_panels(p, &part, row, out, panel);
+        else
+            vn_gemm_rows(part.rows, part.columns, p->k, &reach, row, copy + part.column * p->k,
+                         bias, false, out);
+        for (int64_t i = 0; i < part.rows; i++)
+            finish_row(p, part.row + i, part.column, part.columns, out[i]);
+    }
 }
 
 static void product_block(const vn_product *p, const float *copy, float *scratch,
@@ -224,7 +258,8 @@ static size_t copy_bytes(const vn_product *p) {
 static size_t scratch_bytes(const vn_product *p) {
     if (is_outer(p)) return vn_region(VN_OUTER_FLOATS, sizeof(float));
     const int64_t rows = rows_clash(p) ? VN_TASK_ROWS * (p->k + VN_APART) : 0;
-    return vn_region((size_t)(rows + (is_flat(p) ? panel_floats(p) : 0)), sizeof(float));
+    const int64_t sums = p->aside ? VN_TASK_ROWS * VN_TASK_COLUMNS : 0;
+    return vn_region((size_t)(rows + sums + (is_flat(p) ? panel_floats(p) : 0)), sizeof(float));
 }
 
 static size_t product_bytes(const vn_product *p, int threads) {
@@ -329,6 +364,32 @@ void VN_K(linear)(const vn_kernel_args *args) {
     p.a = args->in[0];
     p.b = args->in[1];
     p.bias = args->node->inputs > 2 ? args->in[2] : NULL;
+    p.out = args->out;
+    product_shared(&p, args->work, args->pool);
+}
+
+static vn_product linear_plus_product(const vn_node *n) {
+    vn_product p = linear_product(n);
+    const bool bias = n->attr.linear.bias;
+    p.aside = n->attr.linear.times || n->attr.linear.plus;
+    p.times_rows = n->attr.linear.times ? rows_of(&n->in[2 + bias]->shape, 1) : 0;
+    return p;
+}
+
+size_t VN_W(linear_plus)(const vn_node *n, int threads) {
+    const vn_product p = linear_plus_product(n);
+    return product_bytes(&p, threads);
+}
+
+void VN_K(linear_plus)(const vn_kernel_args *args) {
+    const vn_node *n = args->node;
+    const bool bias = n->attr.linear.bias;
+    vn_product p = linear_plus_product(n);
+    p.a = args->in[0];
+    p.b = args->in[1];
+    p.bias = bias ? args->in[2] : NULL;
+    p.times = n->attr.linear.times ? args->in[2 + bias] : NULL;
+    p.plus = n->attr.linear.plus ? args->in[n->inputs - 1] : NULL;
     p.out = args->out;
     product_shared(&p, args->work, args->pool);
 }

@@ -15,6 +15,11 @@ bool vn_winograd_suits(const vn_windows *v, int64_t n) {
            v->oh * v->ow >= 3 * tiles; /* results of the 4 in each */
 }
 
+bool vn_winograd_reads_small(const vn_convolution *c) {
+    const vn_windows *v = &c->windows;
+    return c->enlarged && v->top == 1 && v->left == 1 && vn_winograd_suits(v, c->taps.n);
+}
+
 /* ---- blocks of tiles ------------------------------------------------------------------------- */
 
 /* A block's points should stay in the second cache, but a block be worth reading all the weights
@@ -41,8 +46,9 @@ static vn_winograd describe(const vn_convolution *c, int threads) {
     const int64_t in = c->windows.c, out = c->taps.n, tiles = vn_winograd_tiles(&c->windows);
     const bool near = in * out <= VN_NEAR_WEIGHTS;
     vn_winograd w = {.c = c};
-    w.tiles = vn_min_i64(vn_max_i64(VN_BLOCK_POINTS / (VN_POINTS * (in + out)), VN_MIN_TILES),
-                         VN_MAX_TILES);
+    const int64_t points = vn_winograd_reads_small(c) ? 9 : VN_POINTS;
+    w.tiles =
+        vn_min_i64(vn_max_i64(VN_BLOCK_POINTS / (points * (in + out)), VN_MIN_TILES), VN_MAX_TILES);
     if (!near) w.tiles = vn_max_i64(vn_min_i64(VN_FAR_TILES, tiles), VN_MIN_TILES);
     w.blocks = vn_ceil_div(tiles, w.tiles);
     const int64_t wanted = near ? 4 * threads : vn_ceil_div(w.blocks, threads) * threads;
@@ -66,14 +72,15 @@ static float *own_work(const vn_winograd *w, int thread) {
 /* ---- weights --------------------------------------------------------------------------------- */
 
 /* U of `floats` places; the taps at a place are `floats` apart. */
-static void kernel_points(const float *taps, int64_t floats, float *to, int64_t step) {
+static void kernel_points(bool enlarged, const float *taps, int64_t floats, float *to,
+                          int64_t step) {
     for (int64_t k = 0; k < floats; k += VN_LANES) {
         vn_vec g[9];
         VN_UNROLL for (int i = 0; i < 9; i++) g[i] = vn_load(taps + i * floats + k);
         VN_UNROLL for (int i = 0; i < 4; i++) {
             vn_vec u[3];
             VN_UNROLL for (int j = 0; j < 3; j++) u[j] = vn_winograd_g(i, g[j], g[3 + j], g[6 + j]);
-            VN_UNROLL for (int j = 0; j < 4; j++)
+            VN_UNROLL for (int j = 0; j < 4; j++) if (!vn_winograd_skips(enlarged, 4 * i + j))
                 vn_store(to + (4 * i + j) * step + k, vn_winograd_g(j, u[0], u[1], u[2]));
         }
     }
@@ -93,7 +100,7 @@ static void weights_task(void *context, int64_t panel, int thread) {
         vn_gemm_pack(taps + i * in * columns, in, columns, 0, 0, in,
                      w->c->w + t->from + i / 3 * t->down + i % 3 * t->across + first * t->column,
                      t->row, t->column);
-    kernel_points(taps, in * columns, w->work + first * in, w->weight_step);
+    kernel_points(w->c->enlarged, taps, in * columns, w->work + first * in, w->weight_step);
 }
 
 /* ---- windows --------------------------------------------------------------------------------- */
@@ -130,39 +137,85 @@ void vn_winograd_windows(const vn_windows *v, const float *in, int64_t channels,
     }
 }
 
+/* The points that are not zero, of a window of 3 x 3 pixels of the small image. */
+static void small_points(const float *const pixel[9], int64_t channels, float *to, int64_t step) {
+    for (int64_t k = 0; k < channels; k += VN_LANES) {
+        VN_UNROLL for (int i = 0; i < 4; i++) {
+            if (vn_winograd_is_zero(i)) continue;
+            vn_vec d[3];
+            VN_UNROLL for (int j = 0; j < 3; j++) {
+                const vn_vec a = vn_load(pixel[j] + k), b = vn_load(pixel[3 + j] + k),
+                             c = vn_load(pixel[6 + j] + k);
+                d[j] = vn_winograd_bt(i, a, b, b, c);
+            }
+            VN_UNROLL for (int j = 0; j < 4; j++) if (!vn_winograd_is_zero(j))
+                vn_store(to + (4 * i + j) * step + k, vn_winograd_bt(j, d[0], d[1], d[1], d[2]));
+        }
+    }
+}
+
+static void small_windows(const vn_windows *v, const float *in, int64_t begin, int64_t end,
+                          const float *zeros, float *to, int64_t step) {
+    const int64_t high = v->h / 2, wide = v->w / 2;
+    for (int64_t t = begin; t < end; t++, to += v->c) {
+        const vn_winograd_place tile = vn_winograd_tile(v, t);
+        const float *pixel[9];
+        for (int64_t i = 0; i < 9; i++) {
+            const int64_t y = tile.y / 2 - 1 + i / 3, x = tile.x / 2 - 1 + i % 3;
+            const bool inside = y >= 0 && y < high && x >= 0 && x < wide;
+            pixel[i] = inside ? in + ((tile.image * high + y) * wide + x) * v->c : zeros;
+        }
+        small_points(pixel, v->c, to, step);
+    }
+}
+
 /* ---- results --------------------------------------------------------------------------------- */
 
-static void tile_results(const float *points, int64_t step, int64_t n, const float *bias,
-                         float *const pixel[4]) {
+/* plus: what is added to each pixel, or NULL. */
+VN_INLINE void tile_results(const bool enlarged, const float *points, int64_t step, int64_t n,
+                            const float *bias, const float *const *plus, float *const pixel[4]) {
     for (int64_t k = 0; k < n; k += VN_LANES) {
         const vn_vec b = bias ? vn_load(bias + k) : vn_set(0);
         vn_vec m[2][4];
         VN_UNROLL for (int j = 0; j < 4; j++) {
             const float *from = points + j * step + k;
-            const vn_vec p0 = vn_load(from), p1 = vn_load(from + 4 * step),
-                         p2 = vn_load(from + 8 * step), p3 = vn_load(from + 12 * step);
-            VN_UNROLL for (int i = 0; i < 2; i++) m[i][j] = vn_winograd_at(i, p0, p1, p2, p3);
+            vn_vec p[4];
+            VN_UNROLL for (int i = 0; i < 4; i++) p[i] =
+                vn_winograd_skips(enlarged, 4 * i + j) ? vn_set(0) : vn_load(from + 4 * i * step);
+            VN_UNROLL for (int i = 0; i < 2; i++) m[i][j] =
+                vn_winograd_at(i, p[0], p[1], p[2], p[3]);
         }
-        VN_UNROLL for (int i = 0; i < 4; i++)
-            vn_store(pixel[i] + k,
-                     vn_winograd_at(i % 2, m[i / 2][0], m[i / 2][1], m[i / 2][2], m[i / 2][3]) + b);
+        VN_UNROLL for (int i = 0; i < 4; i++) {
+            const vn_vec y =
+                vn_winograd_at(i % 2, m[i / 2][0], m[i / 2][1], m[i / 2][2], m[i / 2][3]) + b;
+            vn_store(pixel[i] + k, plus ? y + vn_load(plus[i] + k) : y);
+        }
     }
 }
 
 /* nowhere: a pixel's worth, for results beside the image. */
 static void block_results(const vn_winograd *w, int64_t begin, int64_t end, const float *points,
                           float *nowhere) {
-    const vn_windows *v = &w->c->windows;
-    const vn_target *t = &w->c->target;
-    for (int64_t i = begin; i < end; i++, points += w->c->taps.n) {
+    const vn_convolution *c = w->c;
+    const vn_windows *v = &c->windows;
+    const vn_target *t = &c->target;
+    for (int64_t i = begin; i < end; i++, points += c->taps.n) {
         const vn_winograd_place tile = vn_winograd_tile(v, i);
         float *first =
-            w->c->out + t->from + tile.image * t->image + tile.y * t->row + tile.x * t->pixel;
+            c->out + t->from + tile.image * t->image + tile.y * t->row + tile.x * t->pixel;
         const bool below = tile.y + 1 < v->oh, right = tile.x + 1 < v->ow;
         float *const pixel[4] = {first, right ? first + t->pixel : nowhere,
                                  below ? first + t->row : nowhere,
                                  below && right ? first + t->row + t->pixel : nowhere};
-        tile_results(points, w->out_step, w->c->taps.n, w->c->bias, pixel);
+        const float *plus[4];
+        for (int k = 0; k < 4 && c->plus; k++)
+            plus[k] = pixel[k] == nowhere ? nowhere : c->plus + (pixel[k] - c->out);
+        if (c->enlarged)
+            tile_results(true, points, w->out_step, c->taps.n, c->bias, c->plus ? plus : NULL,
+                         pixel);
+        else
+            tile_results(false, points, w->out_step, c->taps.n, c->bias, c->plus ? plus : NULL,
+                         pixel);
     }
 }
 
@@ -174,6 +227,7 @@ static void multiply_points(const vn_winograd *w, int64_t tiles, const float *in
     const float *row[VN_FAR_TILES];
     float *to[VN_FAR_TILES];
     for (int64_t p = 0; p < VN_POINTS; p++) {
+        if (vn_winograd_skips(w->c->enlarged, p)) continue;
         for (int64_t t = 0; t < tiles; t++) {
             row[t] = in + p * w->in_step + t * k;
             to[t] = out + p * w->out_step + t * n;
@@ -190,7 +244,10 @@ static void block_task(void *context, int64_t block, int thread) {
     int64_t begin, end;
     vn_part(vn_winograd_tiles(v), w->blocks, block, &begin, &end);
     memset(pixel, 0, (size_t)v->c * sizeof(float));
-    vn_winograd_windows(v, w->c->in, v->c, begin, end, pixel, in, w->in_step);
+    if (w->c->enlarged)
+        small_windows(v, w->c->in, begin, end, pixel, in, w->in_step);
+    else
+        vn_winograd_windows(v, w->c->in, v->c, begin, end, pixel, in, w->in_step);
     multiply_points(w, end - begin, in, out);
     block_results(w, begin, end, out, pixel);
 }

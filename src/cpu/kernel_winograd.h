@@ -5,7 +5,11 @@
  *   Y = A^T [U . V] A,  U = G g G^T,  V = B^T d B,
  * with A, B, G below and . point by point: 16 multiplications instead of 36. Summed over channels,
  * each of the 16 points is a matrix product of its own. The gradient of g is G^T [sum over tiles of
- * V . (A dY A^T)] G. */
+ * V . (A dY A^T)] G.
+ *
+ * Of an image whose pixels are each repeated 2 x 2 times, padded by one, the window of a tile has
+ * the rows (a, b, b, c), and so has B^T the rows (a - b, 2 b, 0, b - c): of the 16 points 7 are
+ * zero, and the products of the other 9 are all there is. */
 #ifndef VN_CPU_KERNEL_WINOGRAD_H
 #define VN_CPU_KERNEL_WINOGRAD_H
 
@@ -13,6 +17,7 @@
 
 /* Every instruction set has its own of these. */
 #define vn_winograd_suits        VN_PASTE(vn_winograd_suits, VN_ISA)
+#define vn_winograd_reads_small  VN_PASTE(vn_winograd_reads_small, VN_ISA)
 #define vn_winograd_bytes        VN_PASTE(vn_winograd_bytes, VN_ISA)
 #define vn_winograd_convolve     VN_PASTE(vn_winograd_convolve, VN_ISA)
 #define vn_winograd_grad_w_bytes VN_PASTE(vn_winograd_grad_w_bytes, VN_ISA)
@@ -22,6 +27,9 @@
 /* Whether this way is the faster one for windows times weights [.., n]. The number of images does
  * not matter, so that a sample's bits do not depend on how many others there are. */
 bool vn_winograd_suits(const vn_windows *v, int64_t n);
+
+/* Whether the convolution of an enlarged image is computed this way from the small one. */
+bool vn_winograd_reads_small(const vn_convolution *c);
 
 /* A convolution that suits, and its workspace. */
 size_t vn_winograd_bytes(const vn_convolution *c, int threads);
@@ -60,6 +68,15 @@ static inline vn_winograd_place vn_winograd_tile(const vn_windows *v, int64_t i)
  * * step + (t - begin) * channels + c]. zeros: a pixel's worth, for what is outside the image. */
 void vn_winograd_windows(const vn_windows *v, const float *in, int64_t channels, int64_t begin,
                          int64_t end, const float *zeros, float *to, int64_t step);
+
+/* Point p, and row or column i of points, of an enlarged image's window that is always zero. */
+static inline bool vn_winograd_is_zero(int64_t i) {
+    return i == 2;
+}
+
+static inline bool vn_winograd_skips(bool enlarged, int64_t p) {
+    return enlarged && (vn_winograd_is_zero(p / 4) || vn_winograd_is_zero(p % 4));
+}
 
 /* ---- element i of the products with a column [a, b, ..]; i is a constant to the compiler ----- */
 

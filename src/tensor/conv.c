@@ -39,6 +39,30 @@ const char *vn_shape_conv2d(vn_node *n) {
                : "the bias is not [out]";
 }
 
+const char *vn_shape_conv2d_plus(vn_node *n) {
+    const vn_shape *w = &n->in[1]->shape;
+    const int up = n->attr.conv.up, bias = n->attr.conv.bias, plus = n->attr.conv.plus;
+    vn_shape x = n->in[0]->shape;
+    if (up != 1 && up != 2) return "pixels stand for 1 or 2 x 2";
+    if (n->inputs != 2 + bias + plus) return "inputs are missing or too many";
+    for (int i = 1; i < 3 && x.rank == 4; i++) x.dim[i] *= up;
+    const char *why = check_conv(n, &x, w, &n->shape, true);
+    if (why) return why;
+    if (bias && (n->in[2]->shape.rank != 1 || n->in[2]->shape.dim[0] != w->dim[3]))
+        return "the bias is not [out]";
+    return plus && !vn_shape_equal(&n->in[2 + bias]->shape, &n->shape)
+               ? "what is added has another shape"
+               : NULL;
+}
+
+vn_node *vn_expand_conv2d_plus(vn_node *n) {
+    vn_graph *g = n->graph;
+    const bool bias = n->attr.conv.bias;
+    vn_node *x = vn_upsample_nearest(g, n->in[0], n->attr.conv.up),
+            *y = vn_conv2d(g, x, n->in[1], n->in[2], bias, n->attr.conv.stride, n->attr.conv.pad);
+    return n->attr.conv.plus ? vn_add(g, y, n->in[2 + bias]) : y;
+}
+
 const char *vn_shape_conv2d_grad_x(vn_node *n) {
     return check_conv(n, &n->shape, &n->in[1]->shape, &n->in[0]->shape, false);
 }

@@ -75,6 +75,7 @@ typedef struct vn_device vn_device;
 typedef struct vn_device_row {
     const char *name; /* "avx2", "portable" */
     bool host_memory; /* the host may follow its addresses, and it the host's */
+    bool fuses; /* fused ops (fuse.c) round as those that they stand for, and may stand for them */
     /* `which` of several, NULL for the first; close gives back what open made. NULL: self is
      * NULL. */
     vn_status (*open)(const char *which, void **self, vn_err *err);

@@ -48,6 +48,9 @@ bool vn_is_fill(const vn_node *n, double value);
 /* Numpy's rule; false when the two do not fit. */
 bool vn_shape_broadcast(const vn_shape *a, const vn_shape *b, vn_shape *out);
 int64_t vn_shape_last(const vn_shape *s); /* last axis; 1 for rank 0 */
+/* Do all rows of a, or equal runs of them, one after the other, meet one row each of b? So [N,1,C]
+ * does with [N,T,C]. */
+bool vn_shape_runs(const vn_shape *a, const vn_shape *b);
 /* [product of all axes but the last, last] */
 vn_shape vn_shape_rows(const vn_shape *s);
 vn_shape vn_shape_with(const vn_shape *s, int axis, int64_t length); /* one axis changed */
@@ -130,7 +133,20 @@ typedef struct vn_program_plan {
     size_t arena_bytes, work_bytes; /* work begins where the arena ends */
 } vn_program_plan;
 
-/* A graph in which every op that the device has no kernel for is written with simpler ones. */
+/* What stands in the place of nodes, by id: see vn_fuse. */
+typedef struct vn_fused {
+    vn_node *draft; /* op VN_OP_COUNT: the node itself */
+    int *uses;      /* by needed nodes, outputs and gradients; -1: it is part of another's draft */
+} vn_fused;
+
+/* Finds which needed nodes the device computes in one pass with those that use them. False: out of
+ * memory. *any: there are some. *f is to be closed. */
+bool vn_fuse(vn_fused *f, const vn_graph *g, const vn_program_options *o, const bool *needed,
+             bool *any);
+void vn_fused_close(vn_fused *f);
+
+/* A graph in which every op that the device has no kernel for is written with simpler ones, and ops
+ * that it computes in one pass are one. */
 typedef struct vn_lowered {
     vn_graph *graph;                 /* NULL: all have kernels, so that the given one serves */
     const vn_program_options *asked; /* what was given */
@@ -168,7 +184,9 @@ const char *vn_shape_unary_grad(vn_node *n);
 const char *vn_shape_dropout(vn_node *n);
 const char *vn_shape_matmul(vn_node *n);
 const char *vn_shape_linear(vn_node *n);
+const char *vn_shape_linear_plus(vn_node *n);
 const char *vn_shape_conv2d(vn_node *n);
+const char *vn_shape_conv2d_plus(vn_node *n);
 const char *vn_shape_conv2d_grad_x(vn_node *n);
 const char *vn_shape_conv2d_grad_w(vn_node *n);
 const char *vn_shape_resample(vn_node *n);
@@ -224,6 +242,8 @@ void vn_gradient_attention(vn_node *n, vn_node *dy, vn_node **grad);
 vn_node *vn_expand_mul_add(vn_node *n);
 vn_node *vn_expand_unary_grad(vn_node *n);
 vn_node *vn_expand_linear(vn_node *n);
+vn_node *vn_expand_linear_plus(vn_node *n);
+vn_node *vn_expand_conv2d_plus(vn_node *n);
 vn_node *vn_expand_norm_stats(vn_node *n);
 vn_node *vn_expand_norm(vn_node *n);
 vn_node *vn_expand_norm_grad_x(vn_node *n);

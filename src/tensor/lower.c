@@ -1,5 +1,6 @@
-/* lower.c - a graph for a device that lacks kernels of some ops: those are replaced by the ops of
- * their expansions, and these in turn, until all have kernels or have no expansion.
+/* lower.c - a graph for a device: ops that it computes in one pass become one (fuse.c), and ops that
+ * it lacks kernels of are replaced by the ops of their expansions, and these in turn, until all have
+ * kernels or have no expansion.
  *
  * Each pass copies what is needed into a new graph, node by node, with the expansion in the place
  * of what has no kernel. Expansions lead from fused ops to plain ones, so that a few passes do.
@@ -12,6 +13,7 @@ typedef struct lowering {
     bool *needed;
     vn_node **copy;
     vn_graph *to;
+    vn_fused fused; /* in the first pass */
 } lowering;
 
 static bool has_kernel(const vn_device_row *row, const vn_node *n) {
@@ -37,8 +39,10 @@ static bool lacks(const vn_graph *g, const vn_device_row *row, const bool *neede
 
 static void copy_needed(lowering *l, const vn_device_row *row) {
     for (int id = 0; id < l->from->count && !l->to->err.status; id++) {
-        if (!l->needed[id]) continue;
+        const vn_fused *f = &l->fused;
+        if (!l->needed[id] || (f->uses && f->uses[id] < 0)) continue;
         vn_node twin = *l->from->node[id];
+        if (f->draft && f->draft[id].op != VN_OP_COUNT) twin = f->draft[id];
         const vn_op_row *op = vn_op_get(twin.op);
         for (int i = 0; i < twin.inputs; i++) twin.in[i] = l->copy[twin.in[i]->id];
         twin.graph = l->to;
@@ -66,7 +70,8 @@ static vn_status follow(vn_lowered *low, const lowering *l, vn_err *err) {
     return VN_OK;
 }
 
-/* One pass over `from`, or low->graph after the first; *again: it was not the last. */
+/* One pass over `from`, the graph that was given or the last pass's; *again: it was not the
+ * last. */
 static vn_status pass(vn_lowered *low, const vn_graph *from, bool *again, vn_err *err) {
     const vn_device_row *row = low->asked->device->row;
     lowering l = {.from = from,
@@ -74,7 +79,10 @@ static vn_status pass(vn_lowered *low, const vn_graph *from, bool *again, vn_err
                   .copy = vn_calloc((size_t)from->count, sizeof(vn_node *))};
     vn_status status = l.needed && l.copy ? VN_OK : vn_no_memory(err);
     if (!status) find_needed(from, &low->options, l.needed);
-    *again = !status && lacks(from, row, l.needed);
+    bool fuses = false;
+    if (!status && !low->graph && !vn_fuse(&l.fused, from, &low->options, l.needed, &fuses))
+        status = vn_no_memory(err);
+    *again = !status && (fuses || lacks(from, row, l.needed));
     if (*again) status = vn_graph_open(&l.to, err);
     if (*again && !status) {
         copy_needed(&l, row);
@@ -87,6 +95,7 @@ static vn_status pass(vn_lowered *low, const vn_graph *from, bool *again, vn_err
             low->graph = l.to;
         }
     }
+    vn_fused_close(&l.fused);
     vn_free(l.needed);
     vn_free(l.copy);
     return status;

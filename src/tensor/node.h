@@ -54,7 +54,9 @@
     X(ENTMAX_ROOT, "entmax_root") /* max(x/2 - t, 0), t so that the last axis' squares sum to 1 */ \
     X(NEAREST, "nearest")      /* (x [..,D], table [V,D]) -> i32 [..]: the row nearest to x */     \
     X(RMS_NORM, "rms_norm")    /* x [..,C], gamma [C] or none: x / sqrt(mean(x^2) + eps) gamma */  \
-    X(ROTATE, "rotate")        /* (x, cosine, sine): each pair (a, b) turned by its angle */
+    X(ROTATE, "rotate")        /* (x, cosine, sine): each pair (a, b) turned by its angle */       \
+    X(CONV2D_PLUS, "conv2d_plus") /* conv2d of an enlarged x, plus z: what fuse.c makes of these */ \
+    X(LINEAR_PLUS, "linear_plus") /* linear times y plus z: what fuse.c makes of these */
 /* clang-format on */
 
 typedef enum vn_op {
@@ -98,8 +100,11 @@ typedef union vn_attr {
     struct { double scale, shift; } affine;
     struct { vn_fn fn; int order; } unary;     /* order 0, 1 or 2 */
     struct { bool ta, tb; } matmul;            /* read the last two axes transposed */
-    struct { vn_fn act; } linear;
-    struct { int stride, pad[4]; } conv;       /* pad: top, bottom, left, right */
+    /* linear_plus alone: inputs after the weight are a bias, a factor and what is added, as said */
+    struct { vn_fn act; bool bias, times, plus; } linear;
+    /* pad: top, bottom, left, right; of conv2d_plus alone: each pixel of x stands for up x up (1 or
+     * 2) of them; the third input is a bias; the last one, z, is added */
+    struct { int stride, pad[4], up; bool bias, plus; } conv;
     /* act: identity or silu; rms_norm: eps alone */
     struct { int groups; double eps; vn_fn act; } norm;
     struct { bool halves; } rotate;            /* pairs are i and i + D/2, not 2i and 2i + 1 */

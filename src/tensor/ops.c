@@ -69,6 +69,11 @@ static vn_cost cost_linear(const vn_node *n) {
     return (vn_cost){count(n) * (2 * (double)vn_shape_last(&n->in[0]->shape) + act), bytes(n)};
 }
 
+static vn_cost cost_linear_plus(const vn_node *n) {
+    const double ends = n->attr.linear.times + n->attr.linear.plus;
+    return (vn_cost){cost_linear(n).flops + ends * count(n), bytes(n)};
+}
+
 /* All three convolutions: each position of y meets each weight once. */
 static double conv_flops(const vn_node *w, const vn_node *y) {
     return 2 * count(y) / (double)vn_shape_last(&y->shape) * count(w);
@@ -76,6 +81,10 @@ static double conv_flops(const vn_node *w, const vn_node *y) {
 
 static vn_cost cost_conv2d(const vn_node *n) {
     return (vn_cost){conv_flops(n->in[1], n), bytes(n)};
+}
+
+static vn_cost cost_conv2d_plus(const vn_node *n) {
+    return (vn_cost){conv_flops(n->in[1], n) + (n->attr.conv.plus ? count(n) : 0), bytes(n)};
 }
 
 static vn_cost cost_conv2d_grad_x(const vn_node *n) {
@@ -129,7 +138,13 @@ static vn_cost cost_nearest(const vn_node *n) {
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-enum { FIRST = 1, SECOND = 2, THIRD = 4 }; /* inputs that the output may overwrite */
+enum {
+    FIRST = 1,
+    SECOND = 2,
+    THIRD = 4,
+    FOURTH = 8,
+    FIFTH = 16
+}; /* inputs that the output may overwrite */
 
 /* clang-format off */
 #define ROWS(ROW)                                                                           \
@@ -179,7 +194,10 @@ enum { FIRST = 1, SECOND = 2, THIRD = 4 }; /* inputs that the output may overwri
     ROW(ENTMAX_ROOT, softmax, vn_gradient_entmax_root, NULL, entmax_root, FIRST)            \
     ROW(NEAREST, nearest, NULL, NULL, nearest, 0)                                           \
     ROW(RMS_NORM, rms_norm, NULL, vn_expand_rms_norm, rms_norm, FIRST)                      \
-    ROW(ROTATE, rotate, vn_gradient_rotate, NULL, rotate, FIRST)
+    ROW(ROTATE, rotate, vn_gradient_rotate, NULL, rotate, FIRST)                            \
+    ROW(CONV2D_PLUS, conv2d_plus, NULL, vn_expand_conv2d_plus, conv2d_plus, THIRD | FOURTH) \
+    ROW(LINEAR_PLUS, linear_plus, NULL, vn_expand_linear_plus,                              \
+        linear_plus, THIRD | FOURTH | FIFTH)
 /* clang-format on */
 
 enum {

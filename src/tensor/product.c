@@ -119,3 +119,29 @@ vn_node *vn_expand_linear(vn_node *n) {
     vn_node *y = vn_reshape(g, vn_matmul(g, as_rows(g, n->in[0]), n->in[1], false, true), n->shape);
     return vn_unary(g, n->inputs > 2 ? vn_add(g, y, n->in[2]) : y, n->attr.linear.act);
 }
+
+/* ---- linear, with what is done to its result ------------------------------------------------- */
+
+const char *vn_shape_linear_plus(vn_node *n) {
+    const bool bias = n->attr.linear.bias, times = n->attr.linear.times, plus = n->attr.linear.plus;
+    if (n->inputs != 2 + bias + times + plus) return "inputs are missing or too many";
+    vn_node linear = *n;
+    linear.inputs = 2 + bias;
+    const char *why = vn_all_floats(n) ? vn_shape_linear(&linear) : "takes floats";
+    if (why) return why;
+    n->shape = linear.shape;
+    if (times && !vn_shape_runs(&n->shape, &n->in[2 + bias]->shape))
+        return "the factor is not one row for each run of rows";
+    return plus && !vn_shape_equal(&n->in[n->inputs - 1]->shape, &n->shape)
+               ? "what is added has another shape"
+               : NULL;
+}
+
+vn_node *vn_expand_linear_plus(vn_node *n) {
+    vn_graph *g = n->graph;
+    const bool bias = n->attr.linear.bias, plus = n->attr.linear.plus;
+    vn_node *y = vn_linear_act(g, n->in[0], n->in[1], n->in[2], bias, n->attr.linear.act),
+            *times = n->in[2 + bias], *z = n->in[n->inputs - 1];
+    if (!n->attr.linear.times) return plus ? vn_add(g, y, z) : y;
+    return plus ? vn_mul_add(g, y, times, z) : vn_mul(g, y, times);
+}

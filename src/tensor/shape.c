@@ -18,6 +18,14 @@ int64_t vn_shape_last(const vn_shape *s) {
     return s->rank ? s->dim[s->rank - 1] : 1;
 }
 
+bool vn_shape_runs(const vn_shape *a, const vn_shape *b) {
+    int i = 0;
+    if (a->rank != b->rank || a->rank < 1 || vn_shape_last(a) != vn_shape_last(b)) return false;
+    while (i < a->rank - 1 && a->dim[i] == b->dim[i]) i++;
+    while (i < a->rank - 1 && b->dim[i] == 1) i++;
+    return i == a->rank - 1;
+}
+
 vn_shape vn_shape_rows(const vn_shape *s) {
     vn_shape out = {.rank = 2, .dim = {1, vn_shape_last(s)}};
     for (int i = 0; i < s->rank - 1; i++) out.dim[0] *= s->dim[i];

@@ -49,6 +49,25 @@ static void linear_errors(const vn_node *n, ref_in in, double *error) {
     free(z);
 }
 
+/* A product and a sum more, each rounded once. */
+static void linear_plus_errors(const vn_node *n, ref_in in, double *error) {
+    const bool bias = n->attr.linear.bias;
+    const vn_shape *times = n->attr.linear.times ? &n->in[2 + bias]->shape : NULL;
+    const int64_t count = vn_shape_count(&n->shape);
+    double *y = numbers(count);
+    vn_node linear = *n;
+    linear.op = VN_OP_LINEAR;
+    linear.inputs = 2 + bias;
+    ref_linear(&linear, in, y);
+    linear_errors(&linear, in, error);
+    for (int64_t i = 0; i < count; i++) {
+        const double by = times ? in[2 + bias][ref_broadcast_at(times, &n->shape, i)] : 1,
+                     plus = n->attr.linear.plus ? in[n->inputs - 1][i] : 0;
+        error[i] = fabs(by) * error[i] + fabs(y[i] * by) + fabs(y[i] * by + plus);
+    }
+    free(y);
+}
+
 static void embedding_grad_errors(const vn_node *n, ref_in in, double *error) {
     const int64_t width = ref_last(&n->shape), rows = vn_shape_count(&n->in[0]->shape);
     double *times = numbers(n->shape.dim[0]);
@@ -196,6 +215,30 @@ static void conv_errors(const vn_node *n, ref_in in, double *error) {
         winograd_errors(&(windows){a, out, 2 - pad[0], 2 - pad[2]}, in[0], in[1], true, error);
     if (n->op == VN_OP_CONV2D_GRAD_W)
         winograd_grad_errors(&(windows){a, b, pad[0], pad[2]}, in[0], in[1], error);
+}
+
+/* Those of the convolution of the enlarged image, and of the sum. */
+static void conv_plus_errors(const vn_node *n, ref_in in, double *error) {
+    const bool bias = n->attr.conv.bias;
+    const int64_t up = n->attr.conv.up, count = vn_shape_count(&n->shape);
+    vn_node x = *n->in[0], conv = *n, all = *n;
+    for (int i = 1; i < 3; i++) x.shape.dim[i] *= up;
+    const int64_t c = x.shape.dim[3];
+    double *large = numbers(vn_shape_count(&x.shape)), *y = numbers(count);
+    for (int64_t i = 0; i < vn_shape_count(&x.shape); i++) {
+        const int64_t pixel = i / c, column = pixel % x.shape.dim[2], row = pixel / x.shape.dim[2];
+        large[i] = in[0][(row / up * (x.shape.dim[2] / up) + column / up) * c + i % c];
+    }
+    conv.op = VN_OP_CONV2D;
+    conv.in[0] = &x;
+    conv.inputs = 2 + bias;
+    conv_errors(&conv, (const double *[]){large, in[1], bias ? in[2] : NULL}, error);
+    all.attr.conv.plus = false;
+    ref_conv_plus(&all, in, y);
+    for (int64_t i = 0; i < count && n->attr.conv.plus; i++)
+        error[i] += fabs(y[i] + in[2 + bias][i]);
+    free(large);
+    free(y);
 }
 
 /* ---- norms ----------------------------------------------------------------------------------- */
@@ -530,6 +573,8 @@ static void errors_of(const vn_node *n, ref_in in, double *error) {
                       error);
         break;
     case VN_OP_LINEAR: linear_errors(n, in, error); break;
+    case VN_OP_LINEAR_PLUS: linear_plus_errors(n, in, error); break;
+    case VN_OP_CONV2D_PLUS: conv_plus_errors(n, in, error); break;
     case VN_OP_CONV2D:
     case VN_OP_CONV2D_GRAD_X:
     case VN_OP_CONV2D_GRAD_W: conv_errors(n, in, error); break;

@@ -148,6 +148,40 @@ static void open_linear(kernel_case *c, vn_op op, int round) {
     kernel_open(c, op, attr, (int)kernel_draw(2, 3), in, NULL);
 }
 
+/* With and without each of bias, factor and addend; a row of the factor for a row, a sample or
+ * all. */
+static void open_linear_plus(kernel_case *c, vn_op op, int round) {
+    const int64_t in_width = kernel_draw(1, 40), out_width = kernel_draw(1, round % 4 ? 40 : 300),
+                  samples = kernel_draw(1, 4), tokens = round % LARGE ? kernel_draw(1, 20) : 200;
+    const bool bias = round % 2, times = round / 2 % 2, plus = round / 4 % 2;
+    const vn_shape out = shape3(samples, tokens, out_width);
+    const int64_t run = kernel_draw(0, 2);
+    vn_shape in[VN_MAX_IN] = {shape3(samples, tokens, in_width), shape2(out_width, in_width)};
+    int inputs = 2;
+    if (bias) in[inputs++] = shape1(out_width);
+    if (times) in[inputs++] = shape3(run < 2 ? samples : 1, run ? 1 : tokens, out_width);
+    if (plus) in[inputs++] = out;
+    const vn_attr attr = {
+        .linear = {round % 3 ? VN_FN_IDENTITY : VN_FN_GELU_TANH, bias, times, plus}};
+    kernel_open(c, op, attr, inputs, in, NULL);
+}
+
+/* Of sizes that either way of convolving takes, on some instruction set or on all. */
+static void open_conv_plus(kernel_case *c, vn_op op, int round) {
+    const bool bias = round % 2, plus = round / 4 % 2, large = round % LARGE == 0;
+    const int up = 1 + round / 2 % 2, stride = round % 5 ? 1 : 2, pad = round % 7 ? 1 : 0;
+    const int64_t h = kernel_draw(4, 7), w = kernel_draw(4, 7), i = large ? 32 : kernel_draw(1, 9),
+                  o = large ? 48 : kernel_draw(1, 9);
+    vn_shape in[VN_MAX_IN] = {shape4(large ? 3 : 2, h, w, i), shape4(3, 3, i, o)};
+    int inputs = 2;
+    if (bias) in[inputs++] = shape1(o);
+    if (plus)
+        in[inputs++] = shape4(in[0].dim[0], (up * h + 2 * pad - 3) / stride + 1,
+                              (up * w + 2 * pad - 3) / stride + 1, o);
+    const vn_attr attr = {.conv = {stride, {pad, pad, pad, pad}, up, bias, plus}};
+    kernel_open(c, op, attr, inputs, in, NULL);
+}
+
 static void open_conv(kernel_case *c, vn_op op, int round) {
     int64_t h = kernel_draw(3, 9), w = kernel_draw(3, 9), i = kernel_draw(1, 9),
             o = kernel_draw(1, 9), kernel = kernel_draw(0, 1) * 2 + 1;
@@ -314,6 +348,8 @@ static void (*const open_case[VN_OP_COUNT])(kernel_case *c, vn_op op, int round)
     [VN_OP_NORM_GRAD_AFFINE] = open_norm,
     [VN_OP_RMS_NORM] = open_rms_norm,
     [VN_OP_ROTATE] = open_rotate,
+    [VN_OP_CONV2D_PLUS] = open_conv_plus,
+    [VN_OP_LINEAR_PLUS] = open_linear_plus,
     [VN_OP_SOFTMAX] = open_softmax,
     [VN_OP_SOFTMAX_GRAD] = open_softmax,
     [VN_OP_CROSS_ENTROPY] = open_cross_entropy,

@@ -63,6 +63,8 @@ static inline void ref_eval(const vn_node *n, ref_in in, double *out, const vn_r
     case VN_OP_NORM_GRAD_AFFINE: ref_norm_grad_affine(n, in, out); break;
     case VN_OP_RMS_NORM: ref_rms_norm(n, in, out); break;
     case VN_OP_ROTATE: ref_rotate(n, in, out); break;
+    case VN_OP_CONV2D_PLUS: ref_conv_plus(n, in, out); break;
+    case VN_OP_LINEAR_PLUS: ref_linear_plus(n, in, out); break;
     case VN_OP_SOFTMAX: ref_softmax(n, in, out); break;
     case VN_OP_SOFTMAX_GRAD: ref_softmax_grad(n, in, out); break;
     case VN_OP_ENTMAX_ROOT: ref_entmax_root(n, in, out); break;

@@ -598,4 +598,38 @@ static inline void ref_resample(const vn_node *n, ref_in in, double *out) {
     }
 }
 
+/* ---- ops that stand for several -------------------------------------------------------------- */
+
+static inline void ref_linear_plus(const vn_node *n, ref_in in, double *out) {
+    const bool bias = n->attr.linear.bias, times = n->attr.linear.times;
+    const int64_t count = vn_shape_count(&n->shape);
+    vn_node linear = *n;
+    linear.inputs = 2 + bias;
+    ref_linear(&linear, in, out);
+    for (int64_t i = 0; i < count; i++) {
+        if (times) out[i] *= in[2 + bias][ref_broadcast_at(&n->in[2 + bias]->shape, &n->shape, i)];
+        if (n->attr.linear.plus) out[i] += in[n->inputs - 1][i];
+    }
+}
+
+/* Enlarged by reading pixel i / up for pixel i. */
+static inline void ref_conv_plus(const vn_node *n, ref_in in, double *out) {
+    const vn_shape *x = &n->in[0]->shape, *w = &n->in[1]->shape;
+    const int64_t c = x->dim[3], m = n->shape.dim[3], up = n->attr.conv.up;
+    const bool bias = n->attr.conv.bias;
+    int64_t at[VN_MAX_RANK];
+    for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) {
+        ref_index(&n->shape, i, at);
+        double sum = bias ? in[2][at[3]] : 0;
+        for (int64_t tap = 0; tap < w->dim[0] * w->dim[1]; tap++) {
+            const int64_t y = at[1] * n->attr.conv.stride - n->attr.conv.pad[0] + tap / w->dim[1],
+                          z = at[2] * n->attr.conv.stride - n->attr.conv.pad[2] + tap % w->dim[1];
+            if (y < 0 || z < 0 || y >= up * x->dim[1] || z >= up * x->dim[2]) continue;
+            const double *pixel = in[0] + ((at[0] * x->dim[1] + y / up) * x->dim[2] + z / up) * c;
+            for (int64_t k = 0; k < c; k++) sum += pixel[k] * in[1][(tap * c + k) * m + at[3]];
+        }
+        out[i] = sum + (n->attr.conv.plus ? in[2 + bias][i] : 0);
+    }
+}
+
 #endif

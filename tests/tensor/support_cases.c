@@ -191,6 +191,34 @@ static vn_node *build_conv2d(vn_graph *g, int variant) {
     return vn_conv2d(g, x, w, bias ? f32(g, VN_SHAPE(3)) : NULL, bias, c->stride, c->pad);
 }
 
+/* With each of what may follow a product, and without. */
+static vn_node *build_linear_plus(vn_graph *g, int variant) {
+    const bool bias = variant & 1, times = variant & 2, plus = variant & 4;
+    vn_node n = vn_draft(VN_OP_LINEAR_PLUS, 2, f32(g, VN_SHAPE(2, 4, 3)), f32(g, VN_SHAPE(5, 3)));
+    n.attr.linear.act = variant % 3 ? VN_FN_SILU : VN_FN_IDENTITY;
+    n.attr.linear.bias = bias;
+    n.attr.linear.times = times;
+    n.attr.linear.plus = plus;
+    if (bias) n.in[n.inputs++] = f32(g, VN_SHAPE(5));
+    if (times) n.in[n.inputs++] = f32(g, variant & 1 ? VN_SHAPE(2, 1, 5) : VN_SHAPE(2, 4, 5));
+    if (plus) n.in[n.inputs++] = f32(g, VN_SHAPE(2, 4, 5));
+    return vn_graph_add(g, &n);
+}
+
+static vn_node *build_conv2d_plus(vn_graph *g, int variant) {
+    vn_node n =
+        vn_draft(VN_OP_CONV2D_PLUS, 2, f32(g, VN_SHAPE(2, 3, 2, 2)), f32(g, VN_SHAPE(3, 3, 2, 3)));
+    const int up = 1 + variant / 4;
+    n.attr.conv.stride = 1;
+    for (int i = 0; i < 4; i++) n.attr.conv.pad[i] = 1;
+    n.attr.conv.up = up;
+    n.attr.conv.bias = variant & 1;
+    n.attr.conv.plus = variant & 2;
+    if (variant & 1) n.in[n.inputs++] = f32(g, VN_SHAPE(3));
+    if (variant & 2) n.in[n.inputs++] = f32(g, VN_SHAPE(2, 3 * up, 2 * up, 3));
+    return vn_graph_add(g, &n);
+}
+
 static vn_node *build_conv2d_grad(vn_graph *g, int variant, bool of_w) {
     const conv_case *c = &conv_cases[variant];
     vn_attr attr = {.conv = {c->stride, {c->pad[0], c->pad[1], c->pad[2], c->pad[3]}}};
@@ -434,6 +462,8 @@ const op_case op_cases[] = {
     {VN_OP_NEAREST, build_nearest, 2},
     {VN_OP_RMS_NORM, build_rms_norm, 4},
     {VN_OP_ROTATE, build_rotate, 4},
+    {VN_OP_CONV2D_PLUS, build_conv2d_plus, 8},
+    {VN_OP_LINEAR_PLUS, build_linear_plus, 8},
 };
 /* clang-format on */
 const size_t op_case_count = VN_COUNT(op_cases);
