@@ -55,8 +55,15 @@ static void pack_taps(const vn_convolution *c, int64_t i, float *packed) {
 #define VN_STRIP_FLOATS  49152
 #define VN_STRIP_WINDOWS 640
 
+/* Strips of fewer windows, of small images, are not worth what more of them would help to share
+ * work: the windows of a strip fall into groups by their edges, which would be a few windows
+ * each. */
+#define VN_FEW_WINDOWS 128
+
 static vn_strips cut_strips(const vn_windows *v, int threads) {
-    return vn_conv_cut(v, VN_STRIP_FLOATS, VN_STRIP_WINDOWS, 4 * threads);
+    const int64_t worth = v->n * v->oh * v->ow / VN_FEW_WINDOWS;
+    const int64_t least = vn_max_i64(threads, vn_min_i64(4 * threads, worth));
+    return vn_conv_cut(v, VN_STRIP_FLOATS, VN_STRIP_WINDOWS, least);
 }
 
 static size_t packed_bytes(const vn_convolution *c) {
