@@ -144,7 +144,7 @@ static void open_linear(kernel_case *c, vn_op op, int round) {
     int64_t in_width = kernel_draw(1, 40), out_width = kernel_draw(1, 40);
     vn_shape in[3] = {shape2(round % LARGE ? kernel_draw(1, 30) : 800, in_width),
                       shape2(out_width, in_width), shape1(out_width)};
-    const vn_attr attr = {.linear = {round % 3 ? VN_FN_IDENTITY : VN_FN_GELU_TANH}};
+    const vn_attr attr = {.linear = {.act = round % 3 ? VN_FN_IDENTITY : VN_FN_GELU_TANH}};
     kernel_open(c, op, attr, (int)kernel_draw(2, 3), in, NULL);
 }
 
@@ -186,7 +186,7 @@ static void open_conv(kernel_case *c, vn_op op, int round) {
     int64_t h = kernel_draw(3, 9), w = kernel_draw(3, 9), i = kernel_draw(1, 9),
             o = kernel_draw(1, 9), kernel = kernel_draw(0, 1) * 2 + 1;
     int stride = (int)kernel_draw(1, 2), pad = kernel == 3;
-    vn_attr attr = {.conv = {stride, {pad, pad, pad, pad}}};
+    vn_attr attr = {.conv = {.stride = stride, .pad = {pad, pad, pad, pad}}};
     vn_shape x = shape4(round % LARGE ? 2 : 24, h, w, i), weight = shape4(kernel, kernel, i, o),
              bias = shape1(o);
     vn_shape y = shape4(x.dim[0], (h + 2 * pad - kernel) / stride + 1,

@@ -221,7 +221,8 @@ static vn_node *build_conv2d_plus(vn_graph *g, int variant) {
 
 static vn_node *build_conv2d_grad(vn_graph *g, int variant, bool of_w) {
     const conv_case *c = &conv_cases[variant];
-    vn_attr attr = {.conv = {c->stride, {c->pad[0], c->pad[1], c->pad[2], c->pad[3]}}};
+    vn_attr attr = {
+        .conv = {.stride = c->stride, .pad = {c->pad[0], c->pad[1], c->pad[2], c->pad[3]}}};
     vn_shape x = VN_SHAPE(2, c->h, c->w, 2), w = VN_SHAPE(c->kh, c->kw, 2, 3);
     vn_shape y = VN_SHAPE(2, (c->h + c->pad[0] + c->pad[1] - c->kh) / c->stride + 1,
                           (c->w + c->pad[2] + c->pad[3] - c->kw) / c->stride + 1, 3);
