@@ -91,8 +91,9 @@ static vn_status write(const vn_preview *p, int64_t step, const vn_image *image,
                                     .step = step,
                                     .guidance = p->sampling.guidance,
                                     .guide = p->sampling.guide,
-                                    .sampler = p->sampling.sampler[0] ? p->sampling.sampler
-                                                                      : p->path->row->sampler,
+                                    .sampler = p->sampling.sampler[0]
+                                                   ? p->sampling.sampler
+                                                   : vn_sampler_usual(p->path, p->sampling.guide),
                                     .path = form,
                                     .grid = p->path->row->grid,
                                     .steps = p->sampling.steps,

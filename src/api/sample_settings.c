@@ -37,7 +37,7 @@ static bool note_levels(json_t *to, const vn_sample_options *o) {
 /* How a sample of a path is drawn, and one of a sequence. */
 static bool note_walk(json_t *to, const vn_sample_options *o, const vn_path *path,
                       const char *path_text) {
-    return note(to, "sampler", "%s", o->sampler ? o->sampler : path->row->sampler) &&
+    return note(to, "sampler", "%s", o->sampler ? o->sampler : vn_sampler_usual(path, o->guide)) &&
            note(to, "path", "%s", path_text) && note_levels(to, o) &&
            (o->sigmas || note(to, "grid", "%s", o->grid ? o->grid : path->row->grid));
 }

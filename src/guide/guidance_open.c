@@ -132,14 +132,16 @@ static vn_status check_needs(const vn_guidance *g, vn_err *err) {
     return VN_OK;
 }
 
+unsigned vn_guide_choice_needs(const vn_guide_row *row, const vn_choice *c) {
+    return row->needs | (row->needs_by ? row->needs_by(c) : 0);
+}
+
 vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, unsigned abilities,
                                     vn_err *err) {
     for (int i = 0; i < g->count; i++) {
         const vn_guide_row *row = g->guide[i].row;
-        const unsigned needs =
-            row->needs | (row->needs_by ? row->needs_by(&g->guide[i].choice) : 0);
         const unsigned lacks =
-            needs & (VN_NEEDS_X0_EPS | VN_NEEDS_SDE | VN_NEEDS_ROUTE | VN_NEEDS_STEPS) & ~abilities;
+            vn_guide_choice_needs(row, &g->guide[i].choice) & VN_NEEDS_OF_SAMPLER & ~abilities;
         const char *words = lacks & VN_NEEDS_X0_EPS
                                 ? "a sampler that moves x0 and noise apart, such as ddim or euler"
                             : lacks & VN_NEEDS_SDE

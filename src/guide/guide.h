@@ -132,7 +132,8 @@ enum {
     VN_NEEDS_EMBEDDED = 512,    /* a denoiser that takes guidance as an input */
     VN_TAKES_CLASSIFIER = 1024, /* no need: it follows denoiser->classify where there is one */
     VN_NEEDS_ANNEAL = 2048,     /* conditions that noise can be added to */
-    VN_NEEDS_STEPS = 4096 /* steps one after another: it keeps something from one to the next */
+    VN_NEEDS_STEPS = 4096, /* steps one after another: it keeps something from one to the next */
+    VN_NEEDS_OF_SAMPLER = VN_NEEDS_X0_EPS | VN_NEEDS_SDE | VN_NEEDS_ROUTE | VN_NEEDS_STEPS
 };
 
 typedef struct vn_guide_row {

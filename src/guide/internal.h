@@ -27,6 +27,8 @@ VN_GUIDES(VN_DECLARE)
 
 /* ---- what rules share (passes.c) ------------------------------------------------------------- */
 
+/* What a guide with these parameters needs, VN_NEEDS_*. */
+unsigned vn_guide_choice_needs(const vn_guide_row *row, const vn_choice *c);
 /* The pass under each row's own condition; vn_null if no row has one. */
 vn_pass vn_conditional(const vn_guide_at *at);
 /* The pass under the null condition. */

@@ -6,15 +6,19 @@
 
 /* The row of the first guide of a list, or NULL if that is not the text of a guide; *text moves on
  * to the next one, and is NULL after the last. */
-static const vn_guide_row *next_row(const char **text) {
-    vn_choice c;
+static const vn_guide_row *next_choice(const char **text, vn_choice *c) {
     vn_err err;
     const size_t length = vn_choice_length(*text);
     char *one = vn_format("%.*s", (int)length, *text);
-    const bool known = one && vn_choice_parse(one, &vn_guides, &c, &err) == VN_OK;
+    const bool known = one && vn_choice_parse(one, &vn_guides, c, &err) == VN_OK;
     vn_free(one);
     *text = (*text)[length] == ',' ? *text + length + 1 : NULL;
-    return known ? (const vn_guide_row *)c.row : NULL;
+    return known ? (const vn_guide_row *)c->row : NULL;
+}
+
+static const vn_guide_row *next_row(const char **text) {
+    vn_choice c;
+    return next_choice(text, &c);
 }
 
 vn_status vn_guides_check(const char *text, vn_err *err) {
@@ -117,9 +121,10 @@ const char *vn_guides_not_linear(const char *text) {
 
 unsigned vn_guides_need(const char *text) {
     unsigned needs = 0;
+    vn_choice c;
     while (text) {
-        const vn_guide_row *row = next_row(&text);
-        if (row) needs |= row->needs;
+        const vn_guide_row *row = next_choice(&text, &c);
+        if (row) needs |= vn_guide_choice_needs(row, &c);
     }
     return needs;
 }

@@ -21,7 +21,7 @@ const vn_param vn_unet2d_presets[] = {
     {"head_dim", "channels of an attention head; 0: one head",
      0, 0, 1024, 1, NULL},
     {"shift", "how the time enters: added, or as scale and shift",
-     0, 0, 1, 1, "default|scale_shift"},
+     1, 0, 1, 1, "default|scale_shift"},
     {"internal", "a second answer before the last residual blocks, after so many; for the guide ig",
      0, 0, VN_UNET_MAX_LAYERS, 1, NULL},
     {NULL, NULL, 0, 0, 0, 0, NULL},

@@ -63,8 +63,10 @@ typedef struct vn_path vn_path;
 typedef struct vn_path_row {
     vn_row row;
     /* what goes with this path where the user does not say: rows of other tables; times: how
-     * training draws t */
-    const char *prediction, *sampler, *grid, *times;
+     * training draws t; steps: of pictures with that sampler */
+    const char *prediction, *sampler;
+    int steps;
+    const char *grid, *times;
     /* Checks the parameters, and fills p->table of a discrete path. NULL: nothing to do. */
     vn_status (*open)(vn_path *p, vn_err *err);
     void (*level)(const vn_path *p, double t, vn_level *out);

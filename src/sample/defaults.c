@@ -1,9 +1,9 @@
 /* defaults.c - see defaults.h.
  *
- * Why 1.5: the demo's U-Net on Fashion-MNIST has its smallest Frechet distance there, 7.2 against
- * 14.0 at 1 and 14.1 at 2, and 94% of its samples are taken for their class, against 82%
- * (docs/training.md). Points are drawn as trained, for what one looks at there is the distribution,
- * which guidance changes. */
+ * Why 1.5: between 1.25, where the demo's U-Net on Fashion-MNIST has its smallest Frechet distance,
+ * and 2 there is the trade of quality against diversity; at 1.5 samples are taken for their class
+ * as often as real pictures are (bench/LOG.md, docs/training.md). Points are drawn as trained, for
+ * what one looks at there is the distribution, which guidance changes. */
 #include "sample/sample.h"
 
 #include <math.h>
@@ -23,6 +23,7 @@ int vn_sampling_defaults_steps_on(const vn_sampling_defaults *s, const vn_path *
 vn_sampling_defaults vn_sampling_defaults_choose(bool pictures, bool drops, const vn_path *path) {
     vn_sampling_defaults s = vn_sampling_defaults_as_trained();
     if (pictures && drops) s.guidance = of_pictures;
+    if (pictures) s.steps = path->row->steps;
     s.steps = vn_sampling_defaults_steps_on(&s, path);
     return s;
 }

@@ -73,6 +73,9 @@ typedef struct vn_sampler_row {
 } vn_sampler_row;
 
 extern const vn_table vn_samplers; /* of vn_sampler_row */
+/* The sampler where the user names none: the path's own, or one that can do what a guide of the
+ * list (NULL: "cfg") needs of it. */
+const char *vn_sampler_usual(const vn_path *path, const char *guide);
 
 /* The guided prediction of all rows at x [n,size] and a level; `out` may not overlap with x. */
 vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_estimate out,

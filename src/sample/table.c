@@ -27,6 +27,15 @@ static const vn_word words[] = {{"dpm-solver", "dpm"},
                                 {NULL, NULL}};
 const vn_table vn_samplers = {"sampler", samplers, 0, VN_COUNT(samplers), words, NULL};
 
+const char *vn_sampler_usual(const vn_path *path, const char *guide) {
+    const char *own = path->row->sampler;
+    vn_choice c;
+    vn_err err;
+    if (vn_choice_parse(own, &vn_samplers, &c, &err)) return own;
+    const unsigned lacks = vn_guides_need(guide) & ~((const vn_sampler_row *)c.row)->abilities;
+    return lacks & VN_NEEDS_SDE ? "euler-maruyama" : lacks & VN_NEEDS_X0_EPS ? "euler" : own;
+}
+
 #define GRID(name) &vn_##name##_grid,
 static const vn_grid_row *const grids[] = {VN_GRIDS(GRID)};
 const vn_table vn_grids = {"grid", grids, 0, VN_COUNT(grids), NULL, NULL};

@@ -108,7 +108,8 @@ vn_status vn_trajectory_open(const vn_trajectory_options *o, vn_trajectory **out
     trajectory->seed = o->seed;
     trajectory->capacity = o->capacity;
     vn_status status = choose_sampler(
-        trajectory, o->samplers, o->sampler ? o->sampler : o->denoiser->path->row->sampler, err);
+        trajectory, o->samplers,
+        o->sampler ? o->sampler : vn_sampler_usual(o->denoiser->path, o->guide), err);
     if (!status) status = choose_levels(trajectory, o, err);
     if (!status) status = choose_guides(trajectory, o, err);
     if (!status) status = take_memory(trajectory, err);

@@ -181,7 +181,7 @@ static void mistakes_are_one_line_and_leave_nothing(void **state) {
         {2, "sweep run --data points:moons --guide cfg --guide nothing --out x",
          "unknown guide 'nothing'"},
         {2, "sweep run --data points:moons --guide cfg --guide negative:class=x --out x",
-         "negative:class=x, guidance 1, euler, 32 steps: "},
+         "negative:class=x, guidance 1, unipc, 32 steps: "},
         {2, "sweep run --data points:moons --sampler hoin --out x", "'hoin'"},
         {2, "sweep run --data points:moons --steps 2.5 --out x", "--steps: expected whole numbers"},
         {2, "sweep run --data points:moons --search all --out x", "unknown --search 'all'"},

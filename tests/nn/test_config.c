@@ -239,7 +239,7 @@ static void presets_fit_the_data(void **state) {
     (void)state;
     vn_net *net = open_preset("unet2d", &fashion);
     const vn_net_io *io = vn_net_get_io(net);
-    assert_int_equal(vn_weights_parameters(vn_net_weights(net)), 687473);
+    assert_int_equal(vn_weights_parameters(vn_net_weights(net)), 717505);
     const vn_shape sample = vn_net_sample(io);
     assert_true(vn_shape_equal(&sample, &fashion.sample));
     assert_true(vn_net_out_channels(io) == 1 && vn_net_labels(io) == 11);

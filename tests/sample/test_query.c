@@ -296,6 +296,29 @@ static void derivatives_either_way_agree(void **state) {
     }
 }
 
+/* Where nobody names a sampler, it is the path's own, unless a guide needs more than that can. */
+static void guides_have_a_sampler_that_can(void **state) {
+    (void)state;
+    static const struct {
+        const char *path, *guide, *sampler;
+    } cases[] = {{"rectified", NULL, "unipc"},
+                 {"rectified", "apg,interval", "unipc"},
+                 {"rectified", "cfg-plus-plus", "euler"},
+                 {"rectified", "clip:noise=keep", "euler"},
+                 {"rectified", "clip:noise=follow", "unipc"},
+                 {"rectified", "fkc", "euler-maruyama"},
+                 {"vp", "dynamic-threshold:noise=keep", "euler"},
+                 {"ddpm", "fbg", "ddim"},
+                 {"edm", "no guide", "heun"}};
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        vn_path *path = NULL;
+        vn_err err = {0};
+        assert_int_equal(vn_path_open(cases[i].path, &path, &err), VN_OK);
+        assert_string_equal(vn_sampler_usual(path, cases[i].guide), cases[i].sampler);
+        vn_path_close(&path);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embedded_guidance_is_cfg_in_one_pass),
@@ -304,6 +327,7 @@ int main(void) {
         cmocka_unit_test(samplers_that_do_not_fit_a_consistency_model_are_refused),
         cmocka_unit_test(guides_that_name_the_same_condition_share_a_pass),
         cmocka_unit_test(derivatives_either_way_agree),
+        cmocka_unit_test(guides_have_a_sampler_that_can),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
