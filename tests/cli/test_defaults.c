@@ -51,11 +51,11 @@ static void expect_setting(const json_t *text, const char *key, const char *valu
 static void a_run_of_pictures_is_drawn_at_one_and_a_half_by_all(void **state) {
     (void)state;
     expect_status(0, TRAIN " --out run --preview-every 2");
-    assert_true(recorded("run", "guidance") == 1.5 && recorded("run", "steps") == 32);
+    assert_true(recorded("run", "guidance") == 1.5 && recorded("run", "steps") == 16);
 
     json_t *preview = settings("run/previews/000002.png", "text");
     expect_setting(preview, "guidance", "1.5");
-    expect_setting(preview, "steps", "32");
+    expect_setting(preview, "steps", "16");
     expect_setting(preview, "training_step", "2");
     expect_setting(preview, "source", "run");
 
@@ -73,7 +73,7 @@ static void a_run_of_pictures_is_drawn_at_one_and_a_half_by_all(void **state) {
     json_t *info = expect_json(expect_status(0, "info run --json"));
     const json_t *sampling = json_object_get(info, "sampling");
     assert_true(json_number_value(json_object_get(sampling, "guidance")) == 1.5);
-    assert_true(json_integer_value(json_object_get(sampling, "steps")) == 32);
+    assert_true(json_integer_value(json_object_get(sampling, "steps")) == 16);
     json_decref(info);
 }
 
@@ -81,7 +81,7 @@ static void what_is_asked_for_counts(void **state) {
     (void)state;
     expect_status(0, TRAIN " --out asked --preview-every -1");
     expect_status(0, "sample asked -n 6 --out own.npy --quiet");
-    expect_status(0, "sample asked -n 6 --guidance 1.5 --steps 32 --out same.npy --quiet");
+    expect_status(0, "sample asked -n 6 --guidance 1.5 --sampler unipc --steps 16 --out same.npy --quiet");
     expect_same_file("own.npy", "same.npy");
     /* 1 is 1, not "not asked for" */
     expect_status(0, "sample asked -n 6 --guidance 1 --out one.npy --quiet");

@@ -308,7 +308,7 @@ static void guides_have_a_sampler_that_can(void **state) {
                  {"rectified", "clip:noise=follow", "unipc"},
                  {"rectified", "fkc", "euler-maruyama"},
                  {"vp", "dynamic-threshold:noise=keep", "euler"},
-                 {"ddpm", "fbg", "ddim"},
+                 {"ddpm", "fbg", "euler-maruyama"},
                  {"edm", "no guide", "heun"}};
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         vn_path *path = NULL;
