@@ -96,9 +96,10 @@ static json_t *describe_all(const vn_train_job *j) {
     return NULL;
 }
 
-/* Its folder in the run. The model's index does not name it: it is no part of what is sampled. */
-static vn_status make_uncertainty(const vn_train_job *j, vn_err *err) {
-    char *folder = vn_path_join(j->run.aside, VN_LOSS_UNCERTAINTY);
+/* The folder of such a part in the run. The model's index does not name it: it is no part of what
+ * is sampled. */
+static vn_status make_folder(const vn_train_job *j, const char *part, vn_err *err) {
+    char *folder = vn_path_join(j->run.aside, part);
     const vn_status status = folder ? vn_make_dirs(folder, err) : vn_no_memory(err);
     vn_free(folder);
     return status;
@@ -147,7 +148,8 @@ vn_status vn_job_create(vn_train_job *j, vn_err *err) {
     if (!status && j->latents.autoencoder)
         status = vn_train_latents_copy(&j->latents, j->run.aside, err);
     if (!status) status = vn_job_copy_features(j, err);
-    if (!status && j->uncertainty) status = make_uncertainty(j, err);
+    if (!status && j->uncertainty) status = make_folder(j, VN_LOSS_UNCERTAINTY, err);
+    if (!status && j->discriminator) status = make_folder(j, VN_LOSS_DISCRIMINATOR, err);
     const vn_train_networks all = vn_job_networks(j);
     if (!status)
         status = vn_train_create(j->run.aside, all.count, all.part, j->o.ema_snapshots != 0,

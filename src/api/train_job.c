@@ -327,13 +327,31 @@ static vn_status open_uncertainty(vn_train_job *j, vn_err *err) {
     return status;
 }
 
+/* What an autoencoder is trained against, where it is. */
+static vn_status open_discriminator(vn_train_job *j, vn_err *err) {
+    const vn_shape *sample = &vn_data_get_info(j->data)->sample;
+    vn_adversary a;
+    if (!vn_objective_adversary(j->objective, &a)) return VN_OK;
+    if (j->o.steps > 0 && a.start >= j->o.steps)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "the discriminator has no effect: it begins at step %lld (`disc_start` of "
+                       "the objective), and the run has %lld",
+                       (long long)a.start, (long long)j->o.steps);
+    json_t *config = vn_discriminator_config(sample, a.channels, a.layers, err);
+    if (!config) return err->status;
+    const vn_status status = vn_net_open_row(&vn_discriminator_net, config, &j->discriminator, err);
+    json_decref(config);
+    return status;
+}
+
 /* The objective says what a denoiser has to answer; a classifier says at which times it learns, and
  * an autoencoder which objective is for it. */
 vn_status vn_job_open_learning(vn_train_job *j, vn_err *err) {
     const bool first = j->classifies || j->reconstructs;
     vn_status status = first ? open_net(j, err) : open_objective(j, err);
     if (!status) status = first ? open_objective(j, err) : open_net(j, err);
-    return status ? status : open_uncertainty(j, err);
+    if (!status) status = open_uncertainty(j, err);
+    return status ? status : open_discriminator(j, err);
 }
 
 vn_train_networks vn_job_networks(const vn_train_job *j) {
@@ -364,6 +382,11 @@ vn_train_networks vn_job_networks(const vn_train_job *j) {
     if (j->uncertainty)
         all.part[all.count++] = (vn_train_part){.name = VN_LOSS_UNCERTAINTY,
                                                 .net = j->uncertainty,
+                                                .optimizer = &j->optimizer,
+                                                .no_average = true};
+    if (j->discriminator)
+        all.part[all.count++] = (vn_train_part){.name = VN_LOSS_DISCRIMINATOR,
+                                                .net = j->discriminator,
                                                 .optimizer = &j->optimizer,
                                                 .no_average = true};
     return all;
@@ -398,6 +421,7 @@ void vn_job_close(vn_train_job *j) {
     vn_train_close_frozen(&j->features);
     vn_net_close(&j->net);
     vn_net_close(&j->uncertainty);
+    vn_net_close(&j->discriminator);
     vn_data_close(&j->data);
     vn_train_latents_close(&j->latents);
     vn_free(j->seen);

@@ -44,6 +44,7 @@ typedef struct vn_train_job {
     vn_train_words words;
     vn_train_codes codes;     /* of a sequence model */
     vn_net *uncertainty;      /* of a loss that estimates its own size; or NULL */
+    vn_net *discriminator;    /* that an autoencoder is trained against; or NULL */
     vn_train_part features;   /* of an autoencoder's perceptual loss; net NULL: there is none */
     vn_train_latents latents; /* autoencoder NULL: the model sees pictures */
     char *seen;               /* what messages call its samples: the data, or latents of it */
@@ -94,7 +95,7 @@ void vn_job_close(vn_train_job *j); /* all but j->run */
 /* The networks: the first is what is trained on the batch. */
 typedef struct vn_train_networks {
     int count;
-    vn_train_part part[3];
+    vn_train_part part[4];
     vn_train_text text;
 } vn_train_networks;
 vn_train_networks vn_job_networks(const vn_train_job *j);

@@ -82,9 +82,42 @@ vn_node *vn_per_sample(vn_graph *g, vn_node *numbers, const vn_node *x);
 /* The same of number i of each in [N,K]. */
 vn_node *vn_number_of(vn_graph *g, vn_node *numbers, int i, const vn_node *x);
 
+/* The first parameters of the objectives of autoencoders, and their places. */
+enum {
+    VN_DISTANCE,
+    VN_PERCEPTUAL,
+    VN_ADVERSARIAL,
+    VN_DISC_START,
+    VN_DISC_ADAPTIVE,
+    VN_DISC_CHANNELS,
+    VN_DISC_LAYERS,
+    VN_RECONSTRUCTION_PARAMS
+};
+/* clang-format off */
+#define VN_DISCRIMINATOR_PARAMS \
+    {"adversarial", "weight of a discriminator of patches; 0: there is none", \
+     0, 0, 1e6, 0, NULL}, \
+    {"disc_start", "with it: the step that it begins at", 2000, 0, 1e9, 1, NULL}, \
+    {"disc_adaptive", "with it: its gradient at the last layer as long as the distance's", \
+     1, 0, 1, 1, "no|yes"}, \
+    {"disc_channels", "with it: channels of its first layer", 64, 1, 512, 1, NULL}, \
+    {"disc_layers", "with it: its layers of stride 2; 0: 3, of small pictures fewer", \
+     0, 0, 6, 1, NULL}
+/* clang-format on */
+/* adversarial.c: the row's check of these, when the discriminator begins (-1: never), and the part
+ * that it is. */
+vn_status vn_adversarial_check(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
+                               vn_err *err);
+int64_t vn_adversarial_from(const vn_choice *c);
+bool vn_adversarial_part(const vn_choice *c, vn_adversary *out);
+/* The distance of the batch and what it is decoded to, x [N,H,W,C], and what the discriminator says
+ * of x; and the loss of the discriminator. */
+vn_node *vn_adversarial_loss(const vn_choice *c, vn_loss *l, vn_node *distance, vn_node *x);
+vn_node *vn_discriminator_loss(vn_loss *l, vn_node *x);
+
 /* vq-vae's parameter of the steps between revivals, where it is, and its default; and what moves
  * codes that are not used (codebook.c). */
-enum { VN_REVIVE = 4, VN_REVIVE_STEPS = 100 };
+enum { VN_REVIVE = VN_RECONSTRUCTION_PARAMS + 2, VN_REVIVE_STEPS = 100 };
 extern const vn_tending vn_codebook_tending;
 
 /* z with P(N(0,1) < z) = u, for u in (0,1). */

@@ -96,10 +96,10 @@ static vn_status choose_objective(vn_objective *o, const vn_objective_options *o
         return vn_fail(err, VN_UNSUPPORTED, "the objective %s has more than %d losses",
                        o->row->row.name, VN_OBJECTIVE_LOSSES);
     for (int i = 1; i < vn_objective_losses(o); i++)
-        if (vn_objective_loss_every(o, i) < 1)
+        if (o->row->more[i - 1].every < 1)
             return vn_fail(err, VN_BAD_ARGUMENT, "the objective %s trains %s every %lld steps",
                            o->row->row.name, vn_objective_loss_part(o, i),
-                           (long long)vn_objective_loss_every(o, i));
+                           (long long)o->row->more[i - 1].every);
     return o->row->check ? o->row->check(&o->choice, o->path, &o->prediction, err) : VN_OK;
 }
 
@@ -190,6 +190,11 @@ bool vn_objective_compares(const vn_objective *o) {
 
 bool vn_objective_estimates(const vn_objective *o) {
     return o->row->estimates && o->row->estimates(&o->choice);
+}
+
+bool vn_objective_adversary(const vn_objective *o, vn_adversary *out) {
+    *out = (vn_adversary){0};
+    return o->row->adversary && o->row->adversary(&o->choice, out);
 }
 
 vn_sampled vn_objective_sampled(const vn_objective *o) {
@@ -374,9 +379,14 @@ vn_status vn_objective_fill(const vn_objective *o, const vn_loss *loss, const vn
 
 /* ---- the loss -------------------------------------------------------------------------------- */
 
+/* The step that a part's loss begins with; < 0: never. */
+static int64_t loss_from(const vn_objective *o, const vn_part_loss *more) {
+    return more->from ? more->from(&o->choice) : 0;
+}
+
 int vn_objective_losses(const vn_objective *o) {
     int n = 0;
-    while (o->row->more && o->row->more[n].part) n++;
+    while (o->row->more && o->row->more[n].part && loss_from(o, &o->row->more[n]) >= 0) n++;
     return 1 + n;
 }
 
@@ -390,8 +400,15 @@ const char *vn_objective_loss_part(const vn_objective *o, int loss) {
     return o->row->more[loss - 1].part;
 }
 
-int64_t vn_objective_loss_every(const vn_objective *o, int loss) {
-    return loss ? o->row->more[loss - 1].every : 1;
+int64_t vn_objective_loss_taken(const vn_objective *o, int loss, int64_t step) {
+    if (loss == 0) return step;
+    const vn_part_loss *more = &o->row->more[loss - 1];
+    const int64_t since = step - loss_from(o, more);
+    return since > 0 ? (since + more->every - 1) / more->every : 0;
+}
+
+bool vn_objective_loss_due(const vn_objective *o, int loss, int64_t step) {
+    return vn_objective_loss_taken(o, loss, step + 1) > vn_objective_loss_taken(o, loss, step);
 }
 
 vn_node *vn_objective_build(const vn_objective *o, int loss, vn_loss *l) {

@@ -98,6 +98,8 @@ typedef struct vn_given {
 #define VN_LOSS_DECODER "decoder"
 /* The part whose outputs "map0", "map1", .. pictures are compared by, beside their numbers. */
 #define VN_LOSS_FEATURES "perceptual"
+/* The part that tells pictures from what they are decoded to, by its output "logits". */
+#define VN_LOSS_DISCRIMINATOR "discriminator"
 /* The part that learns how large the loss is at each time, and its output [N,1]. */
 #define VN_LOSS_UNCERTAINTY  "uncertainty"
 #define VN_LOSS_LOG_VARIANCE "log_variance"
@@ -146,6 +148,7 @@ typedef struct vn_loss {
     /* Whether there is a part of this name, with this output; NULL: there is none. */
     bool (*has)(void *self, const char *part, const char *output);
     void *self;
+    bool held; /* held-out samples are scored, and nothing learns */
 
     /* the objective's, set by vn_objective_loss */
     const vn_path *path;
@@ -167,9 +170,16 @@ vn_node *vn_loss_output(vn_loss *l);
  * of what a generator makes (2311.18828). */
 typedef struct vn_part_loss {
     const char *part;                                 /* NULL ends a list */
-    int64_t every;                                    /* steps 0, k, 2k, .. */
+    int64_t every;                                    /* steps b, b + k, b + 2k, .. */
     vn_node *(*loss)(const vn_choice *c, vn_loss *l); /* rank 0 */
+    /* b; NULL: 0; negative: not at all, and there is no such loss, nor any after it */
+    int64_t (*from)(const vn_choice *c);
 } vn_part_loss;
+
+/* The network that an autoencoder is trained against: the step that it begins at, and its size. */
+typedef struct vn_adversary {
+    int64_t start, channels, layers;
+} vn_adversary;
 
 /* What is measured on held-out samples beside the loss. */
 typedef struct vn_held_measure {
@@ -245,6 +255,8 @@ typedef struct vn_objective_row {
     bool (*compares)(const vn_choice *c);
     /* Whether it calls the part VN_LOSS_UNCERTAINTY, which it trains; NULL: no. */
     bool (*estimates)(const vn_choice *c);
+    /* Whether it calls the part VN_LOSS_DISCRIMINATOR, and how large that is; NULL: no. */
+    bool (*adversary)(const vn_choice *c, vn_adversary *out);
     /* Parts that have losses of their own; the loss above trains all others. NULL: none has. */
     const vn_part_loss *more;
     const vn_held_measure *measure; /* NULL: the loss says all */
@@ -291,6 +303,8 @@ bool vn_objective_contrasts(const vn_objective *o);
 bool vn_objective_compares(const vn_objective *o);
 /* Whether a part VN_LOSS_UNCERTAINTY has to be there. */
 bool vn_objective_estimates(const vn_objective *o);
+/* Whether a part VN_LOSS_DISCRIMINATOR has to be there, and how large. */
+bool vn_objective_adversary(const vn_objective *o, vn_adversary *out);
 /* How what it trains is sampled. */
 vn_sampled vn_objective_sampled(const vn_objective *o);
 /* Whether batches have labels though the network takes none: where it trains classifiers or
@@ -346,8 +360,9 @@ vn_node *vn_objective_loss(const vn_objective *o, vn_loss *l);
 int vn_objective_losses(const vn_objective *o);
 /* Which loss trains a part: 0, but for parts with one of their own. */
 int vn_objective_loss_of(const vn_objective *o, const char *part);
-/* In which of the steps 0, 1, .. a loss is taken: each that this divides. */
-int64_t vn_objective_loss_every(const vn_objective *o, int loss);
+/* Whether a loss is taken in the step 0, 1, ..; and in how many steps before. */
+bool vn_objective_loss_due(const vn_objective *o, int loss, int64_t step);
+int64_t vn_objective_loss_taken(const vn_objective *o, int loss, int64_t step);
 /* As vn_objective_loss, of any of them. */
 vn_node *vn_objective_build(const vn_objective *o, int loss, vn_loss *l);
 /* The part of loss 1, 2, .., for messages. */

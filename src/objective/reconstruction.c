@@ -27,16 +27,18 @@ enum { L1, L2 };
 #define PERCEPTUAL \
     {"perceptual", "weight of the distance of their features (--perceptual)", \
      0.1, 0, 1e6, 0, NULL}
-static const vn_param params[] = {DISTANCE, PERCEPTUAL, {0}};
+static const vn_param params[] = {DISTANCE, PERCEPTUAL, VN_DISCRIMINATOR_PARAMS, {0}};
 static const vn_param vae_params[] = {
     DISTANCE,
     PERCEPTUAL,
+    VN_DISCRIMINATOR_PARAMS,
     {"kl", "weight of the divergence of a picture's latents from N(0, 1)", 1e-6, 0, 1e6, 0, NULL},
     {0},
 };
 static const vn_param vq_params[] = {
     DISTANCE,
     PERCEPTUAL,
+    VN_DISCRIMINATOR_PARAMS,
     {"codebook", "weight that draws rows of the codebook to latents", 1, 0, 1e6, 0, NULL},
     {"commitment", "weight that draws latents to rows of the codebook", 0.25, 0, 1e6, 0, NULL},
     {"revive", "steps between looks for codes that are not used, to be moved; 0: none is moved",
@@ -44,9 +46,8 @@ static const vn_param vq_params[] = {
     {0},
 };
 /* clang-format on */
-enum { DISTANCE_OF, PERCEPTUAL_WEIGHT, OWN };
-enum { KL = OWN };
-enum { CODEBOOK = OWN, COMMITMENT };
+enum { KL = VN_RECONSTRUCTION_PARAMS };
+enum { CODEBOOK = VN_RECONSTRUCTION_PARAMS, COMMITMENT };
 _Static_assert((int)COMMITMENT + 1 == (int)VN_REVIVE, "codebook.c reads it");
 
 /* ---- the losses ------------------------------------------------------------------------------ */
@@ -97,20 +98,22 @@ static vn_node *perceptual(vn_loss *l, vn_node *x) {
     return sum;
 }
 
+/* And how real x looks, where a discriminator says so. */
 static vn_node *distance(const vn_choice *c, vn_loss *l, vn_node *x) {
     vn_graph *g = l->g;
-    const double weight = c->value[PERCEPTUAL_WEIGHT];
+    const double weight = c->value[VN_PERCEPTUAL];
     const bool features = l->has && l->has(l->self, VN_LOSS_FEATURES, "map0");
-    vn_node *apart = c->value[DISTANCE_OF] == L2
+    vn_node *apart = c->value[VN_DISTANCE] == L2
                          ? mean_square(g, x, l->x)
                          : vn_mean(g, vn_unary(g, vn_sub(g, x, l->x), VN_FN_ABS));
-    if (c->given[PERCEPTUAL_WEIGHT] && weight > 0 && !features)
+    if (c->given[VN_PERCEPTUAL] && weight > 0 && !features)
         return vn_graph_fail(g, VN_BAD_ARGUMENT,
                              "perceptual=%g has no effect without features, which `perceptual` "
                              "names",
                              weight);
-    if (!features || weight == 0) return apart;
-    return vn_add(g, apart, vn_affine(g, perceptual(l, x), weight, 0));
+    if (features && weight != 0)
+        apart = vn_add(g, apart, vn_affine(g, perceptual(l, x), weight, 0));
+    return vn_adversarial_loss(c, l, apart, x);
 }
 
 /* [N,numbers]: the mean square error of each sample that is cut to -1 .. 1, then its codes [N,h,w],
@@ -131,8 +134,12 @@ static vn_node *to_measure(vn_loss *l, vn_node *x, vn_node *codes) {
     return vn_concat(g, 1, 2, part);
 }
 
+static vn_node *reconstructed(vn_loss *l) {
+    return l->network(l->self, &(vn_loss_call){.output = "decoded"});
+}
+
 static vn_node *reconstruction_loss(const vn_choice *c, vn_loss *l) {
-    vn_node *x = l->network(l->self, &(vn_loss_call){.output = "decoded"});
+    vn_node *x = reconstructed(l);
     l->measured = to_measure(l, x, NULL);
     return distance(c, l, x);
 }
@@ -141,13 +148,20 @@ static void fill_noise(const vn_loss_sample *s, float *row) {
     vn_random_normal(row, (size_t)s->row, s->seed, VN_STREAM_LATENT, s->sample, s->step);
 }
 
-static vn_node *vae_loss(const vn_choice *c, vn_loss *l) {
+/* Of latents that are drawn. */
+static vn_node *redrawn(vn_loss *l, vn_node *mean, vn_node *logvar) {
     vn_graph *g = l->g;
-    vn_node *mean = encoded(l, "mean"), *logvar = encoded(l, "logvar");
     if (!mean || !logvar) return NULL;
     vn_node *noise = vn_loss_filled(l, "noise", mean->shape, fill_noise);
     vn_node *deviation = vn_unary(g, vn_affine(g, logvar, 0.5, 0), VN_FN_EXP);
-    vn_node *x = decoded(l, vn_add(g, mean, vn_mul(g, deviation, noise)));
+    return decoded(l, vn_add(g, mean, vn_mul(g, deviation, noise)));
+}
+
+static vn_node *vae_loss(const vn_choice *c, vn_loss *l) {
+    vn_graph *g = l->g;
+    vn_node *mean = encoded(l, "mean"), *logvar = encoded(l, "logvar"),
+            *x = redrawn(l, mean, logvar);
+    if (!x) return NULL;
     l->measured = to_measure(l, x, NULL);
     /* twice the divergence of each number of the latents */
     vn_node *square = vn_unary(g, mean, VN_FN_SQUARE), *variance = vn_unary(g, logvar, VN_FN_EXP);
@@ -170,6 +184,32 @@ static vn_node *vq_loss(const vn_choice *c, vn_loss *l) {
                            vn_affine(g, commit, c->value[COMMITMENT], 0));
     return vn_add(g, distance(c, l, x), both);
 }
+
+/* ---- of the discriminator -------------------------------------------------------------------- */
+
+static vn_node *judge_reconstruction(const vn_choice *c, vn_loss *l) {
+    (void)c;
+    return vn_discriminator_loss(l, reconstructed(l));
+}
+
+static vn_node *judge_vae(const vn_choice *c, vn_loss *l) {
+    (void)c;
+    return vn_discriminator_loss(l, redrawn(l, encoded(l, "mean"), encoded(l, "logvar")));
+}
+
+static vn_node *judge_vq(const vn_choice *c, vn_loss *l) {
+    (void)c;
+    vn_node *z = encoded(l, "latents");
+    return vn_discriminator_loss(l, z ? decoded(l, z) : NULL);
+}
+
+#define JUDGE(name)                                                                                \
+    static const vn_part_loss name##_judges[] = {                                                  \
+        {VN_LOSS_DISCRIMINATOR, 1, judge_##name, vn_adversarial_from}, {0}}
+JUDGE(reconstruction);
+JUDGE(vae);
+JUDGE(vq);
+#undef JUDGE
 
 /* ---- what is measured ------------------------------------------------------------------------ */
 
@@ -237,7 +277,10 @@ const vn_objective_row vn_reconstruction_objective = {
     .predictions = "x0",
     .trains = VN_TRAINS_AUTOENCODERS,
     .networks = "autoencoder-tiny|autoencoder-fsq",
+    .check = vn_adversarial_check,
     .loss = reconstruction_loss,
+    .adversary = vn_adversarial_part,
+    .more = reconstruction_judges,
     .measure = &measures,
 };
 
@@ -247,7 +290,10 @@ const vn_objective_row vn_vae_objective = {
     .predictions = "x0",
     .trains = VN_TRAINS_AUTOENCODERS,
     .networks = "autoencoder-kl",
+    .check = vn_adversarial_check,
     .loss = vae_loss,
+    .adversary = vn_adversarial_part,
+    .more = vae_judges,
     .measure = &measures,
 };
 
@@ -259,7 +305,10 @@ const vn_objective_row vn_vq_vae_objective = {
     .predictions = "x0",
     .trains = VN_TRAINS_AUTOENCODERS,
     .networks = "autoencoder-vq",
+    .check = vn_adversarial_check,
     .loss = vq_loss,
+    .adversary = vn_adversarial_part,
+    .more = vq_judges,
     .measure = &measures,
     .tending = &vn_codebook_tending,
 };

@@ -33,7 +33,7 @@ double vn_trainer_seconds(const vn_trainer *t) {
 }
 
 bool vn_trainer_loss_due(const vn_trainer *t, int loss) {
-    return t->at.step % vn_objective_loss_every(t->s->objective, loss) == 0;
+    return vn_objective_loss_due(t->s->objective, loss, t->at.step);
 }
 
 bool vn_trainer_part_due(const vn_trainer *t, int part) {

@@ -226,6 +226,7 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int loss, int64_t 
                   .time = vn_net_in(first, &c->batch_nodes, "timestep"),
                   .network = network,
                   .has = has_output,
+                  .held = !train,
                   .self = c};
     c->loss = vn_objective_build(s->objective, loss, &c->parts);
     status = vn_graph_status(c->graph, err);

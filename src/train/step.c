@@ -57,7 +57,7 @@ static vn_status sum_over_ranks(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], 
 static void update(vn_trainer *t, const vn_part_state *p, double rate, double scale) {
     const vn_train_setup *s = t->s;
     const double factor = s->part[p - t->part].lr;
-    const int64_t made = t->at.step / vn_objective_loss_every(s->objective, p->loss);
+    const int64_t made = vn_objective_loss_taken(s->objective, p->loss, t->at.step);
     const vn_update u = {.device = s->device,
                          .choice = &p->choice,
                          .weights = p->saved_as->weights,

@@ -249,6 +249,32 @@ class EncoderUNetModel(nn.Module):
         return out
 
 
+class Discriminator(nn.Module):
+    """PatchGAN's, with GroupNorm in the place of BatchNorm."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.layers, inputs = nn.ModuleList(), c["in_channels"]
+        for i in range(c["layers"] + 1):
+            width = c["channels"] * min(2**i, 8)
+            layer = nn.Module()
+            layer.conv = nn.Conv2d(inputs, width, 4, stride=2 if i < c["layers"] else 1, padding=1, bias=i == 0)
+            if i > 0:
+                layer.norm = nn.GroupNorm(GROUPS[width], width)
+            self.layers.append(layer)
+            inputs = width
+        self.conv_out = nn.Conv2d(inputs, 1, 4, padding=1)
+
+    def forward(self, sample):
+        x = sample
+        for layer in self.layers:
+            x = layer.conv(x)
+            x = F.leaky_relu(layer.norm(x) if hasattr(layer, "norm") else x, 0.2)
+        return self.conv_out(x)
+
+
+# of four channels at least
+GROUPS = {8: 2, 16: 4, 32: 8}
 CASES = {
     "mlp": (
         MLP,
@@ -274,6 +300,11 @@ CASES = {
          "layers_per_block": 1, "norm_num_groups": 4, "attention_levels": 1, "attention_head_dim": 4, "pool": "mean",
          "time": True},
         lambda: {"sample": torch.randn(3, 1, 7, 6), "timestep": 1000 * torch.rand(3)},
+    ),
+    "discriminator": (
+        Discriminator,
+        {"_class_name": "VaneDiscriminator", "in_channels": 2, "sample_size": [26, 33], "channels": 4, "layers": 3},
+        lambda: {"sample": torch.randn(2, 2, 26, 33)},
     ),
 }  # fmt: skip
 

@@ -62,13 +62,17 @@ static void read_weights(vn_golden *g) {
 }
 
 void vn_golden_open(vn_golden *g, const char *path) {
+    vn_golden_open_row(g, NULL, path);
+}
+
+void vn_golden_open_row(vn_golden *g, const vn_net_row *row, const char *path) {
     *g = (vn_golden){0};
     char full[512];
     snprintf(full, sizeof full, "%s/tests/golden/%s.safetensors", VN_SOURCE_DIR, path);
     CHECK(vn_safetensors_open(full, &g->file, &err));
     json_t *config = json_loads(vn_safetensors_metadata_text(g->file, "config"), 0, NULL);
     assert_non_null(config);
-    CHECK(vn_net_open(config, &g->net, &err));
+    CHECK(row ? vn_net_open_row(row, config, &g->net, &err) : vn_net_open(config, &g->net, &err));
     json_decref(config);
     read_weights(g);
 }

@@ -18,8 +18,10 @@ typedef struct vn_golden_error {
     char worst[128]; /* the gradient's name */
 } vn_golden_error;
 
-/* path: below tests/golden. These fail the test on any error. */
+/* path: below tests/golden; row: of a network that is in no table. These fail the test on any
+ * error. */
 void vn_golden_open(vn_golden *g, const char *path);
+void vn_golden_open_row(vn_golden *g, const vn_net_row *row, const char *path);
 void vn_golden_close(vn_golden *g);
 /* Output and every gradient, by one program. */
 vn_golden_error vn_golden_compare(const vn_golden *g, const vn_device_row *row,

@@ -167,9 +167,9 @@ static vn_node *loss_no_output(const vn_choice *c, vn_loss *l) {
     return vn_mean(l->g, l->network(l->self, &(vn_loss_call){.output = "logits"}));
 }
 
-static const vn_part_loss follower[] = {{"follower", 3, loss_follow}, {0}},
-                          critic[] = {{"critic", 2, loss_critic}, {0}},
-                          judge[] = {{"judge", 2, loss_judge}, {0}};
+static const vn_part_loss follower[] = {{.part = "follower", .every = 3, .loss = loss_follow}, {0}},
+                          critic[] = {{.part = "critic", .every = 2, .loss = loss_critic}, {0}},
+                          judge[] = {{.part = "judge", .every = 2, .loss = loss_judge}, {0}};
 #define ROW(NAME, ...)                                                                             \
     { .row = {.name = #NAME}, .predictions = "velocity", .loss = loss_##NAME, __VA_ARGS__ }
 static const vn_objective_row row_to_average = ROW(to_average, .more = NULL),
