@@ -501,7 +501,7 @@ typedef struct vn_sample_options {
      * operators table, or `user_operator` one of the program's. Rules change what the model
      * predicts, so classes, guidance, samplers and grids stay as they are; what cannot go together
      * is VN_BAD_ARGUMENT, by name. Of a model that denoises latents A is of what these are decoded
-     * to, and the rule is dps. */
+     * to, and the rule dps, psld, daps or red-diff, or, of a mask, replacement, repaint or ddnm. */
     const char *restore;                       /* NULL: nothing is restored */
     const char *forward_operator;              /* "mask:file=m.png", "downsample:factor=4", ... */
     const vn_callback_operator *user_operator; /* or this; else NULL */

@@ -177,6 +177,8 @@ typedef struct vn_user_reward {
 typedef struct vn_observing {
     vn_operator *operator;
     double *observed; /* [observations, what the operator gives] */
+    /* a mask of what is shown, where latents are put in place under it; NULL: they are not */
+    float *mask;
     int64_t observations;
     vn_restoration *restoration;
     vn_callback_operator user;

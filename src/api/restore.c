@@ -177,6 +177,47 @@ static vn_status decode_vjp(void *model, const float *x, const float *direction,
     return vn_model_decode_vjp(model, x, direction, out, err);
 }
 
+static vn_status encode_one(void *model, const float *shown, float *x, vn_err *err) {
+    return vn_model_encode(model, 1, shown, x, err);
+}
+
+static vn_status encode_vjp(void *model, const float *shown, const float *direction, float *out,
+                            vn_err *err) {
+    return vn_model_encode_vjp(model, shown, direction, out, err);
+}
+
+/* Whether the rule puts latents in the place of what is known, as it is itself decoded. */
+static bool replaces_latents(const vn_drawing *d) {
+    return d->m->shown.rank && vn_restorer_replaces(d->o.restore);
+}
+
+/* The mask of pictures as one of latents, which becomes the operator's array and is its. */
+static vn_status mask_latents(vn_drawing *d, const vn_operator_row *row, vn_array *mask,
+                              vn_err *err) {
+    const char *name = row ? row->row.name : "a program's own operator", *rule = d->o.restore;
+    const vn_shape *shown = &d->m->shown, *sample = &d->m->sample;
+    if (!row || strcmp(name, "mask") != 0)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s puts latents in the place of what is known, as a mask alone can say; "
+                       "with %s there are dps, psld, daps and red-diff",
+                       rule, name);
+    if (d->o.noise_level != 0)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s puts latents in the place of what is known, and a noise level of "
+                       "pictures is none of latents: 0, or dps, psld, daps and red-diff",
+                       rule);
+    if (!mask->data) return VN_OK; /* which the operator refuses */
+    float *of_latents = vn_alloc((size_t)(sample->dim[1] * sample->dim[2]), sizeof *of_latents);
+    d->observing.mask = vn_alloc((size_t)vn_shape_count(shown), sizeof(float));
+    vn_status status = of_latents && d->observing.mask ? VN_OK : vn_no_memory(err);
+    if (!status) status = vn_mask_reduce(mask, shown, sample, d->observing.mask, of_latents, err);
+    if (status)
+        vn_free(of_latents);
+    else
+        *mask = (vn_array){"mask", VN_F32, VN_SHAPE(sample->dim[1], sample->dim[2]), of_latents};
+    return status;
+}
+
 static vn_status open_operator(vn_drawing *d, vn_err *err) {
     const vn_sample_options *o = &d->o;
     vn_observing *r = &d->observing;
@@ -197,25 +238,46 @@ static vn_status open_operator(vn_drawing *d, vn_err *err) {
                        row->row.name);
     const bool given = row && row->array && (file[0] || o->operator_array);
     if (given) status = open_source(file, o->operator_array, row->array, 1, 0, &s, err);
-    const vn_decoding decoding = {
-        .shown = d->m->shown, .decode = decode_one, .vjp = decode_vjp, .self = d->m};
+    vn_array mask = given ? s.array : (vn_array){0};
+    const bool in_latents = replaces_latents(d);
+    if (!status && in_latents) status = mask_latents(d, row, &mask, err);
+    const vn_decoding decoding = {.shown = d->m->shown,
+                                  .decode = decode_one,
+                                  .vjp = decode_vjp,
+                                  .encode = encode_one,
+                                  .encode_vjp = encode_vjp,
+                                  .self = d->m};
     const vn_operator_options options = {
         .text = o->forward_operator,
         .user = o->user_operator ? &r->user : NULL,
-        .given = given ? &s.array : o->operator_array,
+        .given = given ? &mask : o->operator_array,
         .sample = d->m->sample,
-        .decoding = d->m->shown.rank ? &decoding : NULL,
+        .decoding = d->m->shown.rank && !in_latents ? &decoding : NULL,
     };
     if (!status) status = vn_operator_open(&options, &r->operator, err);
     if (status == VN_BAD_ARGUMENT && file[0]) vn_fail_in(err, "%s", file);
+    if (r->mask && mask.data != s.array.data) vn_free((void *)(uintptr_t)mask.data);
     close_source(&s);
+    return status;
+}
+
+/* Pictures, with grey where they are not known, become latents. */
+static vn_status encode_observed(vn_drawing *d, float **y, vn_err *err) {
+    const vn_observing *r = &d->observing;
+    const int64_t shown = vn_shape_count(&d->m->shown);
+    float *x = vn_alloc((size_t)r->observations, (size_t)d->m->size * sizeof *x);
+    for (int64_t i = 0; i < r->observations * shown; i++) (*y)[i] *= r->mask[i % shown];
+    const vn_status status =
+        x ? vn_model_encode(d->m, r->observations, *y, x, err) : vn_no_memory(err);
+    vn_free(*y);
+    *y = x;
     return status;
 }
 
 static vn_status read_observed(vn_drawing *d, vn_err *err) {
     const vn_sample_options *o = &d->o;
     vn_observing *r = &d->observing;
-    const vn_shape *one = &r->operator->observed;
+    const vn_shape *one = r->mask ? &d->m->shown : &r->operator->observed;
     const char *what = o->observed_file ? o->observed_file : "observed";
     source s;
     float *y = NULL;
@@ -223,6 +285,7 @@ static vn_status read_observed(vn_drawing *d, vn_err *err) {
                                    vn_shape_is_image(one) ? (int)one->dim[0] : 0, -1, &s, err);
     if (!status)
         status = take_rows(&s, what, "what the operator gives", one, d, &y, &r->observations, err);
+    if (!status && r->mask) status = encode_observed(d, &y, err);
     const int64_t n = r->observations * r->operator->count;
     if (!status && !(r->observed = vn_alloc((size_t)n, sizeof *r->observed)))
         status = vn_no_memory(err);
@@ -312,6 +375,7 @@ void vn_observing_close(vn_observing *r) {
     vn_restoration_close(&r->restoration);
     vn_operator_close(&r->operator);
     vn_free(r->observed);
+    vn_free(r->mask);
     vn_free(r->init);
     vn_free(r->scratch);
     *r = (vn_observing){0};

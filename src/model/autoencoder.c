@@ -331,6 +331,15 @@ static vn_status decode(vn_autoencoder *a, const vn_coding *how, const vn_array 
     return status;
 }
 
+/* A product with the transposed derivative of a half by its input, which was checked. */
+static vn_status derive(vn_autoencoder *a, vn_half half, const char *output, const vn_array *sample,
+                        const float *direction, float *out, vn_err *err) {
+    const int64_t *d = sample->shape.dim;
+    const vn_net_spec spec = {.extent = {.batch = 1, .height = d[2], .width = d[3]}};
+    const vn_feed feed = {.array = *sample};
+    return vn_runner_derive(a->runner[half], &spec, VN_VJP, output, 1, &feed, direction, out, err);
+}
+
 vn_status vn_autoencoder_decode_vjp(vn_autoencoder *a, const vn_coding *how, const vn_array *in,
                                     const float *direction, float *out, vn_err *err) {
     const vn_latents *l = vn_autoencoder_latents(a);
@@ -344,16 +353,33 @@ vn_status vn_autoencoder_decode_vjp(vn_autoencoder *a, const vn_coding *how, con
     vn_status status = vn_half_check_input(a, VN_HALF_DECODER, &sample, err);
     if (!status) status = unscaled(a, how, &sample, &copy, err);
     const int64_t *d = sample.shape.dim, pixels = d[2] * d[3];
-    const vn_net_spec spec = {.extent = {.batch = 1, .height = d[2], .width = d[3]}};
-    const vn_feed feed = {.array = sample};
-    if (!status)
-        status = vn_runner_derive(a->runner[VN_HALF_DECODER], &spec, VN_VJP, "decoded", 1, &feed,
-                                  direction, out, err);
+    if (!status) status = derive(a, VN_HALF_DECODER, "decoded", &sample, direction, out, err);
     vn_free(copy);
     for (int64_t i = 0; i < d[1] * pixels && how->scaled && !status; i++) {
         const double by = l->scale / (l->deviation ? l->deviation[i / pixels] : 1);
         out[i] = (float)((double)out[i] / by);
     }
+    return status;
+}
+
+vn_status vn_autoencoder_encode_vjp(vn_autoencoder *a, const vn_coding *how, const vn_array *in,
+                                    const float *direction, float *out, vn_err *err) {
+    const vn_latents *l = vn_autoencoder_latents(a);
+    vn_array sample = *in;
+    sample.name = "sample";
+    vn_status status = vn_half_check_input(a, VN_HALF_ENCODER, &sample, err);
+    if (status) return status;
+    const int64_t *d = sample.shape.dim, pixels = d[2] * d[3] / l->factor / l->factor,
+                  numbers = l->channels * pixels;
+    const bool normal = vn_net_output(vn_net_get_io(a->net), "logvar") != NULL;
+    float *by = vn_alloc((size_t)numbers, sizeof *by);
+    if (!by) return vn_no_memory(err);
+    for (int64_t i = 0; i < numbers; i++) {
+        const double scaled = l->scale / (l->deviation ? l->deviation[i / pixels] : 1);
+        by[i] = how->scaled ? (float)(scaled * (double)direction[i]) : direction[i];
+    }
+    status = derive(a, VN_HALF_ENCODER, normal ? "mean" : "latents", &sample, by, out, err);
+    vn_free(by);
     return status;
 }
 

@@ -192,3 +192,13 @@ vn_status vn_latents_decode_vjp(vn_model *m, const float *x, const float *direct
     return status ? status
                   : vn_autoencoder_decode_vjp(m->autoencoder, &how, &in, direction, out, err);
 }
+
+vn_status vn_latents_encode_vjp(vn_model *m, const float *shown, const float *direction, float *out,
+                                vn_err *err) {
+    static const vn_coding how = {.scaled = true};
+    const int64_t *d = m->shown.dim;
+    const vn_array in = {"sample", VN_F32, VN_SHAPE(1, d[0], d[1], d[2]), shown};
+    const vn_status status = vn_latents_open_autoencoder(m, err);
+    return status ? status
+                  : vn_autoencoder_encode_vjp(m->autoencoder, &how, &in, direction, out, err);
+}

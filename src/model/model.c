@@ -96,6 +96,12 @@ vn_status vn_model_decode_vjp(vn_model *m, const float *x, const float *directio
     return status ? vn_fail_in(err, "%s", m->source) : VN_OK;
 }
 
+vn_status vn_model_encode_vjp(vn_model *m, const float *shown, const float *direction, float *out,
+                              vn_err *err) {
+    const vn_status status = m->row->encode_vjp(m, shown, direction, out, err);
+    return status ? vn_fail_in(err, "%s", m->source) : VN_OK;
+}
+
 /* ---- the denoiser ---------------------------------------------------------------------------- */
 
 static void close_denoiser(vn_model *m) {

@@ -73,6 +73,9 @@ typedef struct vn_model_row {
      * out of the shape of x. Of rows that decode; NULL: there is none. */
     vn_status (*decode_vjp)(vn_model *m, const float *x, const float *direction, float *out,
                             vn_err *err);
+    /* The same of encoding: shown and out [m->shown], direction of the shape of a sample. */
+    vn_status (*encode_vjp)(vn_model *m, const float *shown, const float *direction, float *out,
+                            vn_err *err);
     /* A hash of what determines its predictions, such as the weights; false: there is none, or no
      * memory. NULL: there is never one. */
     bool (*fingerprint)(vn_model *m, uint64_t *out);
@@ -205,9 +208,11 @@ void vn_model_set_guidance(vn_model *m, double guidance);
 /* The shape of what is shown of a sample, and what n samples are shown as. */
 const vn_shape *vn_model_shown(const vn_model *m);
 vn_status vn_model_decode(vn_model *m, int64_t n, const float *x, float *shown, vn_err *err);
-/* And back: what n samples are that are shown so; and a product with the derivative of decoding
- * one. For models with m->shown. */
+/* And back: what n samples are that are shown so; and products with the derivatives of encoding
+ * and decoding one. For models with m->shown. */
 vn_status vn_model_encode(vn_model *m, int64_t n, const float *shown, float *x, vn_err *err);
+vn_status vn_model_encode_vjp(vn_model *m, const float *shown, const float *direction, float *out,
+                              vn_err *err);
 vn_status vn_model_decode_vjp(vn_model *m, const float *x, const float *direction, float *out,
                               vn_err *err);
 /* diffusers' class of a pipeline; NULL: the model is none. */
@@ -487,6 +492,11 @@ vn_status vn_latents_check(const json_t *latents, const vn_net *autoencoder, con
  * `how` says; direction of the shape of what is decoded. VN_UNSUPPORTED: latents are rounded to
  * codes, so that there is none. */
 vn_status vn_autoencoder_decode_vjp(vn_autoencoder *a, const vn_coding *how, const vn_array *in,
+                                    const float *direction, float *out, vn_err *err);
+
+/* The same of encoding a picture "sample" [1,C,H,W], to the mean of its latents where they are a
+ * distribution; direction [c,h,w], out [C,H,W]. */
+vn_status vn_autoencoder_encode_vjp(vn_autoencoder *a, const vn_coding *how, const vn_array *in,
                                     const float *direction, float *out, vn_err *err);
 
 /* ---- the pictures of a training, encoded once (latent_cache.c) ------------------------------- */

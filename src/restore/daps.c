@@ -52,6 +52,11 @@ static bool is_exact(const vn_choice *c) {
 static vn_status check(const vn_restoration *r, vn_err *err) {
     const vn_choice *c = &r->choice;
     const bool exact = is_exact(c), jacobian = c->value[COVARIANCE] == JACOBIAN;
+    if (r->op->inner && exact)
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "daps: kernel=exact is for what is observed of samples themselves, and these "
+            "are decoded first; kernel=langevin follows the gradient");
     if (jacobian && !exact)
         return vn_fail(err, VN_BAD_ARGUMENT, "daps: covariance=jacobian needs kernel=exact");
     if (jacobian && !(r->inner->can & VN_CAN_VJP))
@@ -278,6 +283,7 @@ static vn_status restore(const vn_restoring *s, vn_err *err) {
 const vn_restorer_row vn_daps_restorer = {
     .row = {"daps", "a draw of x0 given x and the observation, noised to the next level",
             "2407.01521", params},
+    .needs = VN_RULE_SMOOTH,
     .sampler = "lcm",
     .only = true,
     .basis = VN_MAX_BASIS,

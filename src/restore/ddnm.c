@@ -28,5 +28,6 @@ static vn_status restore(const vn_restoring *s, vn_err *err) {
 const vn_restorer_row vn_ddnm_restorer = {
     .row = {"ddnm", "the observed part of x0 from the observation, the rest from the model",
             "2212.00490", NULL},
+    .needs = VN_RULE_REPLACES,
     .restore = restore,
 };

@@ -11,7 +11,7 @@
     ROW(mask) ROW(downsample) ROW(blur) ROW(grey) ROW(denoise) ROW(matrix) ROW(projection)
 #define VN_RESTORERS(ROW) \
     ROW(mmps) ROW(tmpd) ROW(dps) ROW(pigdm) ROW(ddnm) ROW(diffpir) \
-    ROW(replacement) ROW(repaint) ROW(daps) ROW(tds) ROW(red_diff) ROW(pnp_flow)
+    ROW(replacement) ROW(repaint) ROW(daps) ROW(tds) ROW(red_diff) ROW(pnp_flow) ROW(psld)
 /* clang-format on */
 
 #define VN_DECLARE_OPERATOR(name) extern const vn_operator_row vn_##name##_operator;
@@ -36,7 +36,9 @@ enum {
     VN_RULE_ONE_PASS = 4,
     /* not a need: it follows a gradient alone, so that what is observed may be any smooth function
      * of samples (vn_operator.inner) */
-    VN_RULE_SMOOTH = 8
+    VN_RULE_SMOOTH = 8,
+    /* nor that: it puts what is known in its place, which under a mask may be latents too */
+    VN_RULE_REPLACES = 16
 };
 
 /* Rows of one query, each with its own level. */
@@ -154,6 +156,10 @@ vn_status vn_solve_posterior(const vn_restoring *s, int iterations, float *x0, v
  * noise^2 + r^2 A A^T) but for what does not depend on x. */
 void vn_unit_twist(const vn_restoring *s, double *twist);
 double vn_unit_variance(const vn_level *l); /* r^2 */
+/* decoded.c: out [size] = minus the gradient by x of scale |y - A D(x)| + gamma |E(D + A^+ (y - A
+ * D)) - x|, at the x that o, with an inner one, was applied to last; residual = y - A D(x). */
+void vn_decoded_glue(vn_operator *o, const double *residual, double scale, double gamma,
+                     double *out);
 /* Puts what is known into x at a level: A x becomes alpha y + noise (replacement.c). */
 vn_status vn_replace_known(vn_restoration *r, vn_step *s, const vn_condition *condition,
                            int64_t *ancestor, vn_err *err);

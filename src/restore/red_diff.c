@@ -5,7 +5,8 @@
  *     1/2 mean (y - A mu)^2 + lambda sigma/alpha mean (eps-hat - eps) mu      x = alpha mu + sigma
  *                                                                             eps
  *
- * The sampler lcm makes x from mu, so that the rule answers with mu itself. It seeks a mode and
+ * Of latents that are decoded first A is an operator and the decoder, and A^+ y is encoded
+ * (decoded.c). The sampler lcm makes x from mu, so that the rule answers with mu itself. It seeks a mode and
  * samples nothing. */
 #include "restore/internal.h"
 
@@ -75,7 +76,7 @@ static vn_status restore(const vn_restoring *s, vn_err *err) {
 const vn_restorer_row vn_red_diff_restorer = {
     .row = {"red-diff", "a point that fits the observation and the model: a mode, no sample",
             "2305.04391", params},
-    .needs = VN_RULE_ONE_PASS,
+    .needs = VN_RULE_ONE_PASS | VN_RULE_SMOOTH,
     .sampler = "lcm",
     .only = true,
     .queries = true,

@@ -35,6 +35,7 @@ vn_status vn_replace_known(vn_restoration *r, vn_step *s, const vn_condition *co
 const vn_restorer_row vn_replacement_restorer = {
     .row = {"replacement", "after each step the observation, noised, in the place of what is known",
             "2011.13456", NULL},
+    .needs = VN_RULE_REPLACES,
     .slots = 1,
     .after = vn_replace_known,
 };
@@ -72,6 +73,7 @@ static vn_status route(const vn_choice *c, vn_route *r, vn_err *err) {
 const vn_restorer_row vn_repaint_restorer = {
     .row = {"repaint", "replacement, with ways back to more noise after every few steps",
             "2201.09865", params},
+    .needs = VN_RULE_REPLACES,
     .sampler = "ddpm",
     .slots = 1,
     .route = route,

@@ -29,7 +29,8 @@ static vn_status check(const vn_restoration *r, const vn_restoration_options *o,
     if (o->operator->inner && !(r->row->needs & VN_RULE_SMOOTH))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "%s is for what is observed of samples themselves, and these are decoded "
-                       "first; there is dps",
+                       "first; there are dps, psld, daps and red-diff, and of a mask replacement, "
+                       "repaint and ddnm",
                        name);
     if ((r->row->needs & VN_RULE_NOISE) && o->noise == 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s divides by the noise level, which is 0", name);
@@ -157,6 +158,12 @@ const char *vn_restorer_sampler(const char *text, bool *only) {
     const vn_restorer_row *row = (const vn_restorer_row *)c.row;
     *only = row->only;
     return row->sampler;
+}
+
+bool vn_restorer_replaces(const char *text) {
+    vn_choice c;
+    return text && !vn_choice_parse(text, &vn_restorers, &c, NULL) &&
+           (((const vn_restorer_row *)c.row)->needs & VN_RULE_REPLACES);
 }
 
 bool vn_restorer_selects(const char *text) {

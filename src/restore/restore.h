@@ -33,12 +33,16 @@ typedef struct vn_operator_row {
     void (*take)(const vn_operator *o, double *y);
 } vn_operator_row;
 
-/* What is observed is not of samples themselves but of what they are decoded to. Both functions are
- * of one sample; out = J^T direction, J the derivative of decode at x. */
+/* What is observed is not of samples themselves but of what they are decoded to. All functions are
+ * of one sample; out = J^T direction, J the derivative of decode at x, or of encode at shown. */
 typedef struct vn_decoding {
     vn_shape shown;
     vn_status (*decode)(void *self, const float *x, float *shown, vn_err *err);
     vn_status (*vjp)(void *self, const float *x, const float *direction, float *out, vn_err *err);
+    /* NULL: it is not known how to, which psld and red-diff need */
+    vn_status (*encode)(void *self, const float *shown, float *x, vn_err *err);
+    vn_status (*encode_vjp)(void *self, const float *shown, const float *direction, float *out,
+                            vn_err *err);
     void *self;
 } vn_decoding;
 
@@ -80,6 +84,11 @@ void vn_operator_close(vn_operator **o);
 /* v [count] of (A A^T + c I) v = r; r may be v. */
 void vn_operator_solve(vn_operator *o, double c, const double *r, double *v);
 void vn_operator_pseudo_inverse(vn_operator *o, const double *y, double *x);
+/* A mask for samples [c,h,w] out of one, `given`, of what they are decoded to, shown [C,H,W]: a
+ * latent is as well known as the least known of the pixels that it is for. whole receives the mask
+ * of shown, and of_latents [h,w]. */
+vn_status vn_mask_reduce(const vn_array *given, const vn_shape *shown, const vn_shape *sample,
+                         float *whole, float *of_latents, vn_err *err);
 /* What a callback said since the last time. */
 vn_status vn_operator_status(vn_operator *o, vn_err *err);
 /* The parameter `file` of the operator that a text chooses; "" where it has none, or was not given
@@ -93,6 +102,8 @@ extern const vn_table vn_restorers; /* of vn_restorer_row, which is this room's 
 /* The sampler that a rule is made for, where the user names none; NULL: any. only: no other one is
  * valid. Text that is no rule has none. */
 const char *vn_restorer_sampler(const char *text, bool *only);
+/* Whether the rule puts what is known in its place, and so does with latents under a mask. */
+bool vn_restorer_replaces(const char *text);
 /* Whether the rule makes particles of the samples of one condition: all should be one batch. */
 bool vn_restorer_selects(const char *text);
 

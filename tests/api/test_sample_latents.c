@@ -307,15 +307,178 @@ static void samples_follow_what_was_observed(void **state) {
     vn_samples *none = NULL;
     o.restore = "mmps";
     expect_refused(vn_sample(m, &o, &none), VN_BAD_ARGUMENT,
-                   "these are decoded first; there is dps");
+                   "these are decoded first; there are dps, psld, daps and red-diff, and of a "
+                   "mask");
+    o.restore = "replacement";
+    expect_refused(vn_sample(m, &o, &none), VN_BAD_ARGUMENT, "with downsample there are dps");
+    o.restore = "daps:kernel=exact";
+    o.sampler = "lcm";
+    expect_refused(vn_sample(m, &o, &none), VN_BAD_ARGUMENT, "kernel=langevin follows");
     vn_model_close(&m);
     m = open_model("unet");
+    o.sampler = "ddpm";
     o.restore = "dps";
     expect_refused(vn_sample(m, &o, &none), VN_UNSUPPORTED, "rounds latents to codes");
     vn_model_close(&m);
     vn_samples_close(&free_ones);
     vn_samples_close(&all);
     vn_samples_close(&parts);
+}
+
+static double residuals_of(const vn_samples *s, const float *y) {
+    double sum = 0;
+    for (int i = 0; i < DRAWN; i++) sum += residual_of(vn_samples_data(s) + i * PIXELS, y);
+    return sum / DRAWN;
+}
+
+/* All rules that follow a gradient through the decoder. psld without its gluing term is dps. */
+static void other_rules_go_through_the_decoder(void **state) {
+    (void)state;
+    static const char *const rules[] = {"psld:scale=5", "daps:moves=40,rate=2e-3,tau=0.05",
+                                        "red-diff:rate=0.2"};
+    float y[SEEN];
+    const vn_array observed = {"observed", VN_F32, {3, {1, 4, 4}}, y};
+    vn_model *m = open_model("dit");
+    vn_sample_options o = drawing();
+    o.steps = 20;
+    o.guidance = 1;
+    o.sampler = "ddpm";
+    vn_samples *others = draw(m, &o);
+    const float *x = vn_samples_data(others) + PIXELS;
+    see(x, y);
+    o.seed = 11;
+    vn_samples *unled = draw(m, &o);
+    const double without = residuals_of(unled, y);
+    o.forward_operator = operator;
+    o.observed = &observed;
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        o.restore = rules[i];
+        o.sampler = NULL;
+        vn_samples *led = draw(m, &o);
+        o.batch = 2;
+        vn_samples *parts = draw(m, &o);
+        o.batch = 0;
+        assert_memory_equal(vn_samples_data(led), vn_samples_data(parts),
+                            DRAWN * PIXELS * sizeof(float));
+        print_message("%s: residual %.3f, without %.3f\n", rules[i], residuals_of(led, y), without);
+        assert_true(residuals_of(led, y) < 0.6 * without);
+        vn_samples_close(&led);
+        vn_samples_close(&parts);
+    }
+    o.steps = 4;
+    o.restore = "dps:scale=2";
+    vn_samples *dps = draw(m, &o);
+    o.restore = "psld:scale=2,gamma=0";
+    vn_samples *same = draw(m, &o);
+    o.restore = "psld:scale=2,gamma=1";
+    vn_samples *glued = draw(m, &o);
+    double off = 0, other = 0;
+    for (int i = 0; i < DRAWN * PIXELS; i++) {
+        const double of_dps = (double)vn_samples_data(dps)[i];
+        off = fmax(off, fabs((double)vn_samples_data(same)[i] - of_dps));
+        other = fmax(other, fabs((double)vn_samples_data(glued)[i] - of_dps));
+    }
+    print_message("psld without gluing is off dps by %.1e, with it by %.1e\n", off, other);
+    expect_below("psld without gluing", off, 2e-5);
+    assert_true(other > 1e-2);
+    vn_samples_close(&dps);
+    vn_samples_close(&same);
+    vn_samples_close(&glued);
+    vn_samples_close(&unled);
+    vn_samples_close(&others);
+    vn_model_close(&m);
+}
+
+/* The left half of a picture is known: its latents are those of the picture with a grey right half,
+ * which is not looked at, and the others are the model's. */
+static void latents_are_put_in_place_under_a_mask(void **state) {
+    (void)state;
+    static const char *const rules[] = {"replacement", "repaint:rounds=2,jump=2", "ddnm"};
+    enum { NUMBERS = CHANNELS * 16 };
+    int64_t shape[3];
+    float mask[PIXELS], photo[PIXELS], grey[PIXELS], z[NUMBERS];
+    const vn_array of_mask = {"mask", VN_F32, {2, {SIDE, SIDE}}, mask},
+                   observed = {"observed", VN_F32, {3, {1, SIDE, SIDE}}, photo};
+    vn_err err = {0};
+    vn_model *m = open_model("dit");
+    vn_sample_options o = drawing();
+    for (int i = 0; i < PIXELS; i++) {
+        mask[i] = i % SIDE < SIDE / 2;
+        photo[i] = (float)sin(0.7 * i);
+        grey[i] = mask[i] * photo[i];
+    }
+    if (vn_model_encode(m, 1, grey, z, &err)) fail_msg("%s", err.text);
+    o.steps = 6;
+    o.guidance = 1;
+    o.operator_array = &of_mask;
+    o.forward_operator = "mask";
+    o.observed = &observed;
+    for (size_t k = 0; k < sizeof rules / sizeof rules[0]; k++) {
+        o.restore = rules[k];
+        vn_samples *s = draw(m, &o);
+        const float *made = vn_samples_latents(s, shape);
+        assert_non_null(made);
+        double off = 0, apart = 0;
+        for (int i = 0; i < DRAWN * NUMBERS; i++) {
+            const double by = fabs((double)made[i] - (double)z[i % NUMBERS]);
+            *(i % 4 < 2 ? &off : &apart) = fmax(i % 4 < 2 ? off : apart, by);
+        }
+        print_message("%s: known latents off by %.1e, others by %.1e\n", rules[k], off, apart);
+        expect_below_as(off, 2e-6, "%s", rules[k]);
+        assert_true(apart > 0.5);
+        for (int i = 0; i < PIXELS; i++) photo[i] += 3 * (1 - mask[i]); /* what is hidden */
+        vn_samples *again = draw(m, &o);
+        assert_memory_equal(vn_samples_data(s), vn_samples_data(again),
+                            DRAWN * PIXELS * sizeof(float));
+        vn_samples_close(&s);
+        vn_samples_close(&again);
+    }
+    vn_samples *none = NULL;
+    o.noise_level = 0.1;
+    expect_refused(vn_sample(m, &o, &none), VN_BAD_ARGUMENT,
+                   "a noise level of pictures is none of");
+    o.noise_level = 0;
+    o.operator_array = NULL;
+    expect_refused(vn_sample(m, &o, &none), VN_BAD_ARGUMENT, "mask needs a mask");
+    vn_model_close(&m);
+    /* codes have no derivatives, and need none here */
+    m = open_model("unet");
+    o.operator_array = &of_mask;
+    o.restore = "replacement";
+    vn_samples *s = draw(m, &o);
+    vn_samples_close(&s);
+    vn_model_close(&m);
+}
+
+/* The derivative of encoding, by central differences. */
+static void encoding_has_its_derivative(void **state) {
+    (void)state;
+    enum { NUMBERS = CHANNELS * 16 };
+    const float h = 1e-2F;
+    vn_err err = {0};
+    vn_model *m = open_model("dit");
+    float x[PIXELS], direction[NUMBERS], by[PIXELS], at[PIXELS], up[NUMBERS], down[NUMBERS];
+    double off = 0, size = 0;
+    vn_random_normal(x, PIXELS, 1, VN_STREAM_PROBE, 0, 0);
+    vn_random_normal(direction, NUMBERS, 1, VN_STREAM_PROBE, 1, 0);
+    if (vn_model_encode_vjp(m, x, direction, by, &err)) fail_msg("%s", err.text);
+    for (int k = 0; k < PIXELS; k++) {
+        double slope = 0;
+        memcpy(at, x, sizeof at);
+        at[k] = x[k] + h;
+        const double above = (double)at[k];
+        if (vn_model_encode(m, 1, at, up, &err)) fail_msg("%s", err.text);
+        at[k] = x[k] - h;
+        const double apart = above - (double)at[k];
+        if (vn_model_encode(m, 1, at, down, &err)) fail_msg("%s", err.text);
+        for (int i = 0; i < NUMBERS; i++)
+            slope += (double)direction[i] * ((double)up[i] - (double)down[i]) / apart;
+        off += pow((double)by[k] - slope, 2);
+        size += slope * slope;
+    }
+    print_message("derivative of encoding off by %.2e\n", sqrt(off / size));
+    expect_below("derivative of encoding", sqrt(off / size), 2e-3);
+    vn_model_close(&m);
 }
 
 /* The derivative of decoding, by central differences. */
@@ -399,6 +562,9 @@ int main(void) {
         cmocka_unit_test(a_run_says_what_it_is),
         cmocka_unit_test(samples_begin_from_a_picture),
         cmocka_unit_test(samples_follow_what_was_observed),
+        cmocka_unit_test(other_rules_go_through_the_decoder),
+        cmocka_unit_test(latents_are_put_in_place_under_a_mask),
+        cmocka_unit_test(encoding_has_its_derivative),
         cmocka_unit_test(decoding_has_its_derivative),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };

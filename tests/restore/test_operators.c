@@ -9,7 +9,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "restore/restore.h"
+#include "restore/internal.h"
+#include "support/bound.h"
 
 enum { CHANNELS = 3, SIDE = 8, IMAGE = CHANNELS * SIDE * SIDE };
 
@@ -228,7 +229,8 @@ static void of_what_samples_are_decoded_to(void **state) {
     bool fails = false;
     const float sums[2][3] = {{1, 2, 3}, {0, -1, 1}};
     const vn_array given = {"matrix", VN_F32, {2, {2, 3}}, sums};
-    const vn_decoding decoding = {VN_SHAPE(3), decode, decode_vjp, &fails};
+    const vn_decoding decoding = {
+        .shown = VN_SHAPE(3), .decode = decode, .vjp = decode_vjp, .self = &fails};
     const vn_operator_options options = {
         .text = "matrix", .given = &given, .sample = VN_SHAPE(2), .decoding = &decoding};
     vn_operator *o = NULL;
@@ -251,6 +253,117 @@ static void of_what_samples_are_decoded_to(void **state) {
     vn_operator_close(&o);
 }
 
+/* (s0, s1, s2) to (s0 s1, s1 - s2^2 / 4). */
+static vn_status encode(void *self, const float *shown, float *x, vn_err *err) {
+    (void)self, (void)err;
+    x[0] = shown[0] * shown[1];
+    x[1] = shown[1] - shown[2] * shown[2] / 4;
+    return VN_OK;
+}
+
+static vn_status encode_vjp(void *self, const float *shown, const float *direction, float *out,
+                            vn_err *err) {
+    (void)self, (void)err;
+    out[0] = shown[1] * direction[0];
+    out[1] = shown[0] * direction[0] + direction[1];
+    out[2] = -shown[2] / 2 * direction[1];
+    return VN_OK;
+}
+
+static const double of_shown[2][3] = {{1, 2, 3}, {0, -1, 1}}, seen[2] = {4, 1};
+
+/* A^T (A A^T)^-1 v: A A^T is ((14, 1), (1, 2)). */
+static void back_from(const double v[2], double out[3]) {
+    const double w[2] = {(2 * v[0] - v[1]) / 27, (14 * v[1] - v[0]) / 27};
+    for (int k = 0; k < 3; k++) out[k] = of_shown[0][k] * w[0] + of_shown[1][k] * w[1];
+}
+
+/* scale |y - A D(x)| + gamma |E(D + A^+ (y - A D)) - x|, in double. */
+static double glued(const double x[2], double scale, double gamma) {
+    const double d[3] = {x[0] * x[0], x[0] * x[1], 2 * x[1]};
+    double residual[2], g[3];
+    for (int i = 0; i < 2; i++) {
+        residual[i] = seen[i];
+        for (int k = 0; k < 3; k++) residual[i] -= of_shown[i][k] * d[k];
+    }
+    back_from(residual, g);
+    for (int k = 0; k < 3; k++) g[k] += d[k];
+    return scale * hypot(residual[0], residual[1]) +
+           gamma * hypot(g[0] * g[1] - x[0], g[1] - g[2] * g[2] / 4 - x[1]);
+}
+
+/* The gradient of psld against differences of its formula. */
+static void what_is_observed_is_glued(void **state) {
+    (void)state;
+    static const double weights[][2] = {{1, 0}, {0.5, 0.1}, {2, 3}};
+    bool fails = false;
+    float sums[2][3];
+    for (int i = 0; i < 6; i++) sums[i / 3][i % 3] = (float)of_shown[i / 3][i % 3];
+    const vn_array given = {"matrix", VN_F32, {2, {2, 3}}, sums};
+    const vn_decoding decoding = {VN_SHAPE(3), decode, decode_vjp, encode, encode_vjp, &fails};
+    vn_operator_options options = {
+        .text = "matrix", .given = &given, .sample = VN_SHAPE(2), .decoding = &decoding};
+    vn_operator *o = NULL;
+    vn_err err = {0};
+    const double x[2] = {0.8, -0.6}, h = 1e-6;
+    double y[2], begin[3], by[2];
+    if (vn_operator_open(&options, &o, &err)) fail_msg("%s", err.text);
+    for (size_t k = 0; k < VN_COUNT(weights); k++) {
+        const double scale = weights[k][0], gamma = weights[k][1];
+        o->row->apply(o, x, y);
+        for (int i = 0; i < 2; i++) y[i] = seen[i] - y[i];
+        vn_decoded_glue(o, y, scale, gamma, by);
+        assert_int_equal(vn_operator_status(o, &err), VN_OK);
+        for (int i = 0; i < 2; i++) {
+            double up[2] = {x[0], x[1]}, down[2] = {x[0], x[1]};
+            up[i] += h;
+            down[i] -= h;
+            const double slope = (glued(up, scale, gamma) - glued(down, scale, gamma)) / (2 * h);
+            assert_true(fabs(slope) > 0.1);
+            expect_small(fabs(by[i] + slope), 4e-6 * (scale + gamma));
+        }
+    }
+    /* where there is a beginning to be had, it is E A^+ y */
+    vn_operator_pseudo_inverse(o, seen, by);
+    back_from(seen, begin);
+    expect_small(fabs(by[0] - begin[0] * begin[1]), 1e-6);
+    expect_small(fabs(by[1] - (begin[1] - begin[2] * begin[2] / 4)), 1e-6);
+    vn_operator_close(&o);
+    const vn_decoding blind = {
+        .shown = VN_SHAPE(3), .decode = decode, .vjp = decode_vjp, .self = &fails};
+    options.decoding = &blind;
+    if (vn_operator_open(&options, &o, &err)) fail_msg("%s", err.text);
+    vn_operator_pseudo_inverse(o, seen, by);
+    assert_int_equal(vn_operator_status(o, &err), VN_UNSUPPORTED);
+    vn_operator_close(&o);
+}
+
+/* A latent of 2x2 pixels is as well known as the least known of them, in any channel. */
+static void masks_of_latents(void **state) {
+    (void)state;
+    static const float rows[4][4] = {{1, 1, 1, 1}, {1, 1, 0.5F, 1}, {0, 0, 1, 1}, {0, 0, 1, 0.25F}};
+    float channels[2][4][4], whole[32], least[4];
+    vn_err err = {0};
+    const vn_shape shown = VN_SHAPE(2, 4, 4), sample = VN_SHAPE(3, 2, 2);
+    vn_array given = {"mask", VN_F32, VN_SHAPE(4, 4), rows};
+    assert_int_equal(vn_mask_reduce(&given, &shown, &sample, whole, least, &err), VN_OK);
+    assert_true(least[0] == 1 && least[1] == 0.5F && least[2] == 0 && least[3] == 0.25F);
+    assert_memory_equal(whole, rows, sizeof rows);
+    assert_memory_equal(whole + 16, rows, sizeof rows);
+    memcpy(channels[0], rows, sizeof rows);
+    memcpy(channels[1], rows, sizeof rows);
+    channels[1][0][1] = 0.75F;
+    given = (vn_array){"mask", VN_F32, VN_SHAPE(2, 4, 4), channels};
+    assert_int_equal(vn_mask_reduce(&given, &shown, &sample, whole, least, &err), VN_OK);
+    assert_true(least[0] == 0.75F && least[3] == 0.25F && whole[17] == 0.75F);
+    given.shape = VN_SHAPE(2, 2);
+    assert_int_equal(vn_mask_reduce(&given, &shown, &sample, whole, least, &err), VN_BAD_ARGUMENT);
+    static const float scattered[4][4] = {{1, 1, 0, 1}, {1, 0, 1, 1}, {0, 1, 1, 0}, {1, 1, 1, 1}};
+    given = (vn_array){"mask", VN_F32, VN_SHAPE(4, 4), scattered};
+    assert_int_equal(vn_mask_reduce(&given, &shown, &sample, whole, least, &err), VN_BAD_ARGUMENT);
+    if (!strstr(err.text, "leaves no latent known")) fail_msg("%s", err.text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(transposes_and_pseudo_inverses),
@@ -259,6 +372,8 @@ int main(void) {
         cmocka_unit_test(what_does_not_fit),
         cmocka_unit_test(callbacks),
         cmocka_unit_test(of_what_samples_are_decoded_to),
+        cmocka_unit_test(what_is_observed_is_glued),
+        cmocka_unit_test(masks_of_latents),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
