@@ -44,7 +44,7 @@
  * run in that locale. Strings are UTF-8 (names of files may be any bytes) and are only read during
  * the call. One context may be used by one thread at a time; different contexts are independent.
  * VANE_MEMORY in the environment ("24G") says how much memory there is, where that is not to be
- * asked of the system (docs/formats.md).
+ * asked of the system (docs/formats.md); where it is no such number no context is opened.
  *
  * Structs that grow. Options and results begin with `struct_size`, the bytes that your compiler
  * knew of them, which vn_NAME_default sets; begin with it: `vn_model_info info =

@@ -40,6 +40,7 @@ static vn_status join_ranks(vn_context *vn, const vn_context_options *o, vn_err 
 
 static vn_status open_context(const vn_context_options *o, vn_context **out, vn_err *err) {
     vn_status status = vn_options_check(VN_OPTIONS_CONTEXT, o, err);
+    if (!status) status = vn_memory_check(err);
     if (status) return status;
     const vn_device_row *row = vn_cpu_row(o->cpu, err);
     if (!row) return err->status;

@@ -78,9 +78,11 @@ bool vn_mul_overflows(size_t a, size_t b, size_t *product);
 
 /* Bytes of memory that this process may have in all: the machine's, or less where a control group
  * or `ulimit -v` says so; VANE_MEMORY in the environment ("24G") stands for these. vn_memory_given:
- * whether it is there. Both look anew each time. */
+ * whether it is there. vn_memory_check: VN_BAD_ARGUMENT where it is, and is no such number, which
+ * the others take for none. All look anew each time. */
 size_t vn_memory_total(void);
 bool vn_memory_given(void);
+vn_status vn_memory_check(vn_err *err);
 /* "1.2 TB", for messages, in the same letters whatever the locale; returns text. */
 const char *vn_bytes_text(double bytes, char text[32]);
 

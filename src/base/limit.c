@@ -21,7 +21,7 @@ static size_t least(size_t a, size_t b) {
 
 /* ---- what is asked for ----------------------------------------------------------------------- */
 
-/* "24G"; 0: not given, or no such number. */
+/* "24G"; 0: not given, or no such number, which vn_memory_check refuses. */
 static size_t asked_for(void) {
     const char *text = getenv(VARIABLE);
     if (!text || *text < '0' || *text > '9') return 0;
@@ -36,6 +36,15 @@ static size_t asked_for(void) {
 
 bool vn_memory_given(void) {
     return asked_for() > 0;
+}
+
+vn_status vn_memory_check(vn_err *err) {
+    const char *text = getenv(VARIABLE);
+    if (!text || !*text || asked_for() > 0) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   VARIABLE " in the environment is \"%.40s\": a number of bytes above 0, or one "
+                            "with K, M, G or T, such as 600M",
+                   text);
 }
 
 /* ---- what there is --------------------------------------------------------------------------- */

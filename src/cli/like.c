@@ -158,10 +158,18 @@ static void say(const cli_parser *p, const char *file, const json_t *settings, c
 /* The file's settings as an object of strings. */
 static vn_status read_settings(const char *file, json_t **settings) {
     vn_context *vn = NULL;
-    char *text = NULL;
+    char *text = NULL, unopened[256] = "";
     json_t *all = NULL;
-    vn_status status = vn_context_open(&vn, NULL);
-    if (!status) status = vn_describe(vn, file, &text);
+    vn_context_options o = vn_context_options_default();
+    o.error = unopened;
+    o.error_size = sizeof unopened;
+    vn_status status = vn_context_open(&vn, &o);
+    if (status) {
+        cli_error("sample", status, "%s", unopened);
+        *settings = NULL;
+        return status;
+    }
+    status = vn_describe(vn, file, &text);
     if (!status) status = cli_take_json(&text, &all);
     if (status == VN_UNSUPPORTED)
         cli_error(

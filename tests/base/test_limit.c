@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -23,11 +24,13 @@ static void the_environment_stands_for_the_machine(void **state) {
         setenv("VANE_MEMORY", given[i].text, 1);
         assert_true(vn_memory_given());
         assert_true(vn_memory_total() == given[i].bytes);
+        assert_int_equal(vn_memory_check(NULL), VN_OK);
     }
     setenv("VANE_MEMORY", "99999999999999999999T", 1);
     assert_true(vn_memory_total() == SIZE_MAX);
 }
 
+/* And it is refused before there is a context; an empty one is none. */
 static void what_is_no_number_is_as_if_it_were_not_there(void **state) {
     (void)state;
     unsetenv("VANE_MEMORY");
@@ -37,6 +40,10 @@ static void what_is_no_number_is_as_if_it_were_not_there(void **state) {
         setenv("VANE_MEMORY", none[i], 1);
         assert_false(vn_memory_given());
         assert_true(vn_memory_total() == machine);
+        vn_err err = {0};
+        assert_int_equal(vn_memory_check(&err), i == 0 ? VN_OK : VN_BAD_ARGUMENT);
+        if (i > 0) assert_non_null(strstr(err.text, "VANE_MEMORY in the environment is"));
+        if (i > 0) assert_non_null(strstr(err.text, none[i]));
     }
     unsetenv("VANE_MEMORY");
     const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);

@@ -21,6 +21,22 @@ static void expect_text(const char *text, const char *words) {
     if (!strstr(text, words)) fail_msg("'%s' is not in: %s", words, text);
 }
 
+/* ---- the environment ------------------------------------------------------------------------- */
+
+static void test_an_environment_that_cannot_be_read_is_refused(void **state) {
+    (void)state;
+    static const char *const commands[] = {"train points:moons --out refused",
+                                           "sample points:moons --out refused", "info points:moons",
+                                           "sample --like no.png"};
+    assert_int_equal(setenv("VANE_MEMORY", "600MB", 1), 0);
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        expect_complaint(run_vane("%s", commands[i]),
+                         "VANE_MEMORY in the environment is \"600MB\": a number of bytes above 0, "
+                         "or one with K, M, G or T, such as 600M");
+    assert_int_equal(unsetenv("VANE_MEMORY"), 0);
+    assert_false(exists("refused"));
+}
+
 /* ---- help ------------------------------------------------------------------------------------ */
 
 static void test_help_names_every_verb(void **state) {
@@ -222,6 +238,7 @@ static void test_help_is_there_at_once(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_an_environment_that_cannot_be_read_is_refused),
         cmocka_unit_test(test_help_names_every_verb),
         cmocka_unit_test(test_help_of_a_verb_opens_with_an_example),
         cmocka_unit_test(test_help_shows_defaults_and_table_rows),

@@ -31,6 +31,8 @@ static double ratio(double measured, double bound) {
 static void say_margins(void) {
     const char *path = getenv("VANE_TEST_MARGINS");
     FILE *file = path && getpid() == owner ? fopen(path, "a") : NULL;
+    if (path && getpid() == owner && !file)
+        fprintf(stderr, "VANE_TEST_MARGINS: %s cannot be written\n", path);
     if (file) setvbuf(file, NULL, _IOFBF, 1 << 20); /* one write: programs run at the same time */
     for (const margin *m = first; m && getpid() == owner; m = m->next) {
         printf("%s%s%s: measured %.3g, bound %.3g\n", m->what, m->set ? ", " : "",
