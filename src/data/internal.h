@@ -244,4 +244,21 @@ vn_status vn_prefetch_take(vn_prefetch *feed, vn_data_part part, uint64_t positi
                            const uint8_t **pixels, int64_t *index, vn_err *err);
 void vn_prefetch_done(vn_prefetch *feed);
 
+/* ---- open data (data.c), and its samples (batch.c) -------------------------------------------- */
+
+struct vn_data {
+    vn_data_info info;
+    vn_caption_info captions;
+    vn_source source;
+    vn_order order;
+    vn_prefetch *feed; /* folders */
+    char *list;        /* of a run, kept up to date; or NULL */
+    const vn_watch *watch;
+    vn_data_coder coder; /* read NULL: there is none */
+    uint64_t seed;
+    bool flip;
+    int64_t shift;
+    float level[256]; /* byte to [-1, 1] */
+};
+
 #endif
