@@ -147,10 +147,12 @@ json_t *vn_job_config_from(const vn_train_job *j, vn_err *err) {
         return NULL;
     }
     const bool lacks_end = end && !vn_net_input(io, VN_STEP_END),
-               lacks_strength = strength && !vn_net_input(io, "guidance");
-    json_t *config = lacks_end || lacks_strength
-                         ? vn_net_config_with(vn_net_config(net), lacks_end, lacks_strength, err)
-                         : vn_json_copy(vn_net_config(net));
+               lacks_strength = strength && !vn_net_input(io, "guidance"),
+               too_fast = (gives & VN_GIVES_SLOW_TIME) && io->time.scale == 1;
+    json_t *config =
+        lacks_end || lacks_strength || too_fast
+            ? vn_net_config_with(vn_net_config(net), lacks_end, lacks_strength, too_fast, err)
+            : vn_json_copy(vn_net_config(net));
     if (!config) {
         if (!err->status) vn_no_memory(err);
         return NULL;

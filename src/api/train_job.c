@@ -132,7 +132,8 @@ static vn_status make_config(vn_train_job *j, const vn_data_info *info, json_t *
             j->codes.codes + (j->texts ? vn_text_size(j->words.tokenizer) : info->classes + 1),
         .tokens = vn_train_codes_tokens(&j->codes) + (j->texts ? j->words.length - 1 : 0),
         .step_end = gives & VN_GIVES_STEP_END,
-        .guidance = gives & VN_GIVES_GUIDANCE};
+        .guidance = gives & VN_GIVES_GUIDANCE,
+        .slow_time = gives & VN_GIVES_SLOW_TIME};
     *config = row->config(&choice, &data, err);
     if (!*config) return err->status;
     tell_levels(j, &choice, *config);

@@ -110,6 +110,7 @@ json_t *vn_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *
     c.internal_head = internal;
     c.takes_step_end = data->step_end;
     c.takes_guidance = data->guidance;
+    c.time_scale = vn_extras_time_scale(data);
     const size_t keys = vn_dit_field_count - (own ? unsaid : VN_DIT_OWN_FIELDS);
     json_t *config = vn_config_write(own ? VN_DIT_OWN_CLASS : vn_dit_net.class_name, !own,
                                      vn_dit_fields, keys, &c, err);

@@ -6,7 +6,8 @@
  * A flow map is differentiated by its time (objective/mean_flow.c), and sinusoids of a time that
  * goes to 1000 turn a thousand times as fast as the path moves: there the derivative would be that
  * of the sinusoids. So a network that takes the end of the step counts its time to 10, or by the
- * time_scale of its config. */
+ * time_scale of its config, which objectives that differentiate by the time alone set to the same
+ * (objective/continuous_consistency.c). */
 #include "nn/internal.h"
 
 #include <string.h>
@@ -26,7 +27,12 @@ bool vn_has_extras(bool step_end, bool guidance, double time_scale) {
 }
 
 size_t vn_extras_left_out(const vn_net_data *data) {
-    return vn_has_extras(data->step_end, data->guidance, 0) ? 1 : VN_EXTRAS;
+    const size_t extras = vn_has_extras(data->step_end, data->guidance, 0) ? 1 : VN_EXTRAS;
+    return data->slow_time ? 0 : extras;
+}
+
+double vn_extras_time_scale(const vn_net_data *data) {
+    return data->slow_time ? UNIT : 0;
 }
 
 double vn_time_scale(bool step_end, double time_scale) {
@@ -68,7 +74,8 @@ vn_node *vn_add_extras(const vn_scope *s, vn_node *e, int64_t width) {
     return extras ? vn_add(s->g, e, extras) : e;
 }
 
-json_t *vn_net_config_with(const json_t *config, bool step_end, bool guidance, vn_err *err) {
+json_t *vn_net_config_with(const json_t *config, bool step_end, bool guidance, bool slow_time,
+                           vn_err *err) {
     const char *name = json_string_value(json_object_get(config, "_class_name"));
     const vn_net_row *row = NULL;
     size_t i = 0;
@@ -78,7 +85,8 @@ json_t *vn_net_config_with(const json_t *config, bool step_end, bool guidance, v
         i++;
     if (!row || !row->extras) {
         vn_fail(err, VN_UNSUPPORTED,
-                "a network %s takes neither the end of a step nor guidance as an input",
+                "a network %s takes neither the end of a step nor guidance as an input, nor a "
+                "time that is counted slowly",
                 name ? name : "without a name");
         return NULL;
     }
@@ -90,6 +98,7 @@ json_t *vn_net_config_with(const json_t *config, bool step_end, bool guidance, v
     }
     if (step_end) bad |= json_object_set_new(out, "takes_step_end", json_true());
     if (guidance) bad |= json_object_set_new(out, "takes_guidance", json_true());
+    if (slow_time) bad |= json_object_set_new(out, "time_scale", json_real(UNIT));
     if (!bad) return out;
     json_decref(out);
     vn_no_memory(err);

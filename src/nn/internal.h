@@ -263,6 +263,8 @@ vn_node *vn_add_extras(const vn_scope *s, vn_node *e, int64_t width);
 /* Whether the last keys of a config have an effect; and how many of them a preset leaves out. */
 bool vn_has_extras(bool step_end, bool guidance, double time_scale);
 size_t vn_extras_left_out(const vn_net_data *data);
+/* The time_scale of a new config. */
+double vn_extras_time_scale(const vn_net_data *data);
 /* The last keys of a config. */
 /* clang-format off */
 #define VN_EXTRA_FIELDS(type) \

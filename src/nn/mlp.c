@@ -50,7 +50,8 @@ static json_t *new_config(const vn_choice *preset, const vn_net_data *data, vn_e
                    .dropout = data->dropout < 0 ? 0 : data->dropout,
                    .learns_variance = data->learns_variance,
                    .takes_step_end = data->step_end,
-                   .takes_guidance = data->guidance};
+                   .takes_guidance = data->guidance,
+                   .time_scale = vn_extras_time_scale(data)};
     const size_t keys = VN_COUNT(fields) - vn_extras_left_out(data);
     return vn_config_write(vn_mlp_net.class_name, false, fields, keys, &m, err);
 }

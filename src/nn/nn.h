@@ -187,6 +187,8 @@ typedef struct vn_net_data {
     /* of sequence models: how many kinds of tokens there are, and how many tokens a sequence has */
     int64_t vocabulary, tokens;
     bool step_end, guidance; /* it is to take these inputs too (vn_net_row.extras) */
+    /* its time is to be counted as that of networks that take the end of a step */
+    bool slow_time;
 } vn_net_data;
 
 /* A new config.json of a codebook of patches (autoencoder_patches.c), whose only weight this is:
@@ -224,9 +226,10 @@ struct vn_scope;
 /* The input [N] of where the step ends, by diffusers' name: in the unit of "timestep". */
 #define VN_STEP_END "r_timestep"
 
-/* A new config: that of a network, or of one that takes these inputs too. VN_UNSUPPORTED: its row
- * has none such. NULL with err set. */
-json_t *vn_net_config_with(const json_t *config, bool step_end, bool guidance, vn_err *err);
+/* A new config: that of a network, or of one that takes these inputs too, or whose time is counted
+ * slowly. VN_UNSUPPORTED: its row has none such. NULL with err set. */
+json_t *vn_net_config_with(const json_t *config, bool step_end, bool guidance, bool slow_time,
+                           vn_err *err);
 
 /* The parts of an autoencoder that are networks by themselves. */
 typedef enum vn_half {

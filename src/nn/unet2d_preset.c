@@ -106,6 +106,7 @@ json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_er
     c.internal_head = internal;
     c.takes_step_end = data->step_end;
     c.takes_guidance = data->guidance;
+    c.time_scale = vn_extras_time_scale(data);
     const size_t unsaid = vn_extras_left_out(data);
     const bool own = unsaid < VN_EXTRAS;
     json_t *config = vn_config_write(own ? VN_UNET2D_OWN_CLASS : vn_unet2d_net.class_name, !own,

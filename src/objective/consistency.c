@@ -75,10 +75,7 @@ static void fill_x(const vn_loss_sample *s, float *restrict row) {
 /* x_r where the teacher's step leads from x_t. */
 static vn_status ask_x(const vn_loss_batch *b, float *out, vn_err *err) {
     const vn_teacher_rows *rows = b->rows;
-    vn_status status = vn_teacher_reserve(b, err);
-    for (int64_t i = 0; i < b->n && !status; i++)
-        rows->gamma[i] = (float)b->choice->value[GUIDANCE];
-    if (!status) status = vn_teacher_ask(b->rows, b, b->x, b->level, err);
+    const vn_status status = vn_teacher_ask_guided(b, b->choice->value[GUIDANCE], err);
     for (int64_t i = 0; i < b->n && !status; i++) {
         const vn_level r = earlier(b->choice, b->path, b->step, &b->level[i]);
         const double input = vn_prediction_coefficients(b->prediction, &r).input;
@@ -135,23 +132,22 @@ static vn_node *loss_of_method(const vn_choice *c, vn_loss *l) {
     return loss_of(c, l, vn_loss_asked(l, "earlier", l->x->shape, ask_x));
 }
 
-static void sampled(const vn_choice *c, vn_sampled *out) {
+void vn_consistency_sampled(const vn_choice *c, vn_sampled *out) {
     (void)c;
     *out = (vn_sampled){
         .sampler = "consistency:sigma_min=0", .steps = 2, .guided = true, .consistency = true};
 }
 
-#define PREDICTIONS "v|velocity|edm" /* whose x0 is bounded at any noise, and x without any */
-#define TIMES       "edm:mean=-1.1,std=2"
+#define TIMES "edm:mean=-1.1,std=2"
 
 const vn_objective_row vn_consistency_objective = {
     .row = {"consistency",
             "consistency training, from nothing or of a finished run: x0 is the same at t and "
             "earlier, for samples in 1 or 2 steps",
             "2406.14548", params},
-    .predictions = PREDICTIONS,
+    .predictions = VN_CONSISTENT,
     .times = TIMES,
-    .sampled = sampled,
+    .sampled = vn_consistency_sampled,
     .loss = loss,
 };
 
@@ -160,9 +156,9 @@ const vn_objective_row vn_consistency_method = {
             "consistency distillation: x0 is the same at t and where the teacher's guided step "
             "leads, for samples in 1 or 2 steps",
             "2303.01469", method_params},
-    .predictions = PREDICTIONS,
+    .predictions = VN_CONSISTENT,
     .asks = 1 << VN_ASK_TEACHER,
     .times = TIMES,
-    .sampled = sampled,
+    .sampled = vn_consistency_sampled,
     .loss = loss_of_method,
 };

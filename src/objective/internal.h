@@ -12,6 +12,7 @@
     ROW(dsm) ROW(cfm) ROW(esm) \
     ROW(ism) ROW(ssm) \
     ROW(mean_flow) ROW(improved_mean_flow) ROW(shortcut) ROW(consistency) \
+    ROW(scm) \
     ROW(hybrid) ROW(cross_entropy) ROW(next_token) \
     ROW(reconstruction) ROW(vae) ROW(vq_vae)
 /* clang-format on */
@@ -21,7 +22,7 @@ VN_OBJECTIVES(VN_DECLARE_OBJECTIVE)
 #undef VN_DECLARE_OBJECTIVE
 
 /* Objectives that learn from a teacher: a row NAME is vn_NAME_method. */
-#define VN_METHODS(ROW) ROW(guidance) ROW(consistency) ROW(progressive) ROW(reflow)
+#define VN_METHODS(ROW) ROW(guidance) ROW(consistency) ROW(scm) ROW(progressive) ROW(reflow)
 
 #define VN_DECLARE_METHOD(name) extern const vn_objective_row vn_##name##_method;
 VN_METHODS(VN_DECLARE_METHOD)
@@ -47,6 +48,16 @@ vn_node *vn_loss_target(vn_loss *l);
 vn_node *vn_loss_weight(vn_loss *l);
 /* The mean over samples of weight times the mean of (prediction - target)^2. */
 vn_node *vn_regression_loss(vn_loss *l, vn_node *prediction, vn_node *target);
+/* The same with weights [N]; and, where it estimates, with those divided by e^u and u added, u what
+ * the part VN_LOSS_UNCERTAINTY says of the time (EDM2's loss, 2312.02696): the minimum over u is
+ * the log of what is divided. */
+vn_node *vn_weighed_loss(vn_loss *l, vn_node *prediction, vn_node *target, vn_node *weight,
+                         bool estimates);
+
+/* The predictions of which consistency models are made: whose x0 is bounded at any noise, and x
+ * without any. And how they are sampled. */
+#define VN_CONSISTENT "v|velocity|edm"
+void vn_consistency_sampled(const vn_choice *c, vn_sampled *out);
 
 /* Whether the network answers from an inner place too. */
 bool vn_loss_has_head(const vn_loss *l);

@@ -8,6 +8,8 @@
 
 #define TIMES    VN_TABLE("distribution of times", vn_times_rows, vn_times_row_count)
 #define MIN_TIME 1e-5 /* score_sde's; no target is infinite there */
+/* From data to noise: sinusoids of such a time turn much faster than the path moves. */
+#define LONG_TIME 100
 
 struct vn_objective {
     const vn_path *path;
@@ -173,7 +175,12 @@ bool vn_objective_learns_variance(const vn_objective *o) {
 }
 
 unsigned vn_objective_gives(const vn_objective *o) {
-    return o->row->gives;
+    if (!(o->row->gives & VN_GIVES_SLOW_TIME)) return o->row->gives;
+    const vn_level first = vn_path_level(o->path, o->path->row->min_time(o->path)),
+                   last = vn_path_level(o->path, 1);
+    const double time =
+        vn_path_network_time(o->path, &last) - vn_path_network_time(o->path, &first);
+    return fabs(time) > LONG_TIME ? o->row->gives : o->row->gives & ~(unsigned)VN_GIVES_SLOW_TIME;
 }
 
 const char *vn_objective_times(const vn_objective *o) {

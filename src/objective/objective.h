@@ -217,8 +217,9 @@ typedef enum vn_trains {
 } vn_trains;
 
 /* Inputs [N] of a network beside the batch's own that a loss gives it, and that it has to take:
- * where the step ends, as a time; and how strongly to guide itself. */
-enum { VN_GIVES_STEP_END = 1, VN_GIVES_GUIDANCE = 2 };
+ * where the step ends, as a time; and how strongly to guide itself. And no input, but a time that
+ * is counted slowly: the loss takes the derivative of the network by it. */
+enum { VN_GIVES_STEP_END = 1, VN_GIVES_GUIDANCE = 2, VN_GIVES_SLOW_TIME = 4 };
 #define VN_LOSS_STEP_END "r_timestep"
 #define VN_LOSS_GUIDANCE "guidance"
 
@@ -295,7 +296,8 @@ vn_status vn_objective_open(const vn_objective_options *options, vn_objective **
 void vn_objective_close(vn_objective **o);
 /* Whether it trains networks that learn a variance, and no others (vn_net_io). */
 bool vn_objective_learns_variance(const vn_objective *o);
-unsigned vn_objective_gives(const vn_objective *o); /* VN_GIVES_* */
+/* VN_GIVES_*; VN_GIVES_SLOW_TIME only on paths whose time goes to thousands. */
+unsigned vn_objective_gives(const vn_objective *o);
 /* How it draws t: a row of vn_times_rows. */
 const char *vn_objective_times(const vn_objective *o);
 /* Whether a sample's inputs follow from other samples of its step too. */

@@ -52,6 +52,18 @@ static vn_node *weighted(vn_loss *l, vn_node *prediction, vn_node *target, vn_no
     return vn_mean(l->g, vn_mul(l->g, error, vn_per_sample(l->g, weight, l->x)));
 }
 
+vn_node *vn_weighed_loss(vn_loss *l, vn_node *prediction, vn_node *target, vn_node *weight,
+                         bool estimates) {
+    if (!estimates) return weighted(l, prediction, target, weight);
+    vn_graph *g = l->g;
+    const vn_loss_call call = {.part = VN_LOSS_UNCERTAINTY, .output = VN_LOSS_LOG_VARIANCE};
+    vn_node *size = l->network(l->self, &call);
+    if (!size) return NULL;
+    size = vn_reshape(g, size, VN_SHAPE(l->x->shape.dim[0]));
+    vn_node *share = vn_mul(g, weight, vn_unary(g, vn_affine(g, size, -1, 0), VN_FN_EXP));
+    return vn_add(g, weighted(l, prediction, target, share), vn_mean(g, size));
+}
+
 vn_node *vn_regression_loss(vn_loss *l, vn_node *prediction, vn_node *target) {
     return weighted(l, prediction, target, vn_loss_weight(l));
 }
@@ -76,17 +88,6 @@ static bool estimates(const vn_choice *c) {
     return c->value[VN_UNCERTAINTY] != 0;
 }
 
-/* EDM2's loss, w |f - u|^2 / e^u(t) + u(t): its minimum over u is the log of what is divided. */
-static vn_node *estimated(vn_loss *l, vn_node *prediction, vn_node *target, vn_node *weight) {
-    vn_graph *g = l->g;
-    const vn_loss_call call = {.part = VN_LOSS_UNCERTAINTY, .output = VN_LOSS_LOG_VARIANCE};
-    vn_node *size = l->network(l->self, &call);
-    if (!size) return NULL;
-    size = vn_reshape(g, size, VN_SHAPE(l->x->shape.dim[0]));
-    vn_node *share = vn_mul(g, weight, vn_unary(g, vn_affine(g, size, -1, 0), VN_FN_EXP));
-    return vn_add(g, weighted(l, prediction, target, share), vn_mean(g, size));
-}
-
 /* loss + weight term. */
 static vn_node *with(vn_loss *l, vn_node *loss, double weight, vn_node *term) {
     return vn_add(l->g, loss, vn_affine(l->g, term, weight, 0));
@@ -96,8 +97,7 @@ static vn_node *loss(const vn_choice *c, vn_loss *l) {
     const bool head = vn_loss_has_head(l), disperses = compares(c);
     vn_node *output = vn_loss_output(l);
     vn_node *target = vn_loss_target(l), *weight = vn_loss_weight(l);
-    vn_node *sum =
-        estimates(c) ? estimated(l, output, target, weight) : weighted(l, output, target, weight);
+    vn_node *sum = vn_weighed_loss(l, output, target, weight, estimates(c));
     if (contrasts(c)) sum = vn_sub(l->g, sum, vn_contrast_loss(l, output));
     if (head) {
         const vn_loss_call inner = {.output = VN_LOSS_INTERNAL, .again = true};

@@ -30,6 +30,12 @@ vn_status vn_teacher_reserve(const vn_loss_batch *b, vn_err *err) {
     return vn_no_memory(err);
 }
 
+vn_status vn_teacher_ask_guided(const vn_loss_batch *b, double guidance, vn_err *err) {
+    const vn_status status = vn_teacher_reserve(b, err);
+    for (int64_t i = 0; i < b->n && !status; i++) b->rows->gamma[i] = (float)guidance;
+    return status ? status : vn_teacher_ask(b->rows, b, b->x, b->level, err);
+}
+
 static void put(vn_teacher_rows *r, int64_t row, const float *x, const vn_level *level,
                 vn_condition condition, int64_t size) {
     memcpy(r->x + row * size, x, (size_t)size * sizeof *x);

@@ -32,5 +32,7 @@ void vn_teacher_close(vn_teacher_rows *rows); /* safe on a zeroed one */
  * passes where any row is guided, or one pass of a teacher that takes guidance as an input. */
 vn_status vn_teacher_ask(vn_teacher_rows *rows, const vn_loss_batch *b, const float *x,
                          const vn_level *level, vn_err *err);
+/* Both, at the batch's own x_t, with one strength for all rows. */
+vn_status vn_teacher_ask_guided(const vn_loss_batch *b, double guidance, vn_err *err);
 
 #endif

@@ -92,7 +92,9 @@ static void one_step_comes_near_the_exact_map(void **state) {
         double bound;
     } cases[] = {{"mean-flow:same=0.5", NULL, 1000, 0.3},
                  {"consistency:q=16,halve=100", NULL, 500, 0.45},
-                 {"consistency:q=32,halve=100", "gaussian.json", 500, 0.45}};
+                 {"consistency:q=32,halve=100", "gaussian.json", 500, 0.45},
+                 {"scm:warmup=100", NULL, 500, 0.4},
+                 {"scm:warmup=100", "gaussian.json", 500, 0.4}};
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         char run[16];
         snprintf(run, sizeof run, "near-%zu", i);
@@ -181,6 +183,9 @@ static void one_step_is_as_near_to_the_classes_as_many(void **state) {
     o = options_of("consistency:q=64", "base", 400);
     o.model = NULL; /* the teacher's own */
     learn("mixture.json", "student", &o);
+    o = options_of("scm:warmup=100", "base", 400);
+    o.model = NULL;
+    learn("mixture.json", "continuous", &o);
     o = options_of("progressive:steps=1", "base", 400);
     o.model = NULL;
     learn("mixture.json", "halved", &o);
@@ -194,6 +199,7 @@ static void one_step_is_as_near_to_the_classes_as_many(void **state) {
     expect_below("shortcut in one step", energy_of("short", 1), 0.08);
     expect_below("mean-flow of a run in one step", energy_of("tuned", 1), 0.08);
     expect_below("consistency in one step", energy_of("student", 1), 0.1);
+    expect_below("scm in one step", energy_of("continuous", 1), 0.1);
     expect_below("progressive in one step", energy_of("halved", 1), 0.14);
     expect_below("reflow in four steps", energy_of("straight", 4), 0.06);
     assert_true(energy_of("base", 1) > 0.15);
@@ -240,7 +246,9 @@ static void a_run_knows_how_it_is_sampled(void **state) {
                  {"guidance", "mixture.json", NULL, "embedded", 32},
                  {"reflow:pairs=20,steps=2", "mixture.json", "euler", NULL, 4},
                  {"improved-mean-flow", NULL, "flow-map", "embedded", 2},
-                 {"shortcut", NULL, "flow-map", NULL, 4}};
+                 {"shortcut", NULL, "flow-map", NULL, 4},
+                 {"scm", NULL, "consistency:sigma_min=0", NULL, 2},
+                 {"scm", "mixture.json", "consistency:sigma_min=0", NULL, 2}};
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         char run[16];
         snprintf(run, sizeof run, "says-%zu", i);
@@ -288,6 +296,8 @@ static void each_goes_on_to_the_bit(void **state) {
                  {"shortcut", NULL, NULL},
                  {"consistency:q=8,halve=3", NULL, "teacher"},
                  {"consistency", "teacher", NULL},
+                 {"scm:warmup=3", NULL, "teacher"},
+                 {"scm:warmup=3,uncertainty=yes", "teacher", NULL},
                  {"guidance", "teacher", NULL},
                  {"progressive", "teacher", NULL},
                  {"reflow:pairs=200,steps=2", "teacher", NULL}};
@@ -311,15 +321,17 @@ static void each_goes_on_to_the_bit(void **state) {
 }
 
 /* What a run begins from is where it begins: without a step, nothing but the new inputs differs.
- * MeanFlow counts the time otherwise, and its layer of the time is the nearest that can be; of
- * where the step ends nothing is known yet. */
+ * MeanFlow and sCM count the time otherwise, and their layer of the time is the nearest that can be;
+ * of where the step ends nothing is known yet. */
 static void a_student_begins_as_its_teacher(void **state) {
     (void)state;
     enum { N = 16 };
     static const struct {
-        const char *objective, *teacher;
+        const char *objective, *teacher, *sampler;
         double off; /* of samples that are 1 apart */
-    } cases[] = {{"guidance", "teacher", 1e-5}, {"mean-flow", NULL, 0.1}};
+    } cases[] = {{"guidance", "teacher", "euler", 1e-5},
+                 {"mean-flow", NULL, "euler", 0.1},
+                 {"scm", NULL, "consistency", 0.1}};
     write_worlds();
     vn_train_options o = options_of(NULL, NULL, 200);
     learn("mixture.json", "teacher", &o);
@@ -333,10 +345,10 @@ static void a_student_begins_as_its_teacher(void **state) {
         how.count = N;
         how.guidance = 1;
         how.steps = 4;
-        how.sampler = "euler";
+        how.sampler = cases[k].sampler;
         vn_samples *a = draw("teacher", &how), *b = draw("student", &how);
         expect_below_as(distance(a, b), cases[k].off, "a student of %s", cases[k].objective);
-        if (!cases[k].teacher) {
+        if (k == 1) {
             how.sampler = "flow-map";
             vn_samples *map = draw("student", &how);
             expect_below("where the step ends", distance(b, map), 1e-5);
@@ -345,6 +357,10 @@ static void a_student_begins_as_its_teacher(void **state) {
         vn_samples_close(&a);
         vn_samples_close(&b);
     }
+    size_t size;
+    char *config = scratch_read("student/model/config.json", &size);
+    assert_non_null(strstr(config, "\"time_scale\": 0.01"));
+    free(config);
 }
 
 /* ---- refusals -------------------------------------------------------------------------------- */

@@ -473,7 +473,7 @@ static void a_teacher_is_asked_for_the_same_number_of_rows(void **state) {
     (void)state;
     static setting s;
     static const char *const methods[] = {"consistency:guidance=2", "progressive:guidance=2",
-                                          "guidance", "consistency"};
+                                          "guidance", "scm:guidance=2", "consistency"};
     for (size_t k = 0; k < VN_COUNT(methods); k++) {
         vn_node *answer;
         bench b = bench_open(world_text, "rectified", "velocity");
@@ -484,7 +484,7 @@ static void a_teacher_is_asked_for_the_same_number_of_rows(void **state) {
         open_taught(&s, &b, &teacher, methods[k], &answer);
         for (uint64_t step = 0; step < 4; step++) {
             fill(&s, step);
-            assert_int_equal(count.rows, k == 3 ? ROWS : 2 * ROWS);
+            assert_int_equal(count.rows, k == 4 ? ROWS : 2 * ROWS);
         }
         vn_graph_close(&s.g);
         vn_objective_close(&s.objective);
