@@ -555,6 +555,10 @@ typedef struct vn_sample_options {
     double temperature;
     int64_t top_k; /* of the likeliest tokens alone; default 0: of all */
     double top_p;  /* of the fewest likeliest that have this probability; default 1: of all */
+
+    /* A row of the caches table, with parameters: passes that are not run, as those of steps before
+     * say nearly what they would give; samples change by that. Default NULL: every pass is run */
+    const char *cache;
 } vn_sample_options;
 
 VN_API void vn_sample_options_init(vn_sample_options *o, size_t size);

@@ -68,6 +68,9 @@ static const vn_option sample_rows[] = {
      .otherwise = "the model's scheduler's, else scaled",
      .help = "scaled: the noise times sigma of the first level; unit: of unit variance, as "
              "diffusers' pipelines"},
+    {TEXT(cache), .table = "caches", .word = "NAME", .otherwise = "every pass is run",
+     .help = "leave out passes that those of steps before nearly say: branch, the null pass of "
+             "every other step; easy, steps in which little changes"},
     {TEXT(path), .table = "paths", .word = "NAME", .otherwise = "rectified",
      .help = "for what was trained on none, such as worlds, which know every path; a run knows its "
              "own"},

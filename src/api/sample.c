@@ -276,6 +276,7 @@ static vn_status open_trajectory(vn_drawing *d, vn_err *err) {
         .guide = o->guide,
         .guidance = o->guidance,
         .reward = o->reward ? &d->reward : NULL,
+        .cache = o->cache,
         .between = restoration ? vn_restoration_between(restoration) : NULL,
         .strength = o->strength,
         .begin = d->begin,

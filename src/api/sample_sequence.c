@@ -15,6 +15,7 @@ static const char *without_effect(const vn_sample_options *o) {
                {"begin", o->begin},
                {"sigmas", o->sigmas},
                {"path", o->path},
+               {"cache", o->cache},
                {"noise", o->noise},
                {"noise_file", o->noise_file},
                {"weak", o->weak},

@@ -150,6 +150,7 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     if (ok && !isnan(o->embedded_guidance))
         ok = note(to, "embedded-guidance", "%.15g", o->embedded_guidance);
     if (ok && path && strcmp(o->begin, "scaled") != 0) ok = note_text(to, "begin", o->begin);
+    if (ok && o->cache) ok = note_text(to, "cache", o->cache);
     if (ok && o->weak) ok = note_text(to, "weak", o->weak->source);
     if (ok) ok = vn_observing_note(d, to);
     if (ok && o->classifier) ok = note_text(to, "classifier", o->classifier->source);

@@ -73,6 +73,7 @@ static const struct {
     {.name = "grids", .table = &vn_grids, .check = is_grid},
     {.name = "samplers", .table = &vn_samplers, .check = is_sampler},
     {.name = "guides", .table = &vn_guides, .check = vn_guides_check},
+    {.name = "caches", .table = &vn_caches, .check = vn_cache_check},
     {.name = "operators", .table = &vn_operators, .check = is_operator},
     {.name = "restorers", .table = &vn_restorers, .check = is_restorer},
     {.name = "tokenizers", .table = &vn_text_models},

@@ -65,6 +65,7 @@ static const cli_option rows[] = {
     CLI_OPTION_ROW(SAMPLE, sample, "grid"),
     CLI_ROW("sigmas", CLI_NUMBERS, sigmas, "S,S,...,0",
             "or the path's sigma(t) at each level, from noise to data: falling, the last one 0"),
+    CLI_OPTION_ROW(SAMPLE, sample, "cache", .name = "step-cache"),
     CLI_OPTION_ROW(SAMPLE, sample, "begin"),
     CLI_OPTION_ROW(SAMPLE, sample, "first"),
     CLI_OPTION_ROW(SAMPLE, sample, "noise_file", .name = "noise"),

@@ -14,7 +14,7 @@ static const char *const taken[] = {"source",      "seed",     "first",      "gu
                                     "restore",     "operator", "observe",    "noise-level",
                                     "init",        "strength", "invert",     "classifier",
                                     "prompt",      "negative", "size",       "embedded-guidance",
-                                    "temperature", "top-k",    "top-p"};
+                                    "temperature", "top-k",    "top-p",      "cache"};
 /* Settings that are no flag's, or are taken in a way of their own (count, guide). */
 static const char *const known[] = {"vane",  "model", "index", "trace",   "training_step",
                                     "bands", "count", "guide", "prompts", "prompts-in-turn"};

@@ -36,6 +36,7 @@ static const struct {
     {"grids", "vane sample RUN --out OUT --grid"},
     {"samplers", "vane sample RUN --out OUT --sampler"},
     {"guides", "vane sample RUN --out OUT --guide"},
+    {"caches", "vane sample RUN --out OUT --cache"},
     {"operators", "vane sample RUN --out OUT --observe Y --restore RULE --operator"},
     {"restorers", "vane sample RUN --out OUT --observe Y --operator A --restore"},
     {"metrics", "vane eval RUN --metric"},

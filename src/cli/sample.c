@@ -99,6 +99,7 @@ static const cli_option rows[] = {
     CLI_OPTION_ROW(SAMPLE, o, "grid"),
     CLI_ROW("sigmas", CLI_NUMBERS, sigmas, "S,S,...,0",
             "or the path's sigma(t) at each level, from noise to data: falling, the last one 0"),
+    CLI_OPTION_ROW(SAMPLE, o, "cache"),
     CLI_OPTION_ROW(SAMPLE, o, "path"),
     CLI_OPTION_ROW(SAMPLE, o, "temperature"),
     CLI_OPTION_ROW(SAMPLE, o, "top_k"),

@@ -70,21 +70,38 @@ static void keep_row(const vn_guidance *g, const vn_guide_at *at, const vn_pass 
                 (float)m.x0_x * p->direction[row + j] + (float)m.x0_raw * raw[j];
 }
 
+static void copy_row(const vn_plan *plan, int to, int from, size_t k, size_t size) {
+    const vn_estimate *a = &plan->estimate[from], *b = &plan->estimate[to];
+    memcpy(b->x0 + k * size, a->x0 + k * size, size * sizeof(float));
+    memcpy(b->eps + k * size, a->eps + k * size, size * sizeof(float));
+}
+
 /* The estimate of pass i of the plan from its raw rows; returns how many those are. */
 static size_t keep(const vn_guidance *g, const vn_guide_at *at, int i, const float *raw) {
     const vn_plan *plan = &g->plan;
-    const size_t size = (size_t)g->denoiser->size, bytes = size * sizeof(float);
+    const size_t size = (size_t)g->denoiser->size;
     size_t rows = 0;
     for (size_t k = 0; k < (size_t)at->n; k++) {
         const int before = same_row_before(plan, at, i, k);
+        if (before < 0 && vn_cache_skips(g->cache, i, k)) continue;
         if (before < 0) {
             keep_row(g, at, &plan->pass[i], k, raw + rows++ * size, &plan->estimate[i]);
             continue;
         }
-        memcpy(plan->estimate[i].x0 + k * size, plan->estimate[before].x0 + k * size, bytes);
-        memcpy(plan->estimate[i].eps + k * size, plan->estimate[before].eps + k * size, bytes);
+        copy_row(plan, i, before, k, size);
     }
     return rows;
+}
+
+/* The rows from `first` on that are those of a pass before them, which the cache has filled in. */
+static void copy_cached(const vn_guidance *g, const vn_guide_at *at, int first) {
+    const vn_plan *plan = &g->plan;
+    for (int i = first; i < plan->count && g->cache; i++)
+        for (size_t k = 0; k < (size_t)at->n; k++) {
+            const int before = same_row_before(plan, at, i, k);
+            if (before >= 0 && vn_cache_skips(g->cache, before, k))
+                copy_row(plan, i, before, k, (size_t)g->denoiser->size);
+        }
 }
 
 /* Keeps the learned variance of a pass at the state itself: that of the conditional pass, or of the
@@ -125,6 +142,10 @@ static void add_row(vn_guidance *g, const vn_guide_at *at, const vn_pass *p, siz
         memcpy(g->direction + to * size, p->direction + k * size, size * sizeof(float));
 }
 
+static vn_cached_plan cached(const vn_guidance *g) {
+    return (vn_cached_plan){g->plan.count, g->plan.pass, g->plan.estimate, g->cache_acts};
+}
+
 /* Moves the first pass that has not been run and all that can share a forward pass with it to the
  * front of what is left, and their rows into the batch, whose rows it counts; returns how many
  * passes. */
@@ -139,8 +160,11 @@ static int gather_batch(vn_guidance *g, const vn_guide_at *at, size_t *rows) {
         const int at_pass = plan->done + count++;
         plan->pass[i] = plan->pass[at_pass];
         plan->pass[at_pass] = p;
+        const vn_cached_plan all = cached(g);
+        vn_cache_choose(g->cache, at, &all, at_pass);
         for (size_t k = 0; k < (size_t)at->n; k++)
-            if (same_row_before(plan, at, at_pass, k) < 0) add_row(g, at, &p, k, (*rows)++);
+            if (same_row_before(plan, at, at_pass, k) < 0 && !vn_cache_skips(g->cache, at_pass, k))
+                add_row(g, at, &p, k, (*rows)++);
     }
     return count;
 }
@@ -205,7 +229,11 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
     const size_t size = (size_t)g->denoiser->size;
     size_t rows;
     vn_query q;
-    if (first.perturbs) return evaluate_by_rows(g, at, plan->done++, err);
+    if (first.perturbs) {
+        const vn_cached_plan all = cached(g);
+        vn_cache_choose(g->cache, at, &all, plan->done); /* none of its rows */
+        return evaluate_by_rows(g, at, plan->done++, err);
+    }
     const int count = gather_batch(g, at, &rows);
     vn_status status = run_rows(g, at, &first, rows, &q, err);
     for (size_t i = 0, row = 0; i < (size_t)count && !status; i++, plan->done++) {
@@ -228,6 +256,7 @@ static void set_null(vn_guidance *g) {
 
 void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condition *condition) {
     g->rows_passed = 0;
+    vn_cache_begin(g->cache);
     g->n = n;
     g->at = (vn_guide_at){.n = n,
                           .first = first,
@@ -289,10 +318,14 @@ static vn_status evaluate(vn_guidance *g, const vn_guide_at *at, vn_err *err) {
             return vn_fail(err, VN_UNSUPPORTED, "a guide asks for more passes than its row allows");
         vn_status status = guide_status(g, err);
         if (status || plan->done == plan->count) return status;
+        const int first = plan->done;
         while (plan->done < plan->count) {
             status = evaluate_batch(g, at, err);
             if (status) return status;
         }
+        const vn_cached_plan all = cached(g);
+        vn_cache_fill(g->cache, at, &all, first);
+        copy_cached(g, at, first);
     } while (true);
 }
 
@@ -347,6 +380,9 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_request *request, vn_esti
     at.unguided += request->row;
     g->variance_out = request->variance;
     g->variance_found = g->variance_final = false;
+    /* a learned variance is of the conditional pass, and is not kept */
+    g->cache_acts = g->cache && at.n == g->n && !request->unguided &&
+                    (!request->variance || g->cache->row->of_difference);
     if (request->unguided) return predict_unguided(g, &at, out, err);
     at.gamma = gamma_at(g, &at);
     if (at.request == 0) {
@@ -394,6 +430,7 @@ vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_request_exact *requ
 
 void vn_guidance_move(vn_guidance *g, const int64_t *ancestor) {
     const size_t n = (size_t)g->n, size = (size_t)g->denoiser->size;
+    vn_cache_move(g->cache, g->n, ancestor, g->x);
     memcpy(g->spare_unguided, g->unguided, n * sizeof *g->unguided);
     for (size_t k = 0; k < n; k++) g->unguided[k] = g->spare_unguided[ancestor[k]];
     for (int i = 0; i < g->count; i++) {

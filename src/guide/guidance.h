@@ -3,6 +3,7 @@
 #ifndef VN_GUIDANCE_H
 #define VN_GUIDANCE_H
 
+#include "guide/cache.h"
 #include "guide/internal.h"
 
 #define VN_MAX_GUIDES 8
@@ -27,6 +28,8 @@ struct vn_guidance {
     vn_guide guide[VN_MAX_GUIDES];
     vn_guide_at at; /* of the sampling run; in a step, as at its first prediction */
     vn_plan plan;
+    vn_cache *cache;   /* NULL: none */
+    bool cache_acts;   /* in the prediction that is being made */
     vn_perturb always; /* in every pass through the main network */
     vn_condition none; /* the condition that takes the place of none */
     bool anneals;      /* there is noise on conditions: */

@@ -187,7 +187,7 @@ static vn_status take_slots(vn_guidance *g, vn_guide *one) {
 
 /* Whether the denoiser predicts in double and the plain rule is the only guide. */
 static bool can_be_exact(const vn_guidance *g) {
-    bool only_cfg = g->denoiser->exact != NULL;
+    bool only_cfg = g->denoiser->exact != NULL && !g->cache;
     for (int i = 0; i < g->count; i++)
         only_cfg &= g->guide[i].row->is_cfg || g->guide[i].row->stage == VN_GUIDE_STRENGTH;
     return only_cfg;
@@ -236,6 +236,18 @@ static vn_status take_memory(vn_guidance *g) {
     return VN_OK;
 }
 
+static vn_status open_cache(vn_guidance *g, const char *text, vn_err *err) {
+    int passes = 0;
+    for (int i = 0; i < g->count; i++) passes += g->guide[i].row->passes;
+    vn_status status = vn_cache_open(text, g->denoiser, g->capacity, passes, &g->cache, err);
+    if (!status && g->cache && g->cache->row->of_difference && passes < 2)
+        status =
+            vn_fail(err, VN_BAD_ARGUMENT,
+                    "the cache %s has no effect: the guide %s needs the conditional pass alone",
+                    g->cache->row->row.name, g->guide[0].row->row.name);
+    return status;
+}
+
 vn_status vn_guidance_open(const vn_guidance_options *o, vn_guidance **out, vn_err *err) {
     vn_guidance *g = vn_calloc(1, sizeof *g);
     *out = NULL;
@@ -249,6 +261,7 @@ vn_status vn_guidance_open(const vn_guidance_options *o, vn_guidance **out, vn_e
     g->none = o->none ? *o->none : VN_CONDITION_NULL;
     vn_status status = add_guides(g, o->guide, err);
     if (!status) status = check_needs(g, err);
+    if (!status) status = open_cache(g, o->cache, err);
     if (!status && take_memory(g)) status = vn_no_memory(err);
     for (int64_t i = 0; i < g->capacity && !status; i++) g->null[i] = g->none;
     if (status) vn_guidance_close(&g);
@@ -271,6 +284,7 @@ void vn_guidance_close(vn_guidance **guidance) {
         vn_free(g->plan.estimate[i].x0);
         vn_free(g->plan.estimate[i].eps);
     }
+    vn_cache_close(&g->cache);
     vn_free(g->plan.estimate);
     vn_free(g->plan.pass);
     vn_free(g->null);

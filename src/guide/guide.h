@@ -181,6 +181,9 @@ typedef struct vn_guide_row {
 } vn_guide_row;
 
 extern const vn_table vn_guides; /* of vn_guide_row */
+extern const vn_table vn_caches; /* step caches (cache.h) */
+/* Refuses what is no row of these. */
+vn_status vn_cache_check(const char *text, vn_err *err);
 
 /* ---- a list of guides ------------------------------------------------------------------------ */
 
@@ -194,6 +197,7 @@ typedef struct vn_guidance_options {
     uint64_t seed;
     const vn_denoiser *denoiser;
     const vn_reward *reward; /* or NULL */
+    const char *cache;       /* a row of vn_caches; NULL: every pass is run */
     int64_t capacity;        /* rows of the largest batch */
     /* the condition that takes the place of none (a negative prompt); NULL: VN_CONDITION_NULL */
     const vn_condition *none;

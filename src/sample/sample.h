@@ -203,6 +203,7 @@ typedef struct vn_trajectory_options {
     const char *guide;         /* NULL: "cfg" */
     double guidance;           /* gamma */
     const vn_reward *reward;   /* for guides that need one; or NULL */
+    const char *cache;         /* a step cache, of vn_caches; NULL: none */
     const vn_between *between; /* or NULL; outlives the sampling run */
     /* t at which batches with `init` begin, in (0, 1): the levels above are left out, and the first
      * is at t, or on the step nearest to it from above. 0: all levels */

@@ -56,6 +56,7 @@ static vn_status choose_guides(vn_trajectory *trajectory, const vn_trajectory_op
                                          .seed = o->seed,
                                          .denoiser = o->denoiser,
                                          .reward = o->reward,
+                                         .cache = o->cache,
                                          .capacity = o->capacity,
                                          .none = o->none};
     const vn_between *between = o->between && o->between->route ? o->between : NULL;

@@ -20,7 +20,7 @@ NO_PADDING(vn_model_info, latent_shape);
 NO_PADDING(vn_model_options, size);
 NO_PADDING(vn_callback_model, reserved);
 NO_PADDING(vn_callback_operator, user);
-NO_PADDING(vn_sample_options, top_p);
+NO_PADDING(vn_sample_options, cache);
 NO_PADDING(vn_sampling_state, sigma);
 NO_PADDING(vn_written, round_trip);
 NO_PADDING(vn_train_options, shift);
