@@ -34,7 +34,8 @@ static const vn_param branch_params[] = {
     {0},
 };
 static const vn_param easy_params[] = {
-    {"threshold", "change since, in lengths of the answer, that is too much", 0.1, 1e-6, 100, 0, NULL},
+    {"threshold", "change since, in lengths of the answer, that is too much", 0.1, 1e-6, 100, 0,
+     NULL},
     {"after", "part of the steps, from the first on, in which all are run", 0.1, 0, 1, 0, NULL},
     ORDER(0),
     {0},
@@ -239,7 +240,8 @@ static int conditional_of(const vn_guide_at *at, const vn_cached_plan *plan) {
     return -1;
 }
 
-/* The null condition of a sample that is no longer guided is its own: what was kept is another's. */
+/* The null condition of a sample that is no longer guided is its own: what was kept is that of
+ * another. */
 void vn_cache_choose(vn_cache *c, const vn_guide_at *at, const vn_cached_plan *plan, int i) {
     if (!c) return;
     const int conditional = conditional_of(at, plan);

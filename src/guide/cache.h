@@ -66,8 +66,8 @@ void vn_cache_choose(vn_cache *c, const vn_guide_at *at, const vn_cached_plan *p
 static inline bool vn_cache_skips(const vn_cache *c, int pass, size_t row) {
     return c && c->reused[(size_t)pass * (size_t)c->capacity + row];
 }
-/* Once the passes from `first` on have been run but for those rows: fills them in, and keeps what was
- * run. */
+/* Once the passes from `first` on have been run but for those rows: fills them in, and keeps what
+ * was run. */
 void vn_cache_fill(vn_cache *c, const vn_guide_at *at, const vn_cached_plan *plan, int first);
 
 #endif

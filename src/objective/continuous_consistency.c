@@ -38,8 +38,9 @@
      "added to the length of the tangent (root mean square) that it is divided by; 0: it is not " \
      "divided; -1: 0.1, but 0 for points without a teacher, where the division moves the minimum", \
      -1, -1, 1e6, 0, NULL}, \
-    {"sigma_data", "deviation of the data, by which noise is counted; edm's own with --predict edm", \
-     0.5, 1e-3, 1e3, 0, NULL}, \
+    {"sigma_data", \
+     "deviation of the data, by which noise is counted; edm's own with --predict edm", 0.5, 1e-3, \
+     1e3, 0, NULL}, \
     {"uncertainty", "learn how large the loss is at each time and divide by it", 0, 0, 1, 1, \
      "no|yes"}
 /* clang-format on */

@@ -321,8 +321,8 @@ static void each_goes_on_to_the_bit(void **state) {
 }
 
 /* What a run begins from is where it begins: without a step, nothing but the new inputs differs.
- * MeanFlow and sCM count the time otherwise, and their layer of the time is the nearest that can be;
- * of where the step ends nothing is known yet. */
+ * MeanFlow and sCM count the time otherwise, and their layer of the time is the nearest that can
+ * be; of where the step ends nothing is known yet. */
 static void a_student_begins_as_its_teacher(void **state) {
     (void)state;
     enum { N = 16 };
