@@ -225,6 +225,7 @@ static vn_status open_and_drive(const vn_sample_options *o) {
 static void test_each_allocation_may_fail(void **state) {
     (void)state;
     vn_sample_options o = few(3);
+    o.cache = "branch";
     expect_ok(vn, open_and_drive(&o));
     /* a model without a fingerprint, for want of memory, is sampled all the same */
     for (alloc_turn t = {.recovers = true}; alloc_next(&t);) alloc_hit(&t, open_and_drive(&o));
