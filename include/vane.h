@@ -124,6 +124,11 @@ typedef struct vn_context_options {
      * same bits as one would. The first alone writes, and calls log and progress. */
     int distributed;
     double timeout; /* seconds after which a process that does not answer is given up; 0: 600 */
+    /* What the products of networks multiply: NULL or "float32"; "bf16", numbers rounded to
+     * bfloat16, with sums, weights, norms and losses in float32; or "auto", bf16 where this CPU
+     * multiplies it faster (AVX512-BF16). Results of bf16 are as exact as its 8 bits allow, and
+     * depend on threads and batch as little as those of float32: not at all. */
+    const char *precision;
 } vn_context_options;
 
 VN_API void vn_context_options_init(vn_context_options *o, size_t size);
@@ -137,7 +142,7 @@ typedef struct vn_context vn_context;
 
 /* *out receives the context, to be closed with vn_context_close after all that was opened with it.
  * options may be NULL. Fails, in words in options->error, with VN_NO_MEMORY, VN_BAD_ARGUMENT
- * (threads not in 0 .. 1024, unknown cpu) or VN_UNSUPPORTED (a cpu this machine does not have;
+ * (threads not in 0 .. 1024, unknown cpu or precision) or VN_UNSUPPORTED (a cpu this machine does not have;
  * several processes without the module that lets them train together), or VN_IO (one of them does
  * not answer). */
 VN_API vn_status vn_context_open(vn_context **out, const vn_context_options *options);

@@ -43,12 +43,18 @@ static vn_status open_context(const vn_context_options *o, vn_context **out, vn_
     if (!status) status = vn_memory_check(err);
     if (status) return status;
     const vn_device_row *row = vn_cpu_row(o->cpu, err);
+    if (row) row = vn_cpu_row_of(row, o->precision, err);
     if (!row) return err->status;
     vn_context *vn = vn_calloc(1, sizeof *vn);
     if (!vn) return vn_no_memory(err);
     status = join_ranks(vn, o, err);
     if (!status) status = vn_thread_pool_open(threads_of(o, vn->ranks), &vn->pool, err);
     if (!status) status = vn_device_open(row, NULL, vn->pool, &vn->device, err);
+    if (!status && row->exact)
+        vn_log(&vn->watch, VN_LOG_INFO,
+               "matrix products and attention of networks are of %s numbers, by %s; convolutions, "
+               "and all sums, norms and losses, are in float32",
+               row->precision, row->unit);
     if (status) vn_context_close(&vn);
     *out = vn;
     return status;

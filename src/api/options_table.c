@@ -27,6 +27,10 @@ static const vn_option context_rows[] = {
      .help = "threads to compute with, 0: one per core; the result does not depend on it"},
     {TEXT(cpu), .word = "NAME", .otherwise = "auto",
      .help = "kernels to use: auto, avx512, avx2 or portable"},
+    {TEXT(precision), .word = "TYPE", .otherwise = "float32",
+     .help = "numbers that networks multiply: float32, bf16 (in linear layers, other matrix "
+             "products and attention; all else is in float32), or auto: bf16 where this processor "
+             "is faster at it"},
     {FLAG(distributed),
      .help = "share the work with the processes that mpirun or srun started with this one"},
     {NUMBER(timeout, DOUBLE, 0, 600, 0.1, 1e6), .unit = "seconds", .word = "S",

@@ -1,5 +1,7 @@
 /* train_files.c - a run's folder: written at step 0 from what the run is made of, and read when it
  * goes on. vane.json has all of it in words, state/files the list of the data's files. */
+#include <string.h>
+
 #include "api/train_job.h"
 #include "api/train_net.h"
 #include "api/train_options.h"
@@ -31,10 +33,11 @@ static json_t *describe(const vn_train_job *j) {
         }
     if (denoises && !predict) return NULL;
     json_t *out = json_pack(
-        "{s:s, s:s, s:s*, s:s*, s:I, s:o, s:o*, s:{s:o, s:s, s:o, s:I, s:o*, s:I, s:I}, s:o}",
+        "{s:s, s:s, s:s*, s:s*, s:s*, s:I, s:o, s:o*, s:{s:o, s:s, s:o, s:I, s:o*, s:I, s:I}, s:o}",
         "vane", vn_version(), "model", vn_net_get_row(j->net)->row.name, "path",
-        denoises ? j->path_text : NULL, "predict", predict, "seed", (json_int_t)j->o.seed,
-        "classes", text_list(j->names, info->classes), "sampling",
+        denoises ? j->path_text : NULL, "predict", predict, "precision",
+        j->vn->device.row->exact ? j->vn->device.row->precision : NULL, "seed",
+        (json_int_t)j->o.seed, "classes", text_list(j->names, info->classes), "sampling",
         j->classifies || !denoises ? NULL : vn_sampling_defaults_to_json(&j->sampling), "data",
         j->rows ? "name" : "source", vn_json_string(j->source), "kind", info->source, "shape",
         shape, "count", (json_int_t)info->count, "skipped", skipped, "held", (json_int_t)info->held,
@@ -203,11 +206,24 @@ static void keep_size(vn_train_job *j) {
     j->o.size = height == width ? height : -1;
 }
 
+/* A run goes on with the numbers that it began with. */
+static vn_status check_precision(const vn_train_job *j, vn_err *err) {
+    const char *now = j->vn->device.row->precision,
+               *began = json_string_value(json_object_get(j->dir.vane, "precision"));
+    if (!began) began = "float32";
+    if (strcmp(began, now) == 0) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "`precision`: the run began with %s and would go on with %s; resume it with "
+                   "`precision=%s`",
+                   began, now, began);
+}
+
 vn_status vn_job_read(vn_train_job *j, const vn_train_options *requested, vn_err *err) {
     const json_t *vane = j->dir.vane, *stored = json_object_get(vane, "train");
     if (!json_is_object(stored) || !vn_store_has_checkpoint(j->out))
         return vn_fail(err, VN_BAD_FILE, "%s: not a run of vane that could go on", j->out);
-    vn_status status = vn_train_options_resume(stored, requested, &j->o, err);
+    vn_status status = check_precision(j, err);
+    if (!status) status = vn_train_options_resume(stored, requested, &j->o, err);
     if (status) return vn_fail_in(err, "%s", j->out);
     j->o.model = NULL; /* the run's config.json says it */
     j->classifies = vn_train_is_classifier(json_string_value(json_object_get(vane, "model")));

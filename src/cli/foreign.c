@@ -323,10 +323,10 @@ static const foreign table[] = {
      "device devices gpu gpus gpu-ids gpu-id num-gpus ngpu n-gpu cuda use-cuda use-gpu mps "
      "accelerator no-cuda backend d",
      "vane computes on the processor, and --cpu says with which of its instructions"},
-    {NULL, NULL,
-     "fp16 fp32 bf16 tf32 amp half float16 float32 bfloat16 dtype precision mixed-precision "
+    {NULL, "precision",
+     "fp16 fp32 bf16 tf32 amp half float16 float32 bfloat16 dtype mixed-precision "
      "use-fp16 allow-tf32 use-amp autocast torch-dtype",
-     "it computes in float32"},
+     "it computes in float32, or with matrix products of bfloat16 numbers"},
     {NULL, NULL,
      "compile torch-compile xformers use-xformers enable-xformers-memory-efficient-attention "
      "flash-attention cudnn-benchmark deterministic seed-everything",

@@ -14,6 +14,7 @@ static const cli_option shared_rows[] = {
     CLI_ROW("quiet", CLI_FLAG, quiet, "", "no progress and no log"),
     CLI_OPTION_ROW(CONTEXT, context, "threads"),
     CLI_OPTION_ROW(CONTEXT, context, "cpu"),
+    CLI_OPTION_ROW(CONTEXT, context, "precision"),
 };
 /* clang-format on */
 enum { output_only = 2 }; /* the rows of CLI_OUTPUT */

@@ -36,7 +36,8 @@ static vn_status wait(void *self, vn_err *err) {
 /* Every op is in exactly one of the two lists. */
 #define VN_COUNT_KERNEL(op, kernel, work, isa) +1
 #define VN_COUNT_KERNELLESS(op)                +1
-_Static_assert(0 VN_KERNELS(VN_COUNT_KERNEL, any) VN_KERNELLESS(VN_COUNT_KERNELLESS) == VN_OP_COUNT,
+_Static_assert(0 VN_KERNELS(VN_COUNT_KERNEL, any, any)
+                       VN_KERNELLESS(VN_COUNT_KERNELLESS) == VN_OP_COUNT,
                "an op is missing from VN_KERNELS");
 
 #define VN_ROW_KERNEL(op, kernel, work, isa) [VN_OP_##op] = vn_k_##kernel##_##isa,
@@ -44,36 +45,32 @@ _Static_assert(0 VN_KERNELS(VN_COUNT_KERNEL, any) VN_KERNELLESS(VN_COUNT_KERNELL
 #define VN_ROW_WORK(op, kernel, isa)            [VN_OP_##op] = vn_w_##kernel##_##isa,
 #define VN_ROW_WORKSPACE(op, kernel, work, isa) VN_ROW_##work(op, kernel, isa)
 
-#define VN_CPU_ROW(isa)                                                                            \
+#define VN_ROW(isa, products, row_precision, row_unit, row_exact)                                  \
+    {                                                                                              \
+        .name = #isa, .precision = row_precision, .unit = row_unit, .exact = row_exact,            \
+        .host_memory = true, .fuses = true, .take = take, .give = give, .write = copy,             \
+        .read = copy, .copy = copy, .clear = clear, .wait = wait,                                  \
+        .kernel = {VN_KERNELS(VN_ROW_KERNEL, isa, products)},                                      \
+        .workspace = {VN_KERNELS(VN_ROW_WORKSPACE, isa, products)}, .adamw = vn_k_adamw_##isa,     \
+        .momentum = vn_k_momentum_##isa, .descend = vn_k_descend_##isa,                            \
+        .sum_squares = vn_k_sum_squares_##isa, .accumulate = vn_k_accumulate_##isa,                \
+    }
+
+/* The row of an instruction set, and the one whose products are of bfloat16 operands. */
+#define VN_CPU_ROW(isa, unit)                                                                      \
     VN_DECLARE_ISA(isa)                                                                            \
-    static const vn_device_row row_##isa = {                                                       \
-        .name = #isa,                                                                              \
-        .host_memory = true,                                                                       \
-        .fuses = true,                                                                             \
-        .take = take,                                                                              \
-        .give = give,                                                                              \
-        .write = copy,                                                                             \
-        .read = copy,                                                                              \
-        .copy = copy,                                                                              \
-        .clear = clear,                                                                            \
-        .wait = wait,                                                                              \
-        .kernel = {VN_KERNELS(VN_ROW_KERNEL, isa)},                                                \
-        .workspace = {VN_KERNELS(VN_ROW_WORKSPACE, isa)},                                          \
-        .adamw = vn_k_adamw_##isa,                                                                 \
-        .momentum = vn_k_momentum_##isa,                                                           \
-        .descend = vn_k_descend_##isa,                                                             \
-        .sum_squares = vn_k_sum_squares_##isa,                                                     \
-        .accumulate = vn_k_accumulate_##isa,                                                       \
-    };
+    VN_DECLARE_PRODUCTS(bf16_##isa)                                                                \
+    static const vn_device_row row_##isa = VN_ROW(isa, isa, "float32", unit, NULL);                \
+    static const vn_device_row row_bf16_##isa = VN_ROW(isa, bf16_##isa, "bf16", unit, &row_##isa);
 
 static bool runs_anywhere(void) {
     return true;
 }
 
-VN_CPU_ROW(portable)
+VN_CPU_ROW(portable, "portable code")
 
 #if defined(VN_HAVE_avx2)
-VN_CPU_ROW(avx2)
+VN_CPU_ROW(avx2, "AVX2 and FMA")
 
 static bool runs_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -81,12 +78,21 @@ static bool runs_avx2(void) {
 #endif
 
 #if defined(VN_HAVE_avx512)
-VN_CPU_ROW(avx512)
+VN_CPU_ROW(avx512, "AVX-512")
 
 static bool runs_avx512(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("fma");
+}
+
+/* The same with bfloat16's own instructions in the products. */
+VN_DECLARE_PRODUCTS(bf16_avx512bf16)
+static const vn_device_row row_bf16_avx512bf16 =
+    VN_ROW(avx512, bf16_avx512bf16, "bf16", "AVX512-BF16", &row_avx512);
+
+static bool runs_avx512bf16(void) {
+    return runs_avx512() && __builtin_cpu_supports("avx512bf16");
 }
 #endif
 
@@ -123,6 +129,47 @@ const vn_device_row *vn_cpu_row(const char *name, vn_err *err) {
     vn_fail(err, VN_BAD_ARGUMENT, "`cpu`: unknown kernels '%s'%s%s%s", name,
             near ? "; did you mean '" : "", near ? near : "",
             near ? "'?" : " (known: auto, avx512, avx2, portable)");
+    return NULL;
+}
+
+/* ---- precisions ------------------------------------------------------------------------------ */
+
+/* For each row of float32 those of bf16, best first, and whether they gain time. */
+static const struct {
+    const vn_device_row *exact, *row;
+    bool (*runs)(void);
+    bool is_faster;
+} bf16_rows[] = {
+#if defined(VN_HAVE_avx512)
+    {&row_avx512, &row_bf16_avx512bf16, runs_avx512bf16, true},
+    {&row_avx512, &row_bf16_avx512, runs_anywhere, false},
+#endif
+#if defined(VN_HAVE_avx2)
+    {&row_avx2, &row_bf16_avx2, runs_anywhere, false},
+#endif
+    {&row_portable, &row_bf16_portable, runs_anywhere, false},
+};
+
+const vn_device_row *vn_cpu_row_bf16(const vn_device_row *exact, size_t i, bool *is_faster) {
+    for (size_t k = 0; k < VN_COUNT(bf16_rows); k++) {
+        if (bf16_rows[k].exact != exact || !bf16_rows[k].runs() || i-- > 0) continue;
+        *is_faster = bf16_rows[k].is_faster;
+        return bf16_rows[k].row;
+    }
+    return NULL;
+}
+
+const vn_device_row *vn_cpu_row_of(const vn_device_row *exact, const char *precision, vn_err *err) {
+    bool is_faster = false;
+    const vn_device_row *bf16 = vn_cpu_row_bf16(exact, 0, &is_faster);
+    if (!precision || strcmp(precision, "float32") == 0) return exact;
+    if (strcmp(precision, "bf16") == 0) return bf16;
+    if (strcmp(precision, "auto") == 0) return is_faster ? bf16 : exact;
+    const char *known[] = {"auto", "float32", "bf16"};
+    const char *near = vn_nearest(precision, known, VN_COUNT(known));
+    vn_fail(err, VN_BAD_ARGUMENT, "`precision`: unknown number type '%s'%s%s%s", precision,
+            near ? "; did you mean '" : "", near ? near : "",
+            near ? "'?" : " (known: auto, float32, bf16)");
     return NULL;
 }
 

@@ -22,9 +22,18 @@
 
 /* ---- which kernel computes which op ---------------------------------------------------------- */
 
-/* X(op, kernel, WORK or PLAIN, isa): WORK has a workspace function beside it. */
+/* X(op, kernel, WORK or PLAIN, isa): WORK has a workspace function beside it. The products come in
+ * more than one number type (see kernel_terms.h): `products` names the set of them. */
 /* clang-format off */
-#define VN_KERNELS(X, isa)                            \
+#define VN_PRODUCT_KERNELS(X, products)               \
+    X(MATMUL,             matmul,             WORK,  products) \
+    X(LINEAR,             linear,             WORK,  products) \
+    X(LINEAR_PLUS,        linear_plus,        WORK,  products) \
+    X(ATTENTION,          attention,          WORK,  products) \
+    X(ATTENTION_GRAD,     attention_grad,     WORK,  products)
+
+#define VN_KERNELS(X, isa, products)                  \
+    VN_PRODUCT_KERNELS(X, products)                   \
     X(FILL,               fill,               PLAIN, isa) \
     X(PERMUTE,            permute,            PLAIN, isa) \
     X(CONCAT,             concat,             PLAIN, isa) \
@@ -41,8 +50,6 @@
     X(AFFINE,             affine,             PLAIN, isa) \
     X(UNARY,              unary,              PLAIN, isa) \
     X(UNARY_GRAD,         unary_grad,         PLAIN, isa) \
-    X(MATMUL,             matmul,             WORK,  isa) \
-    X(LINEAR,             linear,             WORK,  isa) \
     X(CONV2D,             conv2d,             WORK,  isa) \
     X(CONV2D_GRAD_X,      conv2d_grad_x,      WORK,  isa) \
     X(CONV2D_GRAD_W,      conv2d_grad_w,      WORK,  isa) \
@@ -57,16 +64,13 @@
     X(ONE_HOT,            one_hot,            PLAIN, isa) \
     X(EMBEDDING,          embedding,          PLAIN, isa) \
     X(EMBEDDING_GRAD,     embedding_grad,     PLAIN, isa) \
-    X(ATTENTION,          attention,          WORK,  isa) \
-    X(ATTENTION_GRAD,     attention_grad,     WORK,  isa) \
     X(RESAMPLE,           resample,           WORK,  isa) \
     X(DROPOUT,            dropout,            WORK,  isa) \
     X(ENTMAX_ROOT,        entmax_root,        PLAIN, isa) \
     X(NEAREST,            nearest,            PLAIN, isa) \
     X(RMS_NORM,           rms_norm,           WORK,  isa) \
     X(ROTATE,             rotate,             PLAIN, isa) \
-    X(CONV2D_PLUS,        conv2d_plus,        WORK,  isa) \
-    X(LINEAR_PLUS,        linear_plus,        WORK,  isa)
+    X(CONV2D_PLUS,        conv2d_plus,        WORK,  isa)
 /* clang-format on */
 
 /* Ops that have no kernel: a program binds their memory or lets it share another node's. */
@@ -74,10 +78,18 @@
 
 #define VN_PASTE_EXPANDED(a, b) a##_##b
 #define VN_PASTE(a, b)          VN_PASTE_EXPANDED(a, b)
+/* The set of products that a file is compiled for: float32's is named like the instructions. */
+#if defined(VN_ISA) && !defined(VN_PRODUCTS)
+#define VN_PRODUCTS VN_ISA
+#endif
+
 /* void VN_K(add)(const vn_kernel_args *a) */
-#define VN_K(kernel) VN_PASTE(vn_k_##kernel, VN_ISA)
+#define VN_K(kernel) VN_PASTE(vn_k_##kernel, VN_PRODUCTS)
 /* size_t VN_W(sum_to)(const vn_node *n, int threads) */
-#define VN_W(kernel) VN_PASTE(vn_w_##kernel, VN_ISA)
+#define VN_W(kernel) VN_PASTE(vn_w_##kernel, VN_PRODUCTS)
+/* The same of float32. */
+#define VN_K_F32(kernel) VN_PASTE(vn_k_##kernel, VN_ISA)
+#define VN_W_F32(kernel) VN_PASTE(vn_w_##kernel, VN_ISA)
 
 #define VN_DECLARE_PLAIN(kernel, isa) void vn_k_##kernel##_##isa(const vn_kernel_args *a);
 #define VN_DECLARE_WORK(kernel, isa)                                                               \
@@ -92,10 +104,14 @@
                             const float *direction, float *ema);                                   \
     double vn_k_sum_squares_##isa(const vn_device *d, size_t n, const float *x);                   \
     void vn_k_accumulate_##isa(const vn_device *d, size_t n, float *x, const float *y);
-#define VN_DECLARE_ISA(isa) VN_KERNELS(VN_DECLARE, isa) VN_DECLARE_OPTIMISER(isa)
+#define VN_DECLARE_ISA(isa)           VN_KERNELS(VN_DECLARE, isa, isa) VN_DECLARE_OPTIMISER(isa)
+#define VN_DECLARE_PRODUCTS(products) VN_PRODUCT_KERNELS(VN_DECLARE, products)
 
 #if defined(VN_ISA)
 VN_DECLARE_ISA(VN_ISA)
+#endif
+#if defined(VN_ROUNDED)
+VN_DECLARE_PRODUCTS(VN_PRODUCTS)
 #endif
 
 /* ---- threads --------------------------------------------------------------------------------- */

@@ -7,7 +7,8 @@
  * powers of two; its division comes last, on what is smaller than the scores. The gradient computes
  * the scores anew; its tasks are whole heads of keys, because all queries of all heads that read
  * one add to the same dk and dv. Of causal attention, a panel takes the keys that its last query
- * sees; what the others of it do not see is masked. */
+ * sees; what the others of it do not see is masked. Products of bfloat16 (kernel_terms.h) read copies:
+ * of keys and values, made for each block of queries, and of panels; the softmax is of floats. */
 #include "cpu/kernel_gemm.h"
 #include "cpu/kernel_math.h"
 #include "cpu/kernel_turn.h"
@@ -39,14 +40,35 @@ typedef struct vn_head {
 typedef struct vn_scratch {
     /* [tk, VN_QUERIES] probabilities, still to be divided by their sum; gradient of the scores */
     float *p, *ds;
-    float *q, *dy;        /* [d, VN_PANEL] the panel's queries, scaled, and dy, both turned */
-    float *turned;        /* [d, VN_PANEL] out or dq, before it is turned back */
-    float *along;         /* [VN_QUERIES, d] packed: q or dy of the block */
-    float *inverse;       /* [VN_QUERIES] 1 / sum of p */
-    const float **k, **v; /* [tk] rows of k and v ... */
-    float **dk, **dv;     /* ... of their gradients */
-    float **row;          /* ... and of a panel of p or ds */
+    float *q, *dy;          /* [d, VN_PANEL] the panel's queries, scaled, and dy, both turned */
+    float *turned;          /* [d, VN_PANEL] out or dq, before it is turned back */
+    float *along;           /* [VN_QUERIES, d] packed: q or dy of the block */
+    float *inverse;         /* [VN_QUERIES] 1 / sum of p */
+    const vn_term **k, **v; /* [tk] rows of k and v ... */
+    float **dk, **dv;       /* ... of their gradients */
+    float **row;            /* ... and of a panel of p or ds */
+    /* What sum_rows sums: rows of k or v or, where terms come in pairs, [tk / 2] of two each. */
+    const vn_term **summed;
+    /* Of rounded products: k, v and summed themselves; a panel; [VN_QUERIES, d] scaled rows. */
+    vn_term *copies, *panel;
+    float *scaled;
 } vn_scratch;
+
+#if defined(VN_ROUNDED)
+#define VN_COPIES 1
+#else
+#define VN_COPIES 0
+#endif
+
+/* Terms of all rows of k or v. */
+static int64_t copied_terms(const vn_head *h) {
+    return VN_COPIES * vn_paired(h->tk) * vn_paired(h->d);
+}
+
+static size_t panel_bytes(const vn_head *h) {
+    const int64_t rows = vn_max_i64(vn_paired(h->tk), vn_paired(h->d));
+    return VN_COPIES * vn_region((size_t)(rows * VN_PANEL), sizeof(vn_term));
+}
 
 /* Every array of floats is whole cache lines long. */
 static size_t scratch_floats(const vn_head *h) {
@@ -56,7 +78,9 @@ static size_t scratch_floats(const vn_head *h) {
 
 static size_t scratch_bytes(const vn_head *h) {
     return vn_region(scratch_floats(h), sizeof(float)) +
-           vn_region(5 * (size_t)h->tk, sizeof(void *));
+           vn_region(6 * (size_t)h->tk, sizeof(void *)) +
+           vn_region(3 * (size_t)copied_terms(h), sizeof(vn_term)) + panel_bytes(h) +
+           vn_region((size_t)(VN_COPIES * VN_QUERIES * h->d), sizeof(float));
 }
 
 static vn_scratch scratch_at(const vn_head *h, char *memory) {
@@ -67,17 +91,82 @@ static vn_scratch scratch_at(const vn_head *h, char *memory) {
     s.turned = s.dy + h->d * VN_PANEL;
     s.along = s.turned + h->d * VN_PANEL;
     s.inverse = s.along + vn_packed_floats(VN_QUERIES, h->d);
-    s.k = (const float **)(memory + vn_region(scratch_floats(h), sizeof(float)));
+    memory += vn_region(scratch_floats(h), sizeof(float));
+    s.k = (const vn_term **)(void *)memory;
     s.v = s.k + h->tk;
     s.dk = (float **)(s.v + h->tk);
     s.dv = s.dk + h->tk;
     s.row = s.dv + h->tk;
-    for (int64_t i = 0; i < h->tk; i++) {
-        s.k[i] = h->k + i * h->key_step;
-        s.v[i] = h->v + i * h->key_step;
-    }
+    s.summed = (const vn_term **)(s.row + h->tk);
+    memory += vn_region(6 * (size_t)h->tk, sizeof(void *));
+    s.copies = (vn_term *)(void *)memory;
+    memory += vn_region(3 * (size_t)copied_terms(h), sizeof(vn_term));
+    s.panel = (vn_term *)(void *)memory;
+    s.scaled = (float *)(void *)(memory + panel_bytes(h));
     return s;
 }
+
+/* ---- what products read ---------------------------------------------------------------------- */
+
+#if defined(VN_ROUNDED)
+
+/* Points to the rows of k or v. */
+static void find_rows(const vn_head *h, const float *from, vn_term *copies, const vn_term **row) {
+    for (int64_t i = 0; i < h->tk; i++, copies += vn_paired(h->d)) {
+        vn_terms_round(copies, from + i * h->key_step, h->d);
+        row[i] = copies;
+    }
+}
+
+/* The last row is its own pair, if it has none: it meets zeros there. */
+static void find_summed(const vn_head *h, const vn_scratch *s, const float *from) {
+    vn_term *to = s->copies + 2 * copied_terms(h);
+    for (int64_t i = 0; i < h->tk; i += VN_PAIR, to += h->d * VN_PAIR) {
+        const float *even = from + i * h->key_step, *odd = even + h->key_step;
+        vn_terms_interleave(to, even, i + 1 < h->tk ? odd : even, h->d);
+        s->summed[i / VN_PAIR] = to;
+    }
+}
+
+/* A panel [count, width] as terms, in pairs of rows. */
+static const vn_term *panel_terms(const vn_scratch *s, const float *x, int64_t count,
+                                  int64_t width) {
+    static const float none[VN_PANEL];
+    vn_term *to = s->panel;
+    for (int64_t i = 0; i < count; i += VN_PAIR, x += VN_PAIR * width, to += VN_PAIR * width)
+        vn_terms_interleave(to, x, i + 1 < count ? x + width : none, width);
+    return s->panel;
+}
+
+/* `count` floats as terms, in their place. */
+static vn_term *rounded_in_place(float *x, int64_t count) {
+    vn_terms_round((vn_term *)(void *)x, x, count);
+    return (vn_term *)(void *)x;
+}
+
+#else
+
+static void find_rows(const vn_head *h, const float *from, vn_term *copies, const vn_term **row) {
+    (void)copies;
+    for (int64_t i = 0; i < h->tk; i++) row[i] = from + i * h->key_step;
+}
+
+static void find_summed(const vn_head *h, const vn_scratch *s, const float *from) {
+    find_rows(h, from, NULL, s->summed);
+}
+
+static const vn_term *panel_terms(const vn_scratch *s, const float *x, int64_t count,
+                                  int64_t width) {
+    (void)s, (void)count, (void)width;
+    return x;
+}
+
+static vn_term *rounded_in_place(float *x, int64_t count) {
+    (void)count;
+    return x;
+}
+
+#endif
 
 /* ---- steps on a panel of queries ------------------------------------------------------------- */
 
@@ -103,19 +192,22 @@ static void turn_panel(const vn_head *h, const float *x, const vn_key_panel *pan
 }
 
 /* s[i][j] = row i . x_j, for the tk rows and the panel's queries x, turned. */
-static void times_panel(const vn_head *h, const vn_scratch *m, const float *const *rows,
+static void times_panel(const vn_head *h, const vn_scratch *m, const vn_term *const *rows,
                         const float *x, const vn_key_panel *panel, float *s) {
-    const vn_reach reach = vn_reach_row(h->d);
+    const vn_reach reach = vn_reach_row(vn_paired(h->d));
     for (int64_t i = 0; i < h->tk; i++) m->row[i] = s + i * panel->width;
-    vn_gemm_rows(h->tk, panel->width, h->d, &reach, rows, x, NULL, false, m->row);
+    vn_gemm_rows(h->tk, panel->width, h->d, &reach, rows, panel_terms(m, x, h->d, panel->width),
+                 NULL, false, m->row);
 }
 
-/* out[j] = factor[j] sum_i s[i][j] row i; factor NULL: 1. */
-static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *rows,
-                     const float *s, const vn_key_panel *panel, const float *factor, float *out) {
+/* out[j] = factor[j] sum_i s[i][j] row i, of the rows that find_summed has found; factor NULL:
+ * 1. */
+static void sum_rows(const vn_head *h, const vn_scratch *m, const float *s,
+                     const vn_key_panel *panel, const float *factor, float *out) {
     const int64_t all = h->d * panel->width;
     memset(m->turned, 0, (size_t)all * sizeof(float));
-    vn_gemm_outer_panel(h->d, panel->width, h->tk, rows, s, m->turned);
+    vn_gemm_outer_panel(h->d, panel->width, vn_ceil_div(h->tk, VN_PAIR), m->summed,
+                        panel_terms(m, s, h->tk, panel->width), m->turned);
     for (int64_t i = 0; i < all && factor; i += panel->width)
         for (int64_t j = 0; j < panel->width; j += VN_LANES)
             vn_store(m->turned + i + j, vn_load(factor + j) * vn_load(m->turned + i + j));
@@ -232,11 +324,20 @@ static vn_head of_panel(const vn_head *h, int64_t query, const vn_key_panel *pan
 
 /* ---- a block of `count` queries -------------------------------------------------------------- */
 
-/* out[i] += sum_j s[i][j] factor[j] x_j; set at the first block. factor NULL: 1. */
-static void add_block(const vn_head *h, const vn_scratch *m, const float *s, const float *x,
-                      int64_t count, const float *factor, bool first, float *const *out) {
+/* x's `count` rows, times their factors, are packed to m->along. */
+static void pack_block(const vn_head *h, const vn_scratch *m, const float *x, int64_t count,
+                       const float *factor) {
+    int64_t step = h->step;
+    if (VN_COPIES && factor) { /* before they are rounded */
+        for (int64_t j = 0; j < count; j++)
+            for (int64_t i = 0; i < h->d; i++)
+                m->scaled[j * h->d + i] = factor[j] * x[j * h->step + i];
+        x = m->scaled;
+        step = h->d;
+        factor = NULL;
+    }
     for (int64_t p = 0; p < vn_panels(h->d); p++)
-        vn_gemm_pack(m->along, count, h->d, p, 0, count, x, h->step, 1);
+        vn_gemm_pack((vn_term *)(void *)m->along, count, h->d, p, 0, count, x, step, 1);
     for (int64_t p = 0; p < vn_panels(h->d) && factor; p++) {
         const int64_t width =
             vn_min_i64(vn_ceil_div(h->d - p * VN_PANEL, VN_LANES) * VN_LANES, VN_PANEL);
@@ -245,21 +346,27 @@ static void add_block(const vn_head *h, const vn_scratch *m, const float *s, con
             for (int64_t i = 0; i < width; i += VN_LANES, at += VN_LANES)
                 vn_store(at, factor[j] * vn_load(at));
     }
+}
+
+/* out[i] += sum_j s[i][j] factor[j] x_j; set at the first block. factor NULL: 1. s is not kept. */
+static void add_block(const vn_head *h, const vn_scratch *m, float *s, const float *x,
+                      int64_t count, const float *factor, bool first, float *const *out) {
+    const vn_term **row = (const vn_term **)m->row,
+                  *packed = (const vn_term *)(const void *)m->along;
+    pack_block(h, m, x, count, factor);
     /* all whole panels in one sum, a segment each; what is left in another */
     const int64_t whole = count / VN_PANEL, rest = count % VN_PANEL,
                   width = vn_ceil_div(rest, VN_LANES) * VN_LANES;
     const vn_reach panels = {
         .segments = whole, .length = VN_PANEL, .jump = h->tk * VN_PANEL, .step = VN_PANEL};
-    const vn_reach last = {.segments = 1, .length = rest, .first = whole * VN_PANEL};
-    for (int64_t i = 0; i < h->tk; i++) m->row[i] = (float *)s + i * VN_PANEL;
+    const vn_reach last = {.segments = 1, .length = vn_paired(rest), .first = whole * VN_PANEL};
+    const vn_term *terms = rounded_in_place(s, h->tk * (whole * VN_PANEL + width));
+    for (int64_t i = 0; i < h->tk; i++) row[i] = terms + i * VN_PANEL;
     if (whole > 0 || rest == 0)
-        vn_gemm_rows(h->tk, h->d, count, &panels, (const float *const *)m->row, m->along, NULL,
-                     !first, out);
-    for (int64_t i = 0; i < h->tk; i++)
-        m->row[i] = (float *)s + whole * h->tk * VN_PANEL + i * width;
+        vn_gemm_rows(h->tk, h->d, count, &panels, row, packed, NULL, !first, out);
+    for (int64_t i = 0; i < h->tk; i++) row[i] = terms + whole * h->tk * VN_PANEL + i * width;
     if (rest > 0)
-        vn_gemm_rows(h->tk, h->d, count, &last, (const float *const *)m->row, m->along, NULL,
-                     !first || whole > 0, out);
+        vn_gemm_rows(h->tk, h->d, count, &last, row, packed, NULL, !first || whole > 0, out);
 }
 
 static void block_forward(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count) {
@@ -267,7 +374,7 @@ static void block_forward(const vn_head *h, const vn_scratch *s, int64_t from, i
         const vn_key_panel panel = panel_at(count, i);
         const vn_head part = of_panel(h, from + i, &panel);
         scores(&part, s, from + i, &panel, s->p, s->inverse);
-        sum_rows(&part, s, s->v, s->p, &panel, s->inverse, h->out + (from + i) * h->step);
+        sum_rows(&part, s, s->p, &panel, s->inverse, h->out + (from + i) * h->step);
     }
 }
 
@@ -283,7 +390,7 @@ static void block_gradient(const vn_head *h, const vn_scratch *s, int64_t from, 
         turn_panel(h, h->dy + at, &panel, 1, s->dy);
         times_panel(&part, s, s->v, s->dy, &panel, ds);
         softmax_panel_gradient(&part, &panel, p, ds, inverse);
-        sum_rows(&part, s, s->k, ds, &panel, NULL, h->dq + at);
+        sum_rows(&part, s, ds, &panel, NULL, h->dq + at);
         memset(p + part.tk * panel.width, 0, (size_t)unseen * sizeof(float));
         memset(ds + part.tk * panel.width, 0, (size_t)unseen * sizeof(float));
     }
@@ -293,6 +400,9 @@ static void block_gradient(const vn_head *h, const vn_scratch *s, int64_t from, 
 
 /* first: of the heads that read these keys. */
 static void head_gradient(const vn_head *h, const vn_scratch *s, bool first) {
+    find_rows(h, h->k, s->copies, s->k);
+    find_rows(h, h->v, s->copies + copied_terms(h), s->v);
+    find_summed(h, s, h->k);
     for (int64_t i = 0; i < h->tk; i++) {
         s->dk[i] = h->dk + i * h->key_step;
         s->dv[i] = h->dv + i * h->key_step;
@@ -377,6 +487,8 @@ static void forward_task(void *context, int64_t i, int thread) {
     h.out = (float *)t->a->out + query;
     const vn_scratch s = scratch_of(t, &h, thread);
     const int64_t from = i % t->blocks * VN_QUERIES, count = vn_min_i64(VN_QUERIES, h.tq - from);
+    find_rows(&h, h.k, s.copies, s.k);
+    find_summed(&h, &s, h.v);
     block_forward(&h, &s, from, count);
 }
 

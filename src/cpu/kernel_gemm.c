@@ -34,6 +34,7 @@ static inline vn_tiles cut_tiles(int64_t m) {
 
 /* ---- packing --------------------------------------------------------------------------------- */
 
+#if !defined(VN_ROUNDED)
 static inline void copy_row(float *to, const float *from, int64_t n, int64_t step) {
     if (step == 1)
         memcpy(to, from, (size_t)n * sizeof(float));
@@ -53,6 +54,7 @@ void vn_gemm_pack(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin,
         for (int64_t j = columns; j < width; j++) to[j] = 0;
     }
 }
+#endif
 
 /* ---- tiles of the row form ------------------------------------------------------------------- */
 
@@ -61,17 +63,17 @@ void vn_gemm_pack(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin,
 typedef struct vn_part_sum {
     vn_reach reach;
     int64_t from, column;
-    const float *b;
+    const vn_term *b;
     const float *bias; /* whole vectors, or NULL */
     bool add;
 } vn_part_sum;
 
-typedef void (*vn_rows_tile)(const vn_part_sum *p, const float *const *row, float *const *out);
+typedef void (*vn_rows_tile)(const vn_part_sum *p, const vn_term *const *row, float *const *out);
 
-VN_INLINE void rows_tile(const int mr, const int nv, const vn_part_sum *p, const float *const *row,
-                         float *const *out) {
+VN_INLINE void rows_tile(const int mr, const int nv, const vn_part_sum *p,
+                         const vn_term *const *row, float *const *out) {
     vn_vec sum[VN_MAX_ROWS][2];
-    const float *a[VN_MAX_ROWS];
+    const vn_term *a[VN_MAX_ROWS];
     VN_UNROLL for (int i = 0; i < mr; i++) {
         a[i] = row[i];
         VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] =
@@ -79,13 +81,14 @@ VN_INLINE void rows_tile(const int mr, const int nv, const vn_part_sum *p, const
     }
     for (int64_t s = 0; s < p->reach.segments; s++) {
         const int64_t from = p->from + s * p->reach.jump, to = from + p->reach.length;
-        const float *b = p->b + s * p->reach.step * nv * VN_LANES;
-        for (int64_t k = from; k < to; k++, b += nv * VN_LANES) {
-            const vn_vec b0 = vn_load(b), b1 = nv > 1 ? vn_load(b + VN_LANES) : b0;
+        const vn_term *b = p->b + s * p->reach.step * nv * VN_LANES;
+        for (int64_t k = from; k < to; k += VN_PAIR, b += nv * VN_LANES * VN_PAIR) {
+            const vn_terms b0 = vn_terms_load(b),
+                           b1 = nv > 1 ? vn_terms_load(b + VN_LANES * VN_PAIR) : b0;
             VN_UNROLL for (int i = 0; i < mr; i++) {
-                const vn_vec x = vn_set(a[i][k]);
+                const vn_terms x = vn_terms_spread(a[i] + k);
                 VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] =
-                    vn_fma(x, j ? b1 : b0, sum[i][j]);
+                    vn_terms_add(x, j ? b1 : b0, sum[i][j]);
             }
         }
     }
@@ -98,7 +101,7 @@ VN_INLINE void rows_tile(const int mr, const int nv, const vn_part_sum *p, const
 }
 
 #define VN_ROWS_TILE(mr, nv)                                                                       \
-    static void rows_tile_##mr##_##nv(const vn_part_sum *p, const float *const *row,               \
+    static void rows_tile_##mr##_##nv(const vn_part_sum *p, const vn_term *const *row,             \
                                       float *const *out) {                                         \
         rows_tile(mr, nv, p, row, out);                                                            \
     }
@@ -112,7 +115,7 @@ static const vn_rows_tile rows_tiles[2][VN_MAX_ROWS] = {{VN_EACH_HEIGHT(VN_ROWS_
 
 /* A tile that is not whole vectors wide goes through memory of its own. */
 static void rows_partial(vn_rows_tile tile, const vn_part_sum *p, int64_t height, int64_t columns,
-                         const float *const *row, float *const *out) {
+                         const vn_term *const *row, float *const *out) {
     float sum[VN_MAX_ROWS][VN_PANEL];
     float *to[VN_MAX_ROWS] = {0};
     vn_part_sum alone = *p;
@@ -136,17 +139,17 @@ static inline void fetch_tile(int64_t height, int64_t column, float *const *out)
 }
 
 /* Rows of A so short that the processor would not see them coming, unlike longer ones. */
-#define VN_SHORT_TERMS 128
+#define VN_SHORT_TERMS (128 * VN_PAIR)
 
 /* Asks for the rows of A that the next tile will read. */
-static inline void fetch_terms(int64_t height, const vn_part_sum *p, const float *const *row) {
+static inline void fetch_terms(int64_t height, const vn_part_sum *p, const vn_term *const *row) {
     for (int64_t i = 0; i < height; i++)
-        for (int64_t k = 0; k < p->reach.length; k += 64 / (int64_t)sizeof(float))
+        for (int64_t k = 0; k < p->reach.length; k += 64 / (int64_t)sizeof(vn_term))
             __builtin_prefetch(row[i] + p->from + k, 0, 3);
 }
 
 /* All rows, for a panel's columns and a part of the sum. */
-static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const float *const *row,
+static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const vn_term *const *row,
                        float *const *out) {
     const vn_tiles tiles = cut_tiles(m);
     const int64_t vectors = columns > VN_LANES ? 2 : 1;
@@ -172,18 +175,18 @@ static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const f
 
 /* So many rows of B are used at a time: a panel's stay in the first cache while all rows of A pass
  * by, and A's in the second while the panels do. */
-#define VN_ROWS_TERMS 256
+#define VN_ROWS_TERMS (256 * VN_PAIR)
 
 /* One part of the sum, for all panels. */
 static void rows_part(int64_t m, int64_t n, int64_t k, const vn_part_sum *part,
-                      const float *const *row, const float *packed, const float *bias,
+                      const vn_term *const *row, const vn_term *packed, const float *bias,
                       float *const *out) {
     vn_part_sum p = *part;
     float padded[VN_PANEL] = {0};
     for (p.column = 0; p.column < n; p.column += VN_PANEL) {
         const int64_t columns = vn_min_i64(VN_PANEL, n - p.column),
                       width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
-        p.b = packed + p.column * k + p.reach.first * width;
+        p.b = packed + p.column * vn_paired(k) + p.reach.first * width;
         p.bias = bias ? bias + p.column : NULL;
         if (bias && columns < width) {
             memcpy(padded, p.bias, (size_t)columns * sizeof(float));
@@ -193,8 +196,8 @@ static void rows_part(int64_t m, int64_t n, int64_t k, const vn_part_sum *part,
     }
 }
 
-void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row,
-                  const float *packed, const float *bias, bool add, float *const *out) {
+void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const vn_term *const *row,
+                  const vn_term *packed, const float *bias, bool add, float *const *out) {
     /* segments in a part */
     const int64_t together = vn_max_i64(VN_ROWS_TERMS / vn_max_i64(reach->length, 1), 1);
     /* parts of a segment */
@@ -203,7 +206,9 @@ void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const 
     for (int64_t s = 0; s == 0 || s < reach->segments; s += together)
         for (int64_t piece = 0; piece < pieces; piece++) {
             int64_t begin, end;
-            vn_part(reach->length, pieces, piece, &begin, &end);
+            vn_part(reach->length / VN_PAIR, pieces, piece, &begin, &end);
+            begin *= VN_PAIR;
+            end *= VN_PAIR;
             p.reach.segments = vn_min_i64(together, reach->segments - s);
             p.reach.length = end - begin;
             p.reach.first = reach->first + s * reach->step + begin;
@@ -216,6 +221,7 @@ void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const 
 
 /* ---- dot products ---------------------------------------------------------------------------- */
 
+#if !defined(VN_ROUNDED)
 #define VN_DOT_ROWS 4
 
 VN_INLINE void dots_tile(const int mr, const int nc, const vn_reach *reach, const float *const *row,
@@ -283,24 +289,28 @@ void vn_gemm_dots(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const 
         }
     }
 }
+#endif
 
 /* ---- tiles of the outer form ----------------------------------------------------------------- */
 
-typedef void (*vn_outer_tile)(int64_t terms, const float *const *a, int64_t from, const float *b,
-                              float *out, int64_t stride);
+/* `terms` counts pairs here, where terms come in pairs. */
+typedef void (*vn_outer_tile)(int64_t terms, const vn_term *const *a, int64_t from,
+                              const vn_term *b, float *out, int64_t stride);
 
-VN_INLINE void outer_tile(const int mr, const int nv, int64_t terms, const float *const *a,
-                          int64_t from, const float *b, float *out, int64_t stride) {
+VN_INLINE void outer_tile(const int mr, const int nv, int64_t terms, const vn_term *const *a,
+                          int64_t from, const vn_term *b, float *out, int64_t stride) {
     vn_vec sum[VN_MAX_ROWS][2];
     VN_UNROLL for (int i = 0; i < mr; i++) {
         VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = vn_set(0);
     }
-    for (int64_t k = 0; k < terms; k++, b += nv * VN_LANES) {
-        const float *x = a[k] + from;
-        const vn_vec b0 = vn_load(b), b1 = nv > 1 ? vn_load(b + VN_LANES) : b0;
+    for (int64_t k = 0; k < terms; k++, b += nv * VN_LANES * VN_PAIR) {
+        const vn_term *x = a[k] + from * VN_PAIR;
+        const vn_terms b0 = vn_terms_load(b),
+                       b1 = nv > 1 ? vn_terms_load(b + VN_LANES * VN_PAIR) : b0;
         VN_UNROLL for (int i = 0; i < mr; i++) {
-            const vn_vec xi = vn_set(x[i]);
-            VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = vn_fma(xi, j ? b1 : b0, sum[i][j]);
+            const vn_terms xi = vn_terms_spread(x + i * VN_PAIR);
+            VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] =
+                vn_terms_add(xi, j ? b1 : b0, sum[i][j]);
         }
     }
     VN_UNROLL for (int i = 0; i < mr; i++) {
@@ -312,8 +322,8 @@ VN_INLINE void outer_tile(const int mr, const int nv, int64_t terms, const float
 }
 
 #define VN_OUTER_TILE(mr, nv)                                                                      \
-    static void outer_tile_##mr##_##nv(int64_t terms, const float *const *a, int64_t from,         \
-                                       const float *b, float *out, int64_t stride) {               \
+    static void outer_tile_##mr##_##nv(int64_t terms, const vn_term *const *a, int64_t from,       \
+                                       const vn_term *b, float *out, int64_t stride) {             \
         outer_tile(mr, nv, terms, a, from, b, out, stride);                                        \
     }
 #define VN_OUTER_NAME(mr, nv) outer_tile_##mr##_##nv,
@@ -323,6 +333,112 @@ VN_EACH_HEIGHT(VN_OUTER_TILE, 2)
 
 static const vn_outer_tile outer_tiles[2][VN_MAX_ROWS] = {{VN_EACH_HEIGHT(VN_OUTER_NAME, 1)},
                                                           {VN_EACH_HEIGHT(VN_OUTER_NAME, 2)}};
+
+/* Asks for the lines that a tile adds to when its sum is done. */
+static inline void fetch_sums(int64_t height, int64_t columns, const float *out, int64_t stride) {
+    for (int64_t i = 0; i < height; i++)
+        for (int64_t j = 0; j < columns; j += 64 / (int64_t)sizeof(float))
+            __builtin_prefetch(out + i * stride + j, 1, 3);
+}
+
+/* One tile's rows by all packed panels. */
+static void outer_columns(int64_t height, int64_t n, int64_t terms, const vn_term *const *a,
+                          int64_t from, const vn_term *b, float *out, int64_t stride) {
+    for (int64_t first = 0; first < n; first += VN_PANEL, b += VN_PANEL * VN_PAIR * terms) {
+        const int64_t columns = vn_min_i64(VN_PANEL, n - first),
+                      vectors = vn_ceil_div(columns, VN_LANES);
+        const vn_outer_tile tile = outer_tiles[vectors - 1][height - 1];
+        fetch_sums(height, columns, out + first, stride);
+        if (columns == vectors * VN_LANES) {
+            tile(terms, a, from, b, out + first, stride);
+            continue;
+        }
+        float sum[VN_MAX_ROWS][VN_PANEL] = {{0}}; /* the last tile is not whole vectors wide */
+        tile(terms, a, from, b, sum[0], VN_PANEL);
+        for (int64_t i = 0; i < height; i++)
+            for (int64_t j = 0; j < columns; j++) out[i * stride + first + j] += sum[i][j];
+    }
+}
+
+#if defined(VN_ROUNDED)
+
+_Static_assert(VN_OUTER_ROWS <= VN_OUTER_COLUMNS, "no_row is as long as either needs");
+static const float no_row[VN_OUTER_COLUMNS];
+
+/* The second row of pair k; zeros after the last term. */
+static inline const float *odd_row(int64_t terms, const float *const *row, int64_t k,
+                                   int64_t from) {
+    return VN_PAIR * k + 1 < terms ? row[VN_PAIR * k + 1] + from : no_row;
+}
+
+/* Columns [from, from + n) of each pair of rows of B as panels, zeros beside them to whole
+ * vectors. */
+static void pack_panels(int64_t n, int64_t terms, const float *const *b, int64_t from,
+                        vn_term *to) {
+    const int64_t pairs = vn_ceil_div(terms, VN_PAIR);
+    for (int64_t j = 0; j < n; j += VN_PANEL) {
+        const int64_t columns = vn_min_i64(VN_PANEL, n - j),
+                      width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
+        for (int64_t k = 0; k < pairs; k++, to += width * VN_PAIR) {
+            vn_terms_interleave(to, b[VN_PAIR * k] + from + j, odd_row(terms, b, k, from + j),
+                                columns);
+            memset(to + columns * VN_PAIR, 0,
+                   (size_t)((width - columns) * VN_PAIR) * sizeof(vn_term));
+        }
+    }
+}
+
+/* Columns [from, from + m) of each pair of rows of A, one after the other. */
+static void pair_rows(int64_t m, int64_t terms, const float *const *a, int64_t from, vn_term *to,
+                      const vn_term **row) {
+    const int64_t pairs = vn_ceil_div(terms, VN_PAIR);
+    for (int64_t k = 0; k < pairs; k++, to += (VN_OUTER_ROWS + VN_OUTER_APART) * VN_PAIR) {
+        vn_terms_interleave(to, a[VN_PAIR * k] + from, odd_row(terms, a, k, from), m);
+        row[k] = to;
+    }
+}
+
+/* At most VN_OUTER_TERMS pairs and VN_OUTER_COLUMNS columns, whose panels are packed; rows of A
+ * are paired as many at a time as there is room for. */
+static void outer_block(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a,
+                        float *out, int64_t stride, const vn_term *panels, vn_term *rows) {
+    const vn_term *row[VN_OUTER_TERMS];
+    const int64_t all = vn_ceil_div(reach->length, VN_OUTER_ROWS) * reach->segments;
+    for (int64_t i = 0; i < all; i++) {
+        const int64_t s = i % reach->segments, first = i / reach->segments * VN_OUTER_ROWS;
+        const vn_tiles tiles = cut_tiles(vn_min_i64(VN_OUTER_ROWS, reach->length - first));
+        float *to = out + (reach->first + s * reach->step + first) * stride;
+        pair_rows(vn_min_i64(VN_OUTER_ROWS, reach->length - first), terms, a,
+                  s * reach->jump + first, rows, row);
+        for (int64_t t = 0, from = 0; t < tiles.count; t++) {
+            const int64_t height = tiles.height + (t < tiles.taller);
+            outer_columns(height, n, vn_ceil_div(terms, VN_PAIR), row, from, panels, to, stride);
+            from += height;
+            to += height * stride;
+        }
+    }
+}
+
+void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a,
+                   const float *const *b, int64_t b_from, float *out, int64_t stride,
+                   float *scratch) {
+    const int64_t pairs = vn_ceil_div(terms, VN_PAIR), blocks = vn_ceil_div(pairs, VN_OUTER_TERMS);
+    vn_term *panels = (vn_term *)(void *)scratch;
+    vn_term *rows = panels + VN_OUTER_TERMS * VN_OUTER_COLUMNS * VN_PAIR;
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t begin, end;
+        vn_part(pairs, blocks, i, &begin, &end);
+        begin *= VN_PAIR;
+        end = vn_min_i64(end * VN_PAIR, terms);
+        for (int64_t j = 0; j < n; j += VN_OUTER_COLUMNS) {
+            const int64_t columns = vn_min_i64(VN_OUTER_COLUMNS, n - j);
+            pack_panels(columns, end - begin, b + begin, b_from + j, panels);
+            outer_block(reach, columns, end - begin, a + begin, out + j, stride, panels, rows);
+        }
+    }
+}
+
+#else
 
 /* Packs columns [from, from + n) of each row of B into panels, zeros beside them to whole vectors.
  * Row by row, because that is how memory likes to be read. */
@@ -338,32 +454,6 @@ static void pack_panels(int64_t n, int64_t terms, const float *const *b, int64_t
         }
         panel = to + whole * terms + k * rest;
         for (int64_t j = 0; j < rest; j++) panel[j] = whole + j < n ? y[whole + j] : 0;
-    }
-}
-
-/* Asks for the lines that a tile adds to when its sum is done. */
-static inline void fetch_sums(int64_t height, int64_t columns, const float *out, int64_t stride) {
-    for (int64_t i = 0; i < height; i++)
-        for (int64_t j = 0; j < columns; j += 64 / (int64_t)sizeof(float))
-            __builtin_prefetch(out + i * stride + j, 1, 3);
-}
-
-/* One tile's rows by all packed panels. */
-static void outer_columns(int64_t height, int64_t n, int64_t terms, const float *const *a,
-                          int64_t from, const float *b, float *out, int64_t stride) {
-    for (int64_t first = 0; first < n; first += VN_PANEL, b += VN_PANEL * terms) {
-        const int64_t columns = vn_min_i64(VN_PANEL, n - first),
-                      vectors = vn_ceil_div(columns, VN_LANES);
-        const vn_outer_tile tile = outer_tiles[vectors - 1][height - 1];
-        fetch_sums(height, columns, out + first, stride);
-        if (columns == vectors * VN_LANES) {
-            tile(terms, a, from, b, out + first, stride);
-            continue;
-        }
-        float sum[VN_MAX_ROWS][VN_PANEL] = {{0}}; /* the last tile is not whole vectors wide */
-        tile(terms, a, from, b, sum[0], VN_PANEL);
-        for (int64_t i = 0; i < height; i++)
-            for (int64_t j = 0; j < columns; j++) out[i * stride + first + j] += sum[i][j];
     }
 }
 
@@ -436,8 +526,10 @@ void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float 
     }
 }
 
-void vn_gemm_outer_panel(int64_t m, int64_t width, int64_t terms, const float *const *a,
-                         const float *panel, float *out) {
+#endif
+
+void vn_gemm_outer_panel(int64_t m, int64_t width, int64_t terms, const vn_term *const *a,
+                         const vn_term *panel, float *out) {
     const int64_t blocks = vn_ceil_div(terms, VN_OUTER_TERMS);
     const vn_tiles tiles = cut_tiles(m);
     for (int64_t i = 0; i < blocks; i++) {
@@ -445,8 +537,9 @@ void vn_gemm_outer_panel(int64_t m, int64_t width, int64_t terms, const float *c
         vn_part(terms, blocks, i, &begin, &end);
         for (int64_t t = 0; t < tiles.count; t++) {
             const int64_t height = tiles.height + (t < tiles.taller);
-            outer_tiles[width / VN_LANES - 1][height - 1](
-                end - begin, a + begin, from, panel + begin * width, out + from * width, width);
+            outer_tiles[width / VN_LANES - 1][height - 1](end - begin, a + begin, from,
+                                                          panel + begin * width * VN_PAIR,
+                                                          out + from * width, width);
             from += height;
         }
     }

@@ -15,14 +15,14 @@
 #ifndef VN_CPU_KERNEL_GEMM_H
 #define VN_CPU_KERNEL_GEMM_H
 
-#include "cpu/internal.h"
+#include "cpu/kernel_terms.h"
 
-/* Every instruction set has its own of these. */
-#define vn_gemm_pack        VN_PASTE(vn_gemm_pack, VN_ISA)
-#define vn_gemm_rows        VN_PASTE(vn_gemm_rows, VN_ISA)
-#define vn_gemm_dots        VN_PASTE(vn_gemm_dots, VN_ISA)
-#define vn_gemm_outer       VN_PASTE(vn_gemm_outer, VN_ISA)
-#define vn_gemm_outer_panel VN_PASTE(vn_gemm_outer_panel, VN_ISA)
+/* Every set of products has its own of these. */
+#define vn_gemm_pack        VN_PASTE(vn_gemm_pack, VN_PRODUCTS)
+#define vn_gemm_rows        VN_PASTE(vn_gemm_rows, VN_PRODUCTS)
+#define vn_gemm_dots        VN_PASTE(vn_gemm_dots, VN_PRODUCTS)
+#define vn_gemm_outer       VN_PASTE(vn_gemm_outer, VN_PRODUCTS)
+#define vn_gemm_outer_panel VN_PASTE(vn_gemm_outer_panel, VN_PRODUCTS)
 
 /* B's columns are cut into panels of this width; the last one is padded with zeros to whole
  * vectors. */
@@ -52,17 +52,22 @@ static inline size_t vn_packed_floats(int64_t k, int64_t n) {
     return (size_t)(k * vn_ceil_div(n, VN_LANES) * VN_LANES);
 }
 
+static inline size_t vn_packed_bytes(int64_t k, int64_t n) {
+    return vn_region(vn_packed_floats(vn_paired(k), n), sizeof(vn_term));
+}
+
 /* Packs rows [begin, begin + count) of panel p of B [k, n]; B's element (i, j) is b[(i - begin) *
- * row + j * column]. */
-void vn_gemm_pack(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin, int64_t count,
+ * row + j * column]. With pairs, begin is even, and row or column is 1. */
+void vn_gemm_pack(vn_term *packed, int64_t k, int64_t n, int64_t p, int64_t begin, int64_t count,
                   const float *b, int64_t row, int64_t column);
 
 /* out[i][j] = bias[j] + sum, or out[i][j] + sum if `add`; i < m, j < n. B is [k, n]. bias may be
  * NULL. */
-void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row,
-                  const float *packed, const float *bias, bool add, float *const *out);
+void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const vn_term *const *row,
+                  const vn_term *packed, const float *bias, bool add, float *const *out);
 
-/* The same from B transposed: its column j is the k floats from b + j * k. For few columns. */
+/* The same from B transposed: its column j is the k floats from b + j * k. For few columns, and of
+ * float32 alone. */
 void vn_gemm_dots(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row,
                   const float *b, const float *bias, float *const *out);
 
@@ -85,8 +90,9 @@ void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float 
                    float *scratch);
 
 /* out[i][j] += sum over t < terms of a[t][i] * panel[t][j], i < m, j < width: B is one panel, width
- * VN_LANES or VN_PANEL, and out's rows are as wide. */
-void vn_gemm_outer_panel(int64_t m, int64_t width, int64_t terms, const float *const *a,
-                         const float *panel, float *out);
+ * VN_LANES or VN_PANEL, and out's rows are as wide. With pairs, a[t] holds those of rows 2 t and
+ * 2 t + 1, and `terms` counts them. */
+void vn_gemm_outer_panel(int64_t m, int64_t width, int64_t terms, const vn_term *const *a,
+                         const vn_term *panel, float *out);
 
 #endif

@@ -4,6 +4,16 @@
 #include "cpu/kernel_sums.h"
 #include "cpu/kernel_unary.h"
 
+/* What bfloat16 changes: operands are rounded where they are copied, and what dots serves is left to
+ * float32. */
+#if defined(VN_ROUNDED)
+#define VN_ROUNDS   1
+#define VN_HAS_DOTS 0
+#else
+#define VN_ROUNDS   0
+#define VN_HAS_DOTS 1
+#endif
+
 /* Rows of A in a task: they and their pointers stay in cache while the panels of B pass by. */
 #define VN_TASK_ROWS    126
 #define VN_TASK_TERMS   (8 * VN_OUTER_TERMS)
@@ -33,7 +43,7 @@ typedef struct vn_product {
 /* Few columns, and both operands contiguous along k: no packing. Not for few rows: they may be
  * samples, whose bits must not depend on how many there are. */
 static bool is_dots(const vn_product *p) {
-    return p->a_column == 1 && p->b_row == 1 && p->n <= VN_DOT_COLUMNS;
+    return VN_HAS_DOTS && p->a_column == 1 && p->b_row == 1 && p->n <= VN_DOT_COLUMNS;
 }
 
 /* A is contiguous along m: a sum of outer products. */
@@ -56,11 +66,11 @@ static bool is_flat(const vn_product *p) {
     return !is_outer(p) && !is_dots(p) && p->m <= VN_TASK_ROWS;
 }
 
-/* Floats of B copied: packed for rows, transposed for outer products of a B that is contiguous
- * along k. */
-static size_t copied_floats(const vn_product *p) {
-    if (is_outer(p)) return p->b_column == 1 ? 0 : (size_t)(p->k * p->n);
-    return is_dots(p) || is_flat(p) ? 0 : vn_packed_floats(p->k, p->n);
+/* Bytes of B copied: packed for rows, transposed for outer products of a B that is contiguous along
+ * k. */
+static size_t copy_bytes(const vn_product *p) {
+    if (is_outer(p)) return p->b_column == 1 ? 0 : vn_region((size_t)(p->k * p->n), sizeof(float));
+    return is_dots(p) || is_flat(p) ? 0 : vn_packed_bytes(p->k, p->n);
 }
 
 /* Rows a whole number of 4 kB apart, and long: those of a tile all want the same few lines of the
@@ -69,17 +79,21 @@ static bool rows_clash(const vn_product *p) {
     return !is_outer(p) && !is_dots(p) && p->a_row % 1024 == 0 && p->k >= 512;
 }
 
-#define VN_APART 16 /* floats between copied rows */
+/* Rows that are rounded are copied too. */
+static bool rows_move(const vn_product *p) {
+    return VN_ROUNDS ? !is_outer(p) : rows_clash(p);
+}
 
-/* Floats of a packed panel, in whole lines. */
-static int64_t panel_floats(const vn_product *p) {
-    return vn_ceil_div(p->k * VN_PANEL, 16) * 16;
+/* From a copied row to the next, in terms: not whole 4 kB either. */
+static int64_t row_step(const vn_product *p) {
+    return vn_paired(p->k) + 16 * VN_PAIR;
 }
 
 /* Copies B, or the part of it that is panel `panel` of vn_panels(n). */
-static void copy_panel(const vn_product *p, int64_t panel, float *copy) {
+static void copy_panel(const vn_product *p, int64_t panel, void *to) {
+    float *copy = to;
     if (!is_outer(p)) {
-        vn_gemm_pack(copy, p->k, p->n, panel, 0, p->k, p->b, p->b_row, p->b_column);
+        vn_gemm_pack(to, p->k, p->n, panel, 0, p->k, p->b, p->b_row, p->b_column);
         return;
     }
     const int64_t first = panel * VN_PANEL, last = vn_min_i64(first + VN_PANEL, p->n);
@@ -117,10 +131,26 @@ static void block_outer(const vn_product *p, const float *b, int64_t b_row, cons
     }
 }
 
-/* The block panel by panel, each packed first. */
-static void flat_panels(const vn_product *p, const vn_block *block, const float *const *row,
-                        float **out, float *panel) {
+/* Bytes of a packed panel, in whole lines. */
+static size_t panel_bytes(const vn_product *p) {
+    return vn_region((size_t)(vn_paired(p->k) * VN_PANEL), sizeof(vn_term));
+}
+
+static void block_dots(const vn_product *p, const vn_block *block, const vn_term *const *row,
+                       const float *bias, float *const *out) {
+#if VN_HAS_DOTS
     const vn_reach reach = vn_reach_row(p->k);
+    vn_gemm_dots(block->rows, block->columns, p->k, &reach, row, p->b + block->column * p->b_column,
+                 bias, out);
+#else
+    (void)p, (void)block, (void)row, (void)bias, (void)out;
+#endif
+}
+
+/* The block panel by panel, each packed first. */
+static void flat_panels(const vn_product *p, const vn_block *block, const vn_term *const *row,
+                        float **out, vn_term *panel) {
+    const vn_reach reach = vn_reach_row(vn_paired(p->k));
     for (int64_t first = block->column, end = first + block->columns; first < end;
          first += VN_PANEL) {
         const int64_t columns = vn_min_i64(VN_PANEL, end - first);
@@ -154,48 +184,55 @@ static int64_t finished_columns(const vn_product *p, int64_t columns) {
     return plain ? columns : vn_min_i64(columns, VN_TASK_COLUMNS);
 }
 
-static void block_rows(const vn_product *p, const float *copy, const vn_block *block,
-                       float *scratch) {
-    const vn_reach reach = vn_reach_row(p->k);
-    const float *row[VN_TASK_ROWS];
-    float *out[VN_TASK_ROWS], *panel = scratch;
-    const bool clash = rows_clash(p);
-    if (is_flat(p)) scratch += panel_floats(p);
+/* Points to the rows of A that a block reads, or to their copies. */
+static void find_rows(const vn_product *p, const vn_block *block, vn_term *copies,
+                      const vn_term **row) {
     for (int64_t i = 0; i < block->rows; i++) {
-        row[i] = p->a + (block->row + i) * p->a_row;
-        if (clash)
-            row[i] = memcpy(scratch + i * (p->k + VN_APART), row[i], (size_t)p->k * sizeof(float));
+        const float *from = p->a + (block->row + i) * p->a_row;
+        if (rows_move(p)) {
+            vn_terms_round(copies + i * row_step(p), from, p->k);
+            row[i] = copies + i * row_step(p);
+        } else
+            row[i] = (const vn_term *)(const void *)from;
     }
-    if (clash) scratch += VN_TASK_ROWS * (p->k + VN_APART);
+}
+
+static void block_rows(const vn_product *p, const void *copy, const vn_block *block,
+                       char *scratch) {
+    const vn_reach reach = vn_reach_row(vn_paired(p->k));
     const int64_t end = block->column + block->columns,
                   step = finished_columns(p, vn_max_i64(block->columns, 1));
+    const vn_term *row[VN_TASK_ROWS], *packed = copy;
+    float *out[VN_TASK_ROWS], *sums = (float *)(void *)scratch;
+    if (p->aside) scratch += vn_region(VN_TASK_ROWS * VN_TASK_COLUMNS, sizeof(float));
+    vn_term *panel = (vn_term *)(void *)scratch;
+    find_rows(p, block, is_flat(p) ? panel + panel_bytes(p) / sizeof(vn_term) : panel, row);
     vn_block part = *block;
     for (; part.column < end; part.column += step) {
         part.columns = vn_min_i64(step, end - part.column);
         const float *bias = p->bias ? p->bias + part.column : NULL;
-        for (int64_t i = 0; i < block->rows; i++)
-            out[i] = p->aside ? scratch + i * step : p->out + (part.row + i) * p->n + part.column;
+        for (int64_t i = 0; i < part.rows; i++)
+            out[i] = p->aside ? sums + i * step : p->out + (part.row + i) * p->n + part.column;
         if (is_dots(p))
-            vn_gemm_dots(part.rows, part.columns, p->k, &reach, row,
-                         p->b + part.column * p->b_column, bias, out);
+            block_dots(p, &part, row, bias, out);
         else if (is_flat(p))
             flat_panels(p, &part, row, out, panel);
         else
-            vn_gemm_rows(part.rows, part.columns, p->k, &reach, row, copy + part.column * p->k,
-                         bias, false, out);
+            vn_gemm_rows(part.rows, part.columns, p->k, &reach, row,
+                         packed + part.column * vn_paired(p->k), bias, false, out);
         for (int64_t i = 0; i < part.rows; i++)
             finish_row(p, part.row + i, part.column, part.columns, out[i]);
     }
 }
 
-static void product_block(const vn_product *p, const float *copy, float *scratch,
+static void product_block(const vn_product *p, const void *copy, char *scratch,
                           const vn_block *block) {
     if (!is_outer(p))
         block_rows(p, copy, block, scratch);
     else if (p->b_column == 1)
-        block_outer(p, p->b, p->b_row, block, scratch);
+        block_outer(p, p->b, p->b_row, block, (float *)(void *)scratch);
     else
-        block_outer(p, copy, p->n, block, scratch);
+        block_outer(p, copy, p->n, block, (float *)(void *)scratch);
 }
 
 /* ---- tasks ----------------------------------------------------------------------------------- */
@@ -251,15 +288,12 @@ static vn_cut cut_product(const vn_product *p, int threads) {
 
 /* Memory for a product: the copy of B, what each thread needs for itself, and the sums of all
  * chunks but the first. */
-static size_t copy_bytes(const vn_product *p) {
-    return vn_region(copied_floats(p), sizeof(float));
-}
-
 static size_t scratch_bytes(const vn_product *p) {
     if (is_outer(p)) return vn_region(VN_OUTER_FLOATS, sizeof(float));
-    const int64_t rows = rows_clash(p) ? VN_TASK_ROWS * (p->k + VN_APART) : 0;
+    const int64_t rows = rows_move(p) ? VN_TASK_ROWS * row_step(p) : 0;
     const int64_t sums = p->aside ? VN_TASK_ROWS * VN_TASK_COLUMNS : 0;
-    return vn_region((size_t)(rows + sums + (is_flat(p) ? panel_floats(p) : 0)), sizeof(float));
+    return vn_region((size_t)rows, sizeof(vn_term)) + vn_region((size_t)sums, sizeof(float)) +
+           (is_flat(p) ? panel_bytes(p) : 0);
 }
 
 static size_t product_bytes(const vn_product *p, int threads) {
@@ -293,14 +327,14 @@ static vn_block block_of(const vn_sharing *s, int64_t task) {
 static void copy_task(void *context, int64_t panel, int thread) {
     const vn_sharing *s = context;
     (void)thread;
-    copy_panel(s->p, panel, (float *)s->work);
+    copy_panel(s->p, panel, s->work);
 }
 
 static void block_task(void *context, int64_t i, int thread) {
     const vn_sharing *s = context;
-    float *scratch = (float *)(s->work + copy_bytes(s->p) + (size_t)thread * scratch_bytes(s->p));
+    char *scratch = s->work + copy_bytes(s->p) + (size_t)thread * scratch_bytes(s->p);
     const vn_block block = block_of(s, i);
-    product_block(s->p, (const float *)s->work, scratch, &block);
+    product_block(s->p, s->work, scratch, &block);
 }
 
 /* One product by all threads. */
@@ -308,8 +342,9 @@ static void product_shared(const vn_product *p, char *work, vn_thread_pool *pool
     const int threads = vn_thread_pool_threads(pool);
     vn_sharing s = {p, cut_product(p, threads), work, NULL};
     s.sums = (float *)(work + copy_bytes(p) + (size_t)threads * scratch_bytes(p));
-    const int64_t panels = copied_floats(p) > 0 ? vn_panels(p->n) : 0, count = p->m * p->n;
-    vn_thread_pool_run(vn_share(pool, (double)copied_floats(p)), panels, copy_task, &s);
+    const size_t copied = copy_bytes(p);
+    const int64_t panels = copied > 0 ? vn_panels(p->n) : 0, count = p->m * p->n;
+    vn_thread_pool_run(vn_share(pool, (double)copied / sizeof(float)), panels, copy_task, &s);
     vn_thread_pool_run(vn_share(pool, (double)count * (double)p->k / 25),
                        s.cut.chunks * s.cut.down * s.cut.across, block_task, &s);
     vn_add_arrays(p->out, s.sums, count, s.cut.chunks - 1, pool);
@@ -354,13 +389,23 @@ static vn_product matmul_product(const vn_node *n, int64_t *batch) {
     return p;
 }
 
+/* What is left to float32: by the columns alone, because rows may be samples. */
+static bool is_left(const vn_product *p) {
+    return VN_ROUNDS && p->n <= VN_DOT_COLUMNS;
+}
+
 size_t VN_W(linear)(const vn_node *n, int threads) {
     const vn_product p = linear_product(n);
+    if (is_left(&p)) return VN_W_F32(linear)(n, threads);
     return product_bytes(&p, threads);
 }
 
 void VN_K(linear)(const vn_kernel_args *args) {
     vn_product p = linear_product(args->node);
+    if (is_left(&p)) {
+        VN_K_F32(linear)(args);
+        return;
+    }
     p.a = args->in[0];
     p.b = args->in[1];
     p.bias = args->node->inputs > 2 ? args->in[2] : NULL;
@@ -378,13 +423,17 @@ static vn_product linear_plus_product(const vn_node *n) {
 
 size_t VN_W(linear_plus)(const vn_node *n, int threads) {
     const vn_product p = linear_plus_product(n);
-    return product_bytes(&p, threads);
+    return is_left(&p) ? VN_W_F32(linear_plus)(n, threads) : product_bytes(&p, threads);
 }
 
 void VN_K(linear_plus)(const vn_kernel_args *args) {
     const vn_node *n = args->node;
     const bool bias = n->attr.linear.bias;
     vn_product p = linear_plus_product(n);
+    if (is_left(&p)) {
+        VN_K_F32(linear_plus)(args);
+        return;
+    }
     p.a = args->in[0];
     p.b = args->in[1];
     p.bias = bias ? args->in[2] : NULL;
@@ -402,6 +451,7 @@ static bool is_many(int64_t batch, int threads) {
 size_t VN_W(matmul)(const vn_node *n, int threads) {
     int64_t batch;
     const vn_product p = matmul_product(n, &batch);
+    if (is_left(&p)) return VN_W_F32(matmul)(n, threads);
     return is_many(batch, threads) ? (size_t)threads * product_bytes(&p, 1)
                                    : product_bytes(&p, threads);
 }
@@ -431,6 +481,10 @@ void VN_K(matmul)(const vn_kernel_args *args) {
     int64_t batch;
     vn_batch b = {.first = matmul_product(node, &batch), .work = args->work};
     vn_product *first = &b.first;
+    if (is_left(first)) {
+        VN_K_F32(matmul)(args);
+        return;
+    }
     first->a = args->in[0];
     first->b = args->in[1];
     first->out = args->out;

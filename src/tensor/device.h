@@ -74,7 +74,11 @@ typedef struct vn_device vn_device;
 
 typedef struct vn_device_row {
     const char *name; /* "avx2", "portable" */
-    bool host_memory; /* the host may follow its addresses, and it the host's */
+    /* What products, convolutions and attention multiply: "float32", or numbers rounded to "bf16",
+     * whose sums are float32; and by which of the device's units, "AVX512-BF16" */
+    const char *precision, *unit;
+    const struct vn_device_row *exact; /* the row of float32, where this is another; else NULL */
+    bool host_memory;                  /* the host may follow its addresses, and it the host's */
     bool fuses; /* fused ops (fuse.c) round as those that they stand for, and may stand for them */
     /* `which` of several, NULL for the first; close gives back what open made. NULL: self is
      * NULL. */

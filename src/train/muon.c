@@ -127,6 +127,7 @@ static vn_status build(muon *m, const vn_choice *c, const vn_device *d, vn_weigh
     for (int k = 0; k < m->shares; k++) {
         share *p = &m->share[k];
         p->device = *d;
+        if (d->row->exact) p->device.row = d->row->exact; /* its iterations amplify rounding */
         p->weight = vn_alloc(count + 1, sizeof *p->weight);
         p->made = vn_calloc(count + 1, sizeof *p->made);
         p->offset = vn_alloc(count + 1, sizeof *p->offset);

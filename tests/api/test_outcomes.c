@@ -24,6 +24,9 @@ static void test_a_context_that_cannot_be_opened_says_why(void **state) {
     o.cpu = "avx1024";
     expect_unopened(&o, VN_BAD_ARGUMENT, "unknown kernels 'avx1024'");
     o.cpu = "auto";
+    o.precision = "bf61";
+    expect_unopened(&o, VN_BAD_ARGUMENT, "unknown number type 'bf61'; did you mean 'bf16'?");
+    o.precision = "bf16";
     o.threads = 1025;
     expect_unopened(&o, VN_BAD_ARGUMENT, "`threads` 1025 is outside [0, 1024]");
     o.error_size = 10;

@@ -2,7 +2,9 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -154,6 +156,9 @@ static void describe(const vn_node *n, char *text, size_t size) {
 
 /* ---- checks ---------------------------------------------------------------------------------- */
 
+/* Of attention in bf16: 5 operands, 2^-9 / sqrt(3) each, three times. */
+#define ATTENTION_ALLOWED (3 * sqrt(5.0 / 3) * 0x1p-9)
+
 /* Times the errors of rounding_errors: no kernel set comes nearer than half of it. */
 #define ALLOWED 2
 
@@ -193,6 +198,7 @@ static void check_row(const vn_device_row *b, const vn_node *n, float *const *in
     float *first = kernel_array_open(count), *out = kernel_array_open(count);
     char what[256];
     describe(n, what, sizeof what);
+    if (b->exact) snprintf(what + strlen(what), sizeof what - strlen(what), " by %s", b->unit);
     kernel_run(b, n, in, first, 1, &run_of_tests);
     int64_t at;
     float *shown = floats_of(n, first);
@@ -217,6 +223,79 @@ static void check_row(const vn_device_row *b, const vn_node *n, float *const *in
     kernel_array_close(out, count);
 }
 
+/* ---- products of bfloat16 -------------------------------------------------------------------- */
+
+const vn_device_row *kernel_bf16_row(size_t i) {
+    const vn_device_row *exact, *row;
+    bool is_faster;
+    for (size_t k = 0; (exact = vn_cpu_row_at(k)); k++)
+        for (size_t j = 0; (row = vn_cpu_row_bf16(exact, j, &is_faster)); j++)
+            if (i-- == 0) return row;
+    return NULL;
+}
+
+/* Whether the kernels of bf16 round the inputs of this node: products of few columns are left to
+ * float32. */
+static bool is_rounded(const vn_node *n) {
+    return (n->op == VN_OP_MATMUL || n->op == VN_OP_LINEAR) && n->shape.dim[n->shape.rank - 1] > 4;
+}
+
+/* To 8 bits, ties to even: in double, by another way than the kernels'. */
+static double round_to_bf16(double x) {
+    int exponent;
+    const double fraction = frexp(x, &exponent);
+    return x == 0 ? x : ldexp(nearbyint(ldexp(fraction, 8)), exponent - 8);
+}
+
+/* Of attention, whose probabilities are rounded too: against the reference of all digits, in the
+ * root of the mean square. Each of some five operands that a result comes from is off by 2^-9 at
+ * most, of which the mean square is a third, and what scores are off by, which grows with their size, so are
+ * the probabilities. */
+static void check_attention(const vn_device_row *b, const vn_node *n, float *const *in,
+                            const double *truth) {
+    const int64_t count = vn_shape_count(&n->shape);
+    float *first = kernel_array_open(count), *out = kernel_array_open(count);
+    const double width = (double)n->in[0]->shape.dim[2] / n->attr.attention.heads;
+    const double scores = n->attr.attention.scale * sqrt(width); /* of standard normal inputs */
+    double square = 0, off = 0;
+    kernel_run(b, n, in, first, 1, &run_of_tests);
+    for (int64_t i = 0; i < count; i++) {
+        square += truth[i] * truth[i];
+        off += ((double)first[i] - truth[i]) * ((double)first[i] - truth[i]);
+    }
+    kernels = b;
+    if (square > 0)
+        expect_below_as(sqrt(off / square), ATTENTION_ALLOWED * (1 + scores), "%s in bf16",
+                        name_of(n));
+    if (count > 1000) assert_true(off > square * 0x1p-24); /* they are rounded */
+    kernels = NULL;
+    for (int threads = 2; threads <= MAX_POOL; threads++) {
+        kernel_run(b, n, in, out, threads, &run_of_tests);
+        assert_memory_equal(first, out, (size_t)count * sizeof(float));
+    }
+    kernel_array_close(first, count);
+    kernel_array_close(out, count);
+}
+
+/* The rows of bf16 against the reference of what they multiply. */
+static void check_rounded(const vn_node *n, float *const *in, double *const *exact, double *truth,
+                          double *error) {
+    double *rounded[VN_MAX_IN] = {0};
+    for (int i = 0; i < n->inputs; i++) {
+        const int64_t count = vn_shape_count(&n->in[i]->shape);
+        rounded[i] = vn_alloc((size_t)count, sizeof(double));
+        assert_non_null(rounded[i]);
+        for (int64_t k = 0; k < count; k++)
+            rounded[i][k] = is_rounded(n) && i < 2 ? round_to_bf16(exact[i][k]) : exact[i][k];
+    }
+    memset(truth, 0, (size_t)vn_shape_count(&n->shape) * sizeof(double));
+    memset(error, 0, (size_t)vn_shape_count(&n->shape) * sizeof(double));
+    ref_eval(n, (ref_in)rounded, truth, &run_of_tests);
+    rounding_errors(n, (ref_in)rounded, error);
+    for (size_t i = 0; kernel_bf16_row(i); i++) check_row(kernel_bf16_row(i), n, in, truth, error);
+    for (int i = 0; i < n->inputs; i++) vn_free(rounded[i]);
+}
+
 void kernel_check(kernel_case *c) {
     const vn_node *n = &c->node;
     float *in[VN_MAX_IN] = {0};
@@ -235,6 +314,10 @@ void kernel_check(kernel_case *c) {
     ref_eval(n, (ref_in)exact, truth, &run_of_tests);
     rounding_errors(n, (ref_in)exact, error);
     for (size_t i = 0; vn_cpu_row_at(i); i++) check_row(vn_cpu_row_at(i), n, in, truth, error);
+    if (n->op == VN_OP_ATTENTION || n->op == VN_OP_ATTENTION_GRAD)
+        for (size_t k = 0; kernel_bf16_row(k); k++)
+            check_attention(kernel_bf16_row(k), n, in, truth);
+    if (n->op == VN_OP_MATMUL || n->op == VN_OP_LINEAR) check_rounded(n, in, exact, truth, error);
     for (int i = 0; i < n->inputs; i++) {
         int64_t count = vn_shape_count(&n->in[i]->shape);
         float *shown = floats_of(n->in[i], in[i]);

@@ -26,12 +26,17 @@ typedef struct kernel_case {
 int64_t kernel_draw(int64_t least, int64_t most);
 int64_t product_draw(int64_t least, int64_t most);
 
+/* The i-th row that can run here whose products are of bfloat16, of each instruction set in turn;
+ * NULL past the last. */
+const vn_device_row *kernel_bf16_row(size_t i);
+
 /* Sets c to a node of `op` with inputs of these shapes (fill all KERNEL_NORMAL). out: its shape,
  * where the op's rule needs it. */
 void kernel_open(kernel_case *c, vn_op op, vn_attr attr, int inputs, const vn_shape *in,
                  const vn_shape *out);
 
-/* Runs c on drawn inputs on every kernel set, with 1 to 4 threads, and in place where the op's row
+/* Runs c on drawn inputs on every kernel set, products also on those of bfloat16 operands (against
+ * the reference of rounded inputs), with 1 to 4 threads, and in place where the op's row
  * allows it. Fails the test where an element of the result is further from the reference than
  * twice what its roundings may make of it (support_rounding.h). Fails also where a thread count or
  * the place changes a bit; where an input, an array's neighbour or the workspace's end is written;

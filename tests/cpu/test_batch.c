@@ -41,8 +41,22 @@ static void run_batch(const vn_device_row *row, const batch_case *b, int64_t fir
     kernel_run(row, &c.node, in, out, threads, NULL);
 }
 
-static void check_batch(const batch_case *b) {
+/* together, alone: arrays of MAX_BATCH results of `each` numbers. */
+static void check_row(const vn_device_row *row, const batch_case *b, float *const *in,
+                      float *together, float *alone, int64_t each) {
     static const int64_t counts[] = {1, 2, 3, 4, 5, 15, 17};
+    run_batch(row, b, 0, MAX_BATCH, in, together, 2);
+    for (size_t i = 0; i < VN_COUNT(counts); i++) {
+        const int64_t first = MAX_BATCH - counts[i];
+        run_batch(row, b, first, counts[i], in, alone, 1 + (int)(i % 4));
+        if (memcmp(alone, together + first * each, (size_t)(counts[i] * each) * sizeof(float)) != 0)
+            fail_msg("%s, %s in %s: %lld samples differ from the same ones among %d",
+                     vn_op_get(b->op)->name, row->name, row->precision, (long long)counts[i],
+                     MAX_BATCH);
+    }
+}
+
+static void check_batch(const batch_case *b) {
     kernel_case c;
     open_batch(&c, b, MAX_BATCH);
     const int64_t all = vn_shape_count(&c.node.shape), each = all / MAX_BATCH;
@@ -52,18 +66,10 @@ static void check_batch(const batch_case *b) {
         in[i] = kernel_array_open(count);
         vn_random_normal(in[i], (size_t)count, 2, VN_STREAM_TEST, (uint64_t)i, 0);
     }
-    for (size_t k = 0; vn_cpu_row_at(k); k++) {
-        run_batch(vn_cpu_row_at(k), b, 0, MAX_BATCH, in, together, 2);
-        for (size_t i = 0; i < VN_COUNT(counts); i++) {
-            const int64_t first = MAX_BATCH - counts[i];
-            run_batch(vn_cpu_row_at(k), b, first, counts[i], in, alone, 1 + (int)(i % 4));
-            if (memcmp(alone, together + first * each,
-                       (size_t)(counts[i] * each) * sizeof(float)) != 0)
-                fail_msg("%s, %s: %lld samples differ from the same ones among %d",
-                         vn_op_get(b->op)->name, vn_cpu_row_at(k)->name, (long long)counts[i],
-                         MAX_BATCH);
-        }
-    }
+    for (size_t k = 0; vn_cpu_row_at(k); k++)
+        check_row(vn_cpu_row_at(k), b, in, together, alone, each);
+    for (size_t k = 0; kernel_bf16_row(k); k++)
+        check_row(kernel_bf16_row(k), b, in, together, alone, each);
     for (int i = 0; i < b->inputs; i++) kernel_array_close(in[i], vn_shape_count(&c.in[i].shape));
     kernel_array_close(together, all);
     kernel_array_close(alone, all);
