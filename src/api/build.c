@@ -61,7 +61,7 @@ vn_status vn_describe_build(vn_context *vn, char **json) {
     vn_err *err = vn_begin(vn);
     if (!json) return vn_fail(err, VN_BAD_ARGUMENT, "vn_describe_build: json is needed");
     json_t *all =
-        json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:o}", "vane", vn_version(), "compiler",
+        json_pack("{s:s, s:s, s:o, s:s, s:s*, s:s*, s:i, s:o}", "vane", vn_version(), "compiler",
                   COMPILER, "kernels", kernel_sets(), "used", vn->device.row->name, "precision",
                   vn->device.row->precision, "unit", vn->device.row->unit, "cores", vn_cpu_cores(),
                   "libraries", libraries());

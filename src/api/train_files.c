@@ -208,7 +208,8 @@ static void keep_size(vn_train_job *j) {
 
 /* A run goes on with the numbers that it began with. */
 static vn_status check_precision(const vn_train_job *j, vn_err *err) {
-    const char *now = j->vn->device.row->precision,
+    const vn_device_row *row = j->vn->device.row;
+    const char *now = row->exact ? row->precision : "float32",
                *began = json_string_value(json_object_get(j->dir.vane, "precision"));
     if (!began) began = "float32";
     if (strcmp(began, now) == 0) return VN_OK;

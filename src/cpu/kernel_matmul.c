@@ -4,8 +4,8 @@
 #include "cpu/kernel_sums.h"
 #include "cpu/kernel_unary.h"
 
-/* What bfloat16 changes: operands are rounded where they are copied, and what dots serves is left to
- * float32. */
+/* What bfloat16 changes: operands are rounded where they are copied, and what dots serves is left
+ * to float32. */
 #if defined(VN_ROUNDED)
 #define VN_ROUNDS   1
 #define VN_HAS_DOTS 0

@@ -249,8 +249,8 @@ static double round_to_bf16(double x) {
 
 /* Of attention, whose probabilities are rounded too: against the reference of all digits, in the
  * root of the mean square. Each of some five operands that a result comes from is off by 2^-9 at
- * most, of which the mean square is a third, and what scores are off by, which grows with their size, so are
- * the probabilities. */
+ * most, of which the mean square is a third, and what scores are off by, which grows with their
+ * size, so are the probabilities. */
 static void check_attention(const vn_device_row *b, const vn_node *n, float *const *in,
                             const double *truth) {
     const int64_t count = vn_shape_count(&n->shape);
