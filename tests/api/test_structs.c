@@ -15,7 +15,7 @@
                        offsetof(type, last) + sizeof((type){0}.last) == sizeof(type),              \
                    #type " ends in padding")
 
-NO_PADDING(vn_context_options, timeout);
+NO_PADDING(vn_context_options, precision);
 NO_PADDING(vn_model_info, latent_shape);
 NO_PADDING(vn_model_options, size);
 NO_PADDING(vn_callback_model, reserved);
