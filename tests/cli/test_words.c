@@ -48,9 +48,9 @@ static void foreign_words_lead_to_vane_s_in_one_line(void **state) {
         {"train d --out r --workers 4", "vane says --threads for --workers"},
         {"train d --out r --num_workers 4", "vane says --threads for --num_workers"},
         {"train d --out r -j4", "vane says --threads for -j"},
-        {"train d --out r --fp16", "vane has no --fp16: it computes in float32"},
-        {"train d --out r --mixed_precision bf16",
-         "vane has no --mixed_precision: it computes in float32"},
+        {"train d --out r --fp16", "vane says --precision for --fp16; it computes in float32, or "
+                                   "with matrix products of bfloat16 numbers"},
+        {"train d --out r --mixed_precision bf16", "vane says --precision for --mixed_precision"},
         {"train d --out r --p-uncond 0.1", "vane says --drop for --p-uncond"},
         {"train d --out r --prediction_type v", "vane says --predict for --prediction_type"},
         {"train d --out r --gradient_checkpointing",
