@@ -142,9 +142,9 @@ typedef struct vn_context vn_context;
 
 /* *out receives the context, to be closed with vn_context_close after all that was opened with it.
  * options may be NULL. Fails, in words in options->error, with VN_NO_MEMORY, VN_BAD_ARGUMENT
- * (threads not in 0 .. 1024, unknown cpu or precision) or VN_UNSUPPORTED (a cpu this machine does not have;
- * several processes without the module that lets them train together), or VN_IO (one of them does
- * not answer). */
+ * (threads not in 0 .. 1024, unknown cpu or precision) or VN_UNSUPPORTED (a cpu this machine does
+ * not have; several processes without the module that lets them train together), or VN_IO (one of
+ * them does not answer). */
 VN_API vn_status vn_context_open(vn_context **out, const vn_context_options *options);
 VN_API void vn_context_close(vn_context **vn);
 /* Of processes that train together one writes the run, reports, and says what went wrong: nonzero

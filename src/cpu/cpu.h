@@ -1,7 +1,7 @@
 /* cpu.h - the CPU as a device. One C source a kernel family, compiled once per instruction set, and
  * a row of functions for each set; which one runs is chosen when the program starts. The portable
- * build is the reference that the others are tested against. A set has a second row whose products,
- * convolutions and attention multiply numbers rounded to bfloat16. */
+ * build is the reference that the others are tested against. A set has a second row whose matrix
+ * products and attention multiply numbers rounded to bfloat16. */
 #ifndef VN_CPU_H
 #define VN_CPU_H
 

@@ -8,7 +8,8 @@
  * the scores anew; its tasks are whole heads of keys, because all queries of all heads that read
  * one add to the same dk and dv. Of causal attention, a panel takes the keys that its last query
  * sees; what the others of it do not see is masked. Products of bfloat16 (kernel_terms.h) read
- * copies: of keys and values, made for each block of queries, and of panels; the softmax is of floats. */
+ * copies: of keys and values, made for each block of queries, and of panels; the softmax is of
+ * floats. */
 #include "cpu/kernel_gemm.h"
 #include "cpu/kernel_math.h"
 #include "cpu/kernel_turn.h"

@@ -74,8 +74,8 @@ typedef struct vn_device vn_device;
 
 typedef struct vn_device_row {
     const char *name; /* "avx2", "portable" */
-    /* What products, convolutions and attention multiply: "float32", or numbers rounded to "bf16",
-     * whose sums are float32; and by which of the device's units, "AVX512-BF16" */
+    /* What matrix products and attention multiply: "float32", or numbers rounded to "bf16", whose
+     * sums are float32; and by which of the device's units, "AVX512-BF16". May be NULL: float32 */
     const char *precision, *unit;
     const struct vn_device_row *exact; /* the row of float32, where this is another; else NULL */
     bool host_memory;                  /* the host may follow its addresses, and it the host's */
