@@ -102,7 +102,8 @@
                              float *m);                                                            \
     void vn_k_descend_##isa(const vn_device *d, const vn_descent *o, size_t n, float *value,       \
                             const float *direction, float *ema);                                   \
-    double vn_k_sum_squares_##isa(const vn_device *d, size_t n, const float *x);                   \
+    void vn_k_sum_squares_##isa(const vn_device *d, int n, const vn_span *span, const float *x,    \
+                                double *sum);                                                      \
     void vn_k_accumulate_##isa(const vn_device *d, size_t n, float *x, const float *y);
 #define VN_DECLARE_ISA(isa)           VN_KERNELS(VN_DECLARE, isa, isa) VN_DECLARE_OPTIMISER(isa)
 #define VN_DECLARE_PRODUCTS(products) VN_PRODUCT_KERNELS(VN_DECLARE, products)

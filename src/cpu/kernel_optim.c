@@ -1,7 +1,7 @@
 /* kernel_optim.c - what optimisers do to all weights at once: AdamW (Loshchilov and Hutter, arXiv
  * 1711.05101, as PyTorch defines it) with the gradient's scale and the moving average of weights in
  * the same pass; a running mean of gradients with Nesterov's look ahead, and a step along what is
- * made of it; the gradient's squared norm, and the sum of two gradients. */
+ * made of it; squared norms of runs of the gradient, and the sum of two gradients. */
 #include "cpu/kernel_math.h"
 #include "cpu/kernel_sums.h"
 
@@ -157,28 +157,24 @@ static double span_squares(const float *x, int64_t n) {
     return total;
 }
 
-#define SQUARE_PARTS 64 /* whatever the thread count */
-
 typedef struct squares {
     const float *x;
-    int64_t n;
-    double part[SQUARE_PARTS];
+    const vn_span *span;
+    double *sum;
 } squares;
 
-static void sum_part(void *context, int64_t i, int thread) {
-    squares *s = context;
-    int64_t begin, end;
+static void sum_span(void *context, int64_t i, int thread) {
+    const squares *s = context;
     (void)thread;
-    vn_part(s->n, SQUARE_PARTS, i, &begin, &end);
-    s->part[i] = span_squares(s->x + begin, end - begin);
+    s->sum[i] = span_squares(s->x + s->span[i].at, (int64_t)s->span[i].n);
 }
 
-double VN_K(sum_squares)(const vn_device *d, size_t n, const float *x) {
-    squares s = {.x = x, .n = (int64_t)n};
-    double total = 0;
-    vn_thread_pool_run(vn_share(d->pool, (double)n), SQUARE_PARTS, sum_part, &s);
-    for (int i = 0; i < SQUARE_PARTS; i++) total += s.part[i];
-    return total;
+void VN_K(sum_squares)(const vn_device *d, int n, const vn_span *span, const float *x,
+                       double *sum) {
+    squares s = {x, span, sum};
+    double all = 0;
+    for (int i = 0; i < n; i++) all += (double)span[i].n;
+    vn_thread_pool_run(vn_share(d->pool, all), n, sum_span, &s);
 }
 
 /* ---- gradients of several batches ------------------------------------------------------------ */

@@ -191,6 +191,10 @@ bool vn_objective_contrasts(const vn_objective *o) {
     return o->row->contrasts && o->row->contrasts(&o->choice);
 }
 
+bool vn_objective_calls_averages(const vn_objective *o) {
+    return o->row->averages;
+}
+
 bool vn_objective_compares(const vn_objective *o) {
     return o->row->compares && o->row->compares(&o->choice);
 }

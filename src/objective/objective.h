@@ -254,6 +254,7 @@ typedef struct vn_objective_row {
     bool (*contrasts)(const vn_choice *c);
     /* Whether it compares samples of one microbatch with each other; NULL: no. */
     bool (*compares)(const vn_choice *c);
+    bool averages; /* whether it calls networks with the averages of their weights */
     /* Whether it calls the part VN_LOSS_UNCERTAINTY, which it trains; NULL: no. */
     bool (*estimates)(const vn_choice *c);
     /* Whether it calls the part VN_LOSS_DISCRIMINATOR, and how large that is; NULL: no. */
@@ -303,6 +304,8 @@ const char *vn_objective_times(const vn_objective *o);
 /* Whether a sample's inputs follow from other samples of its step too. */
 bool vn_objective_contrasts(const vn_objective *o);
 bool vn_objective_compares(const vn_objective *o);
+/* Whether it calls networks with the averages of their weights. */
+bool vn_objective_calls_averages(const vn_objective *o);
 /* Whether a part VN_LOSS_UNCERTAINTY has to be there. */
 bool vn_objective_estimates(const vn_objective *o);
 /* Whether a part VN_LOSS_DISCRIMINATOR has to be there, and how large. */

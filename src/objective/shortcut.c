@@ -127,6 +127,7 @@ const vn_objective_row vn_shortcut_objective = {
     .predictions = "velocity",
     .gives = VN_GIVES_STEP_END,
     .times = "uniform",
+    .averages = true,
     .time = time_of,
     .check = check,
     .sampled = sampled,

@@ -1,10 +1,9 @@
 /* ranks.c - sums, agreement and words among ranks, made of messages.
  *
- * A long array is summed block by block. Of a block each rank owns an equal piece: it gets that
- * piece from all others, adds them in the tree's order, and sends the sum to all. Whatever the
- * number of ranks, each sends and receives about twice the array. A short one goes to all as it is.
- * In both ways each waits for all others at first, so that one that is lost is known by its
- * number. */
+ * Every float of a gradient is the business of one rank, which gets it from all others and adds
+ * what it got in the tree's order; what it makes of the sums goes back to all. Whatever the number
+ * of ranks, each sends and receives about twice the array. Each waits for all others at first, so
+ * that one that is lost is known by its number. */
 #include "ranks/internal.h"
 
 #include <string.h>
@@ -12,14 +11,16 @@
 
 enum {
     BLOCK = 1 << 21, /* floats that are received at a time, over all ranks */
-    SHORT = 1 << 10  /* floats of an array that is not cut into pieces, and no fewer than ranks */
+    SHORT = 1 << 10  /* of one rank, at least */
 };
 
 typedef struct comm {
     vn_ranks ranks;
     vn_carrier *carrier;
-    vn_message *messages; /* [2 count] */
-    float *rows;          /* [count,piece] of a block, one of each rank */
+    vn_message *messages; /* [capacity] */
+    size_t capacity;
+    size_t *before; /* [count] of next_cut */
+    float *rows;    /* [count,piece] of what is added, one of each rank */
     size_t piece;
     bool settled; /* by the last call */
 } comm;
@@ -30,6 +31,17 @@ static int add(comm *c, int n, int rank, bool sends, void *at, size_t bytes) {
     if (rank == c->ranks.rank || !bytes || vn_carrier_lost(c->carrier) != VN_NONE_LOST) return n;
     c->messages[n] = (vn_message){rank, sends, at, bytes};
     return n + 1;
+}
+
+/* Space for so many messages, and 2 for each rank at least. */
+static vn_status reserve(comm *c, size_t messages, vn_err *err) {
+    if (messages < 2 * (size_t)c->ranks.count) messages = 2 * (size_t)c->ranks.count;
+    if (messages <= c->capacity) return VN_OK;
+    if (vn_carrier_lost(c->carrier) != VN_NONE_LOST) return VN_OK; /* they may be in use still */
+    vn_free(c->messages);
+    c->messages = vn_alloc(messages, sizeof *c->messages);
+    c->capacity = c->messages ? messages : 0;
+    return c->messages ? VN_OK : vn_no_memory(err);
 }
 
 static vn_status exchange(comm *c, int n, vn_err *err) {
@@ -50,82 +62,125 @@ static vn_status gather(void *self, void *rows, size_t bytes, vn_err *err) {
 
 /* ---- sums ------------------------------------------------------------------------------------ */
 
-/* The first n of the rows [count,stride], added by the tree, to `to` [n]. */
-static void add_rows(const comm *c, size_t stride, size_t n, float *to) {
+/* The first n floats of each of the rows become their sum by the tree, in the first row. */
+static void add_rows(const comm *c, size_t n) {
     int branch[64], top = -1; /* the first row of each partial sum, which it is in */
     for (int i = 0; i < c->ranks.count; i++) {
         branch[++top] = i;
         for (int joins = vn_tree_joins(i, c->ranks.count); joins > 0 && top > 0; joins--, top--) {
-            float *sum = c->rows + (size_t)branch[top - 1] * stride;
-            const float *term = c->rows + (size_t)branch[top] * stride;
+            float *sum = c->rows + (size_t)branch[top - 1] * c->piece;
+            const float *term = c->rows + (size_t)branch[top] * c->piece;
             for (size_t k = 0; k < n; k++) sum[k] += term[k];
         }
     }
-    memcpy(to, c->rows, n * sizeof *to);
 }
 
-/* A block of x, cut into pieces of which the last are shorter, or empty. */
-typedef struct block {
-    float *x;
-    size_t n, piece;
-} block;
+/* The runs of each rank, one after the other, are a row of its own; of every row the floats from
+ * `begin` to `end` are cut out. */
+typedef struct cuts {
+    comm *c;
+    int n;
+    const vn_owned *run;
+    size_t begin, end;
+    int next;
+    /* the latest: length floats of the array from `at` on, of this rank's row from `row` on */
+    int rank;
+    size_t at, length, row;
+} cuts;
 
-static float *piece_of(const block *b, int rank, size_t *n) {
-    const size_t begin = (size_t)rank * b->piece < b->n ? (size_t)rank * b->piece : b->n;
-    *n = b->n - begin < b->piece ? b->n - begin : b->piece;
-    return b->x + begin;
+static cuts cut(comm *c, int n, const vn_owned *run, size_t begin, size_t end) {
+    memset(c->before, 0, (size_t)c->ranks.count * sizeof *c->before);
+    return (cuts){.c = c, .n = n, .run = run, .begin = begin, .end = end};
 }
 
-/* This rank's piece of the block becomes its sum. */
-static vn_status reduce(comm *c, const block *b, vn_err *err) {
-    size_t own, size;
-    float *mine = piece_of(b, c->ranks.rank, &own);
+static bool next_cut(cuts *k) {
+    while (k->next < k->n) {
+        const vn_owned *run = &k->run[k->next++];
+        const size_t before = k->c->before[run->rank], after = before + run->n,
+                     from = before > k->begin ? before : k->begin,
+                     to = after < k->end ? after : k->end;
+        k->c->before[run->rank] = after;
+        if (from >= to) continue;
+        k->rank = run->rank;
+        k->at = run->at + (from - before);
+        k->length = to - from;
+        k->row = from - k->begin;
+        return true;
+    }
+    return false;
+}
+
+/* The part of a reduction that fits into the rows. */
+static vn_status reduce_cuts(comm *c, float *x, cuts k, vn_err *err) {
+    const int own = c->ranks.rank;
+    float *mine = c->rows + (size_t)own * c->piece;
+    const cuts again = k;
+    size_t most = 0;
     int n = 0;
-    for (int i = 0; i < c->ranks.count; i++)
-        n = add(c, n, i, false, c->rows + (size_t)i * c->piece, own * sizeof(float));
-    for (int i = 0; i < c->ranks.count; i++) {
-        float *piece = piece_of(b, i, &size);
-        n = add(c, n, i, true, piece, size * sizeof(float));
+    while (next_cut(&k)) {
+        const size_t bytes = k.length * sizeof *x;
+        if (k.rank != own) n = add(c, n, k.rank, true, x + k.at, bytes);
+        for (int i = 0; i < c->ranks.count && k.rank == own; i++)
+            n = add(c, n, i, false, c->rows + (size_t)i * c->piece + k.row, bytes);
+        if (k.rank != own) continue;
+        memcpy(mine + k.row, x + k.at, bytes);
+        most = k.row + k.length;
     }
     const vn_status status = exchange(c, n, err);
-    if (status || !own) return status;
-    memcpy(c->rows + (size_t)c->ranks.rank * c->piece, mine, own * sizeof(float));
-    add_rows(c, c->piece, own, mine);
+    if (status) return status;
+    add_rows(c, most);
+    k = cut(c, again.n, again.run, again.begin, again.end);
+    while (next_cut(&k))
+        if (k.rank == own) memcpy(x + k.at, c->rows + k.row, k.length * sizeof *x);
     return VN_OK;
 }
 
-/* Each rank's piece of the block goes to all. */
-static vn_status share(comm *c, const block *b, vn_err *err) {
-    size_t own, size;
-    float *mine = piece_of(b, c->ranks.rank, &own);
-    int n = 0;
-    for (int i = 0; i < c->ranks.count; i++) {
-        float *piece = piece_of(b, i, &size);
-        n = add(c, n, i, false, piece, size * sizeof(float));
-    }
-    for (int i = 0; i < c->ranks.count; i++) n = add(c, n, i, true, mine, own * sizeof(float));
-    return exchange(c, n, err);
+/* Floats of the rank that has most. */
+static size_t longest(comm *c, int n, const vn_owned *run) {
+    size_t most = 0;
+    cuts k = cut(c, n, run, 0, SIZE_MAX);
+    while (next_cut(&k))
+        if (k.row + k.length > most) most = k.row + k.length;
+    return most;
 }
 
-static vn_status sum_short(comm *c, float *x, size_t n, vn_err *err) {
-    memcpy(c->rows + (size_t)c->ranks.rank * n, x, n * sizeof *x);
-    const vn_status status = gather(c, c->rows, n * sizeof *x, err);
-    if (!status) add_rows(c, n, n, x);
-    return status;
-}
-
-static vn_status sum(void *self, float *x, size_t n, vn_err *err) {
+static vn_status reduce(void *self, float *x, int n, const vn_owned *run, vn_err *err) {
     comm *c = self;
-    const size_t count = (size_t)c->ranks.count;
-    vn_status status = VN_OK;
-    if (n <= SHORT) return sum_short(c, x, n, err);
-    for (size_t at = 0; at < n && !status; at += count * c->piece) {
-        block b = {.x = x + at, .n = n - at < count * c->piece ? n - at : count * c->piece};
-        b.piece = (b.n + count - 1) / count;
-        status = reduce(c, &b, err);
-        if (!status) status = share(c, &b, err);
-    }
+    const size_t most = longest(c, n, run);
+    vn_status status = reserve(c, (size_t)n * (size_t)c->ranks.count, err);
+    for (size_t at = 0; at < most && !status; at += c->piece)
+        status = reduce_cuts(c, x, cut(c, n, run, at, at + c->piece), err);
     return status;
+}
+
+static vn_status share(void *self, float *x, int n, const vn_owned *run, vn_err *err) {
+    comm *c = self;
+    int messages = 0;
+    const vn_status status = reserve(c, (size_t)n * (size_t)c->ranks.count, err);
+    if (status) return status;
+    for (int k = 0; k < n; k++) {
+        const size_t bytes = run[k].n * sizeof *x;
+        float *at = x + run[k].at;
+        messages = add(c, messages, run[k].rank, false, at, bytes);
+        for (int i = 0; i < c->ranks.count && run[k].rank == c->ranks.rank; i++)
+            messages = add(c, messages, i, true, at, bytes);
+    }
+    return exchange(c, messages, err);
+}
+
+static vn_status collect(void *self, float *x, int n, const vn_owned *run, vn_err *err) {
+    comm *c = self;
+    int messages = 0;
+    const vn_status status = reserve(c, (size_t)n, err);
+    if (status) return status;
+    for (int k = 0; k < n; k++) {
+        const size_t bytes = run[k].n * sizeof *x;
+        if (c->ranks.rank == 0)
+            messages = add(c, messages, run[k].rank, false, x + run[k].at, bytes);
+        else if (run[k].rank == c->ranks.rank)
+            messages = add(c, messages, 0, true, x + run[k].at, bytes);
+    }
+    return exchange(c, messages, err);
 }
 
 /* ---- items ----------------------------------------------------------------------------------- */
@@ -161,6 +216,11 @@ static vn_status agree(void *self, int64_t *least, vn_err *err) {
     for (int i = 0; i < c->ranks.count && !status; i++)
         if (all[i] < *least) *least = all[i];
     return status;
+}
+
+static bool complete(const void *self) {
+    const comm *c = self;
+    return vn_carrier_lost(c->carrier) == VN_NONE_LOST;
 }
 
 static void at_step(void *self, int64_t step) {
@@ -234,16 +294,19 @@ vn_status vn_ranks_open_over(const vn_transport *t, const vn_ranks_options *o, v
     if (!status) {
         const size_t count = (size_t)vn_carrier_count(c->carrier);
         c->piece = BLOCK / count > SHORT ? BLOCK / count : SHORT;
-        c->messages = vn_alloc(2 * count, sizeof *c->messages);
+        c->before = vn_alloc(count, sizeof *c->before);
         c->rows = vn_alloc_aligned(count * c->piece, sizeof(float));
-        if (!c->messages || !c->rows) status = vn_no_memory(err);
         c->ranks = (vn_ranks){.rank = vn_carrier_rank(c->carrier),
                               .count = (int)count,
                               .self = c,
-                              .sum = sum,
+                              .reduce = reduce,
+                              .share = share,
+                              .collect = collect,
                               .agree = agree,
                               .gather = gather,
-                              .at_step = at_step};
+                              .at_step = at_step,
+                              .complete = complete};
+        status = c->before && c->rows ? reserve(c, 0, err) : vn_no_memory(err);
     }
     c->ranks.self = c;
     *out = &c->ranks;
@@ -262,6 +325,7 @@ void vn_ranks_close(vn_ranks **r) {
     vn_carrier_close(&c->carrier, c->settled);
     if (lost) return; /* a call that hangs may still read and write there */
     vn_free(c->messages);
+    vn_free(c->before);
     vn_free(c->rows);
     vn_free(c);
 }

@@ -21,6 +21,12 @@ typedef struct vn_launch {
 } vn_launch;
 vn_launch vn_launched(void);
 
+/* A run of floats of an array that every rank has, and whose it is. */
+typedef struct vn_owned {
+    size_t at, n;
+    int rank;
+} vn_owned;
+
 /* This process among those that train together. All make the same calls in the same order; a call
  * returns when all have made it, or fails when one has not for too long. The first rank alone
  * writes files and reports. */
@@ -28,16 +34,20 @@ typedef struct vn_ranks {
     int rank, count; /* rank < count */
     int local;       /* of them on this machine; 0: unknown */
     void *self;
-    /* x [n] becomes the sum over the ranks, added by the tree in their order: on each the same
-     * bits. */
-    vn_status (*sum)(void *self, float *x, size_t n, vn_err *err);
+    /* Runs [n] of x, in the order of their places, the same on all ranks, that do not overlap.
+     * reduce: this rank's become the sums over the ranks, added by the tree in their order, and the
+     * others' are undefined. share: each rank's go to all. collect: to the first rank. */
+    vn_status (*reduce)(void *self, float *x, int n, const vn_owned *run, vn_err *err);
+    vn_status (*share)(void *self, float *x, int n, const vn_owned *run, vn_err *err);
+    vn_status (*collect)(void *self, float *x, int n, const vn_owned *run, vn_err *err);
     /* *least becomes the smallest of what the ranks gave. */
     vn_status (*agree)(void *self, int64_t *least, vn_err *err);
-    /* rows [count,bytes]: each rank has filled its own, and gets those of the others. NULL: none
-     * but this rank's own tests need it. */
+    /* rows [count,bytes]: each rank has filled its own, and gets those of the others. */
     vn_status (*gather)(void *self, void *rows, size_t bytes, vn_err *err);
     /* The step that what follows belongs to, for messages; < 0: none. May be NULL. */
     void (*at_step)(void *self, int64_t step);
+    /* Whether no rank has been lost so far: else all of these fail. NULL: none can be. */
+    bool (*complete)(const void *self);
 } vn_ranks;
 
 /* What a rank says that fails because another has. */

@@ -11,8 +11,7 @@
 #define INFO_KEY     "vane.info"
 #define OPTIMIZER    "vane.optimizer" /* left out for the first that there was */
 #define FIRST        "adamw"
-#define PART_ARRAYS  5
-#define MAX_ARRAYS   (PART_ARRAYS * VN_CHECKPOINT_PARTS)
+#define MAX_ARRAYS   (VN_STATE_ARRAYS * VN_CHECKPOINT_PARTS)
 
 /* The arrays of a checkpoint, under their prefixes. */
 typedef struct array_list {
@@ -21,29 +20,43 @@ typedef struct array_list {
     char prefix[MAX_ARRAYS][80];
 } array_list;
 
+/* An array of part i; its values are NULL where there is none. */
+static vn_weight_array array_of(const vn_checkpoint *c, int i, vn_state_array which) {
+    const vn_checkpoint_part *p = &c->part[i];
+    float *const values[VN_STATE_ARRAYS] = {[VN_STATE_LIVE] = p->live,
+                                            [VN_STATE_AVERAGE] = p->average,
+                                            [VN_STATE_NARROW] = p->narrow,
+                                            [VN_STATE_MOMENT1] = p->moment1,
+                                            [VN_STATE_MOMENT2] = p->moment2};
+    return (vn_weight_array){.prefix = "",
+                             .weights =
+                                 which == VN_STATE_MOMENT2 ? vn_checkpoint_second(p) : p->weights,
+                             .values = values[which],
+                             .pieces = c->pieces,
+                             .part = i,
+                             .which = which};
+}
+
 /* snapshot: the averages alone. */
-static vn_status add_part(array_list *list, const vn_checkpoint_part *p, bool first, bool snapshot,
+static vn_status add_part(array_list *list, const vn_checkpoint *c, int part, bool snapshot,
                           vn_err *err) {
-    const struct {
-        const char *name;
-        float *values;
-        const vn_weights *of;
-        bool in_snapshots;
-    } all[PART_ARRAYS] = {{"live", p->live, p->weights, false},
-                          {"average", p->average, p->weights, true},
-                          {"narrow", p->narrow, p->weights, true},
-                          {"moment1", p->moment1, p->weights, false},
-                          {"moment2", p->moment2, vn_checkpoint_second(p), false}};
-    for (size_t i = 0; i < PART_ARRAYS; i++) {
-        if (!all[i].values || (snapshot && !all[i].in_snapshots)) continue;
+    static const char *const names[VN_STATE_ARRAYS] = {[VN_STATE_LIVE] = "live",
+                                                       [VN_STATE_AVERAGE] = "average",
+                                                       [VN_STATE_NARROW] = "narrow",
+                                                       [VN_STATE_MOMENT1] = "moment1",
+                                                       [VN_STATE_MOMENT2] = "moment2"};
+    const char *folder = part > 0 ? c->part[part].folder : "";
+    for (vn_state_array i = 0; i < VN_STATE_ARRAYS; i++) {
+        const bool averages = i == VN_STATE_AVERAGE || i == VN_STATE_NARROW;
+        vn_weight_array array = array_of(c, part, i);
+        if (!array.values || (snapshot && !averages)) continue;
         char *prefix = list->prefix[list->count];
         const size_t room = sizeof list->prefix[0];
-        const int n = snprintf(prefix, room, "%s%s%s.", first ? "" : p->folder, first ? "" : "/",
-                               all[i].name);
+        const int n = snprintf(prefix, room, "%s%s%s.", folder, part > 0 ? "/" : "", names[i]);
         if (n < 0 || (size_t)n >= room)
-            return vn_fail(err, VN_BAD_ARGUMENT, "the folder's name is too long: %.100s",
-                           p->folder);
-        list->array[list->count++] = (vn_weight_array){prefix, all[i].of, all[i].values};
+            return vn_fail(err, VN_BAD_ARGUMENT, "the folder's name is too long: %.100s", folder);
+        array.prefix = prefix;
+        list->array[list->count++] = array;
     }
     return VN_OK;
 }
@@ -51,8 +64,7 @@ static vn_status add_part(array_list *list, const vn_checkpoint_part *p, bool fi
 static vn_status list_arrays(const vn_checkpoint *c, bool snapshot, array_list *list, vn_err *err) {
     vn_status status = VN_OK;
     list->count = 0;
-    for (int i = 0; i < c->parts && !status; i++)
-        status = add_part(list, &c->part[i], i == 0, snapshot, err);
+    for (int i = 0; i < c->parts && !status; i++) status = add_part(list, c, i, snapshot, err);
     return status;
 }
 
@@ -147,20 +159,25 @@ vn_status vn_store_save_snapshot(const char *dir, const vn_checkpoint *c, vn_err
 }
 
 /* What people sample from. */
-static vn_status save_shown(const char *dir, const vn_checkpoint_part *p, int64_t step,
-                            vn_err *err) {
-    char *path = vn_store_weights_path(dir, p->folder, p->config);
+static vn_weight_array shown_of(const vn_checkpoint *c, int part) {
+    return array_of(c, part, c->part[part].average ? VN_STATE_AVERAGE : VN_STATE_LIVE);
+}
+
+static vn_status save_shown(const char *dir, const vn_checkpoint *c, int part,
+                            const vn_weight_array *shown, vn_err *err) {
+    char *path = vn_store_weights_path(dir, c->part[part].folder, c->part[part].config);
     if (!path) return vn_no_memory(err);
-    const float *shown = p->average ? p->average : p->live;
-    vn_status status = vn_store_save_weights(path, p->weights, shown, step, err);
+    const vn_status status = vn_store_save_network(path, shown, c->step, err);
     vn_free(path);
     return status;
 }
 
 vn_status vn_store_save_checkpoint(const char *dir, const vn_checkpoint *c, vn_err *err) {
     vn_status status = save_state(dir, c, err);
-    for (int i = 0; i < c->parts && !status; i++)
-        status = save_shown(dir, &c->part[i], c->step, err);
+    for (int i = 0; i < c->parts && !status; i++) {
+        const vn_weight_array shown = shown_of(c, i);
+        status = save_shown(dir, c, i, &shown, err);
+    }
     return status;
 }
 
@@ -202,16 +219,39 @@ static vn_status load_state(const char *path, vn_checkpoint *c, vn_err *err) {
     return status;
 }
 
+/* Writes a part's weights out of the state's arrays, of which the latest that was read may lie where
+ * they were. */
+static vn_status write_again(const char *dir, const char *state, const vn_checkpoint *c, int part,
+                             vn_err *err) {
+    array_list list;
+    vn_safetensors *st;
+    vn_weight_array shown = shown_of(c, part);
+    shown.pieces = NULL;
+    if (!c->pieces) return save_shown(dir, c, part, &shown, err);
+    vn_status status = list_arrays(c, false, &list, err);
+    for (size_t i = 0; i < list.count && !status; i++)
+        if (list.array[i].part == part && list.array[i].which == shown.which)
+            shown.prefix = list.array[i].prefix;
+    if (!status) status = vn_safetensors_open(state, &st, err);
+    if (status) return status;
+    status = vn_store_load_array(st, &shown, err);
+    vn_safetensors_close(&st);
+    shown.prefix = "";
+    return status ? status : save_shown(dir, c, part, &shown, err);
+}
+
 /* Writes a part's weights again if they are not those of the state's step. */
-static vn_status repair(const char *dir, const vn_checkpoint_part *p, int64_t at, vn_err *err) {
-    char *path = vn_store_weights_path(dir, p->folder, p->config);
+static vn_status repair(const char *dir, const char *state, const vn_checkpoint *c, int part,
+                        vn_err *err) {
+    char *path = vn_store_weights_path(dir, c->part[part].folder, c->part[part].config);
     if (!path) return vn_no_memory(err);
     int64_t step = -1;
     vn_err ignored;
     vn_status status = vn_store_weights_step(path, &step, &ignored);
     vn_free(path);
     if (status == VN_NO_MEMORY) return vn_no_memory(err);
-    return !status && step == at ? VN_OK : save_shown(dir, p, at, err);
+    if ((!status && step == c->step) || (c->pieces && !c->pieces->repairs)) return VN_OK;
+    return write_again(dir, state, c, part, err);
 }
 
 vn_status vn_store_load_checkpoint(const char *dir, vn_checkpoint *c, vn_err *err) {
@@ -219,8 +259,8 @@ vn_status vn_store_load_checkpoint(const char *dir, vn_checkpoint *c, vn_err *er
     char *path = vn_path_join(dir, VN_STATE_FILE);
     if (!path) return vn_no_memory(err);
     vn_status status = load_state(path, c, err);
+    for (int i = 0; i < c->parts && !status; i++) status = repair(dir, path, c, i, err);
     vn_free(path);
-    for (int i = 0; i < c->parts && !status; i++) status = repair(dir, &c->part[i], c->step, err);
     if (status) {
         json_decref(c->info);
         c->info = NULL;

@@ -16,7 +16,7 @@ void vn_safetensors_let_go(const vn_safetensors *st);
 
 /* Like vn_safetensors_write, but each tensor's bytes are asked for when it is its turn (i: its
  * place in `tensors`, whose data is not looked at); they may lie in one buffer that the next call
- * reuses. */
+ * reuses. NULL: that failed, and so does the call, with VN_IO. */
 typedef const void *(*vn_tensor_source)(void *user, size_t i);
 vn_status vn_safetensors_stream(const char *path, const vn_array *tensors, size_t count,
                                 const json_t *metadata, vn_tensor_source source, void *user,
@@ -67,6 +67,9 @@ typedef struct vn_weight_array {
     const char *prefix;
     const vn_weights *weights;
     float *values;
+    const vn_state_pieces *pieces; /* NULL: they are there; else of this array: */
+    int part;
+    vn_state_array which;
 } vn_weight_array;
 
 /* All arrays out of the files together: every tensor there, of the right shape, and nothing
@@ -74,8 +77,13 @@ typedef struct vn_weight_array {
 vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count,
                                const vn_weight_array *arrays, size_t array_count,
                                const vn_watch *watch, vn_err *err);
+/* One of a file that holds others too. */
+vn_status vn_store_load_array(vn_safetensors *file, const vn_weight_array *array, vn_err *err);
 vn_status vn_store_save_arrays(const char *path, const vn_weight_array *arrays, size_t array_count,
                                const json_t *metadata, vn_err *err);
+/* A network's weights, as vn_store_save_weights writes them. */
+vn_status vn_store_save_network(const char *path, const vn_weight_array *array, int64_t step,
+                                vn_err *err);
 /* Once all that is wanted has been found: is there more? */
 vn_status vn_store_refuse_extras(vn_safetensors *const *files, size_t file_count,
                                  const vn_weight_array *arrays, size_t array_count, vn_err *err);

@@ -94,9 +94,15 @@ static vn_status write_file(const char *path, const char *header, const placed *
     vn_status status = vn_writer_open(&w, path, err);
     if (status) return status;
     write_header(w.file, header);
-    for (size_t i = 0; i < count && !ferror(w.file); i++)
-        if (order[i].bytes)
-            fwrite(source(user, (size_t)(order[i].tensor - tensors)), 1, order[i].bytes, w.file);
+    for (size_t i = 0; i < count && !ferror(w.file); i++) {
+        if (!order[i].bytes) continue;
+        const void *data = source(user, (size_t)(order[i].tensor - tensors));
+        if (!data) {
+            vn_writer_abandon(&w);
+            return vn_fail(err, VN_IO, "%s: cannot be written", path);
+        }
+        fwrite(data, 1, order[i].bytes, w.file);
+    }
     return vn_writer_commit(&w, err);
 }
 

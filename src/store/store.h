@@ -190,6 +190,26 @@ static inline const vn_weights *vn_checkpoint_second(const vn_checkpoint_part *p
     return p->second ? p->second : p->weights;
 }
 
+typedef enum vn_state_array {
+    VN_STATE_LIVE,
+    VN_STATE_AVERAGE,
+    VN_STATE_NARROW,
+    VN_STATE_MOMENT1,
+    VN_STATE_MOMENT2,
+    VN_STATE_ARRAYS
+} vn_state_array;
+
+/* Of arrays that are in memory one at a time, or whose pointers are all to the same memory, as many
+ * processes have a piece of each. */
+typedef struct vn_state_pieces {
+    void *self;
+    /* An array comes to where the part says, before it is written. */
+    vn_status (*bring)(void *self, int part, vn_state_array which, vn_err *err);
+    /* One that was read is there, and may be overwritten afterwards. */
+    void (*keep)(void *self, int part, vn_state_array which);
+    bool repairs; /* loading writes the weights again that a kill left behind the state */
+} vn_state_pieces;
+
 /* All that training needs to go on from `step`. The state's tensors are "live.NAME",
  * "average.NAME", "narrow.NAME", "moment1.NAME" and "moment2.NAME" of the first part's weights, and
  * "FOLDER/live.NAME", .. of the others'. */
@@ -197,6 +217,7 @@ typedef struct vn_checkpoint {
     int64_t step;
     int parts; /* at least one */
     vn_checkpoint_part part[VN_CHECKPOINT_PARTS];
+    const vn_state_pieces *pieces; /* NULL: all arrays are there at once */
     /* an object of the trainer's own: counters, losses; real numbers come back bit for bit */
     json_t *info;
 } vn_checkpoint;

@@ -99,7 +99,8 @@ static vn_status open_values(vn_shards *s, vn_weights *w, const vn_device *d,
                              vn_values **out, vn_err *err) {
     vn_status status = find_all(s, w, d->row, tensor, err);
     if (!status)
-        status = vn_store_refuse_extras(s->file, s->count, &(vn_weight_array){"", w, NULL}, 1, err);
+        status = vn_store_refuse_extras(s->file, s->count,
+                                        &(vn_weight_array){.prefix = "", .weights = w}, 1, err);
     for (size_t i = 0; i < vn_weights_count(w) && !status; i++)
         lent[i] = lies_inside(tensor[i], vn_weights_at(w, i), d) ? tensor[i]->data : NULL;
     if (!status) status = vn_values_open(w, d, lent, out, err);

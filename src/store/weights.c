@@ -42,6 +42,8 @@ static vn_status load_array(vn_safetensors *const *files, size_t file_count,
         vn_array_read_f32(t, scratch);
         vn_weight_from_file(weight, scratch, array->values + weight->offset);
     }
+    if (scratch && array->pieces)
+        array->pieces->keep(array->pieces->self, array->part, array->which);
     return VN_OK;
 }
 
@@ -123,6 +125,14 @@ static size_t largest_of(const vn_weight_array *arrays, size_t count) {
     return largest;
 }
 
+vn_status vn_store_load_array(vn_safetensors *file, const vn_weight_array *array, vn_err *err) {
+    float *scratch = vn_alloc(vn_store_largest_weight(array->weights), sizeof *scratch);
+    if (!scratch) return vn_no_memory(err);
+    const vn_status status = load_array(&file, 1, array, scratch, NULL, err);
+    vn_free(scratch);
+    return status;
+}
+
 vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count,
                                const vn_weight_array *arrays, size_t array_count,
                                const vn_watch *watch, vn_err *err) {
@@ -143,7 +153,7 @@ vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count,
 
 vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values,
                                 const vn_watch *watch, vn_err *err) {
-    const vn_weight_array array = {"", w, values};
+    const vn_weight_array array = {.prefix = "", .weights = w, .values = values};
     vn_shards s;
     vn_status status = vn_shards_open(path, &s, err);
     if (!status) status = vn_store_load_arrays(s.file, s.count, &array, 1, watch, err);
@@ -162,11 +172,22 @@ typedef struct stored_weight {
 typedef struct repacker {
     stored_weight *tensor; /* [tensors] */
     float *scratch;
+    const vn_weight_array *brought; /* the latest, of arrays in pieces; or NULL */
+    vn_err err;
 } repacker;
 
+/* Tensors of one array follow each other in a file, as their names begin alike. */
+static bool bring(repacker *r, const vn_weight_array *array) {
+    const vn_state_pieces *pieces = array->pieces;
+    if (!pieces || r->brought == array) return true;
+    r->brought = array;
+    return pieces->bring(pieces->self, array->part, array->which, &r->err) == VN_OK;
+}
+
 static const void *repack(void *user, size_t i) {
-    const repacker *r = user;
+    repacker *r = user;
     const stored_weight *p = &r->tensor[i];
+    if (!bring(r, p->array)) return NULL;
     vn_weight_to_file(p->weight, p->array->values + p->weight->offset, r->scratch);
     return r->scratch;
 }
@@ -193,13 +214,17 @@ vn_status vn_store_save_arrays(const char *path, const vn_weight_array *arrays, 
     size_t total = 0;
     for (size_t i = 0; i < array_count; i++) total += vn_weights_count(arrays[i].weights);
     vn_arena names = {0};
-    repacker r = {vn_alloc(total, sizeof *r.tensor),
-                  vn_alloc(largest_of(arrays, array_count), sizeof(float))};
+    repacker r = {.tensor = vn_alloc(total, sizeof *r.tensor),
+                  .scratch = vn_alloc(largest_of(arrays, array_count), sizeof(float))};
     vn_array *tensors = vn_alloc(total, sizeof *tensors);
     vn_status status = r.tensor && r.scratch && tensors
                            ? describe(&r, arrays, array_count, tensors, &names, err)
                            : vn_no_memory(err);
     if (!status) status = vn_safetensors_stream(path, tensors, total, metadata, repack, &r, err);
+    if (r.err.status) {
+        *err = r.err;
+        status = err->status;
+    }
     vn_arena_free(&names);
     vn_free(tensors);
     vn_free(r.tensor);
@@ -207,18 +232,24 @@ vn_status vn_store_save_arrays(const char *path, const vn_weight_array *arrays, 
     return status;
 }
 
-vn_status vn_store_save_weights(const char *path, const vn_weights *w, const float *values,
-                                int64_t step, vn_err *err) {
-    vn_weight_array array = {"", w, (float *)values}; /* only read */
+vn_status vn_store_save_network(const char *path, const vn_weight_array *array, int64_t step,
+                                vn_err *err) {
     char text[24];
     snprintf(text, sizeof text, "%lld", (long long)step);
     /* what Python's readers look for */
     json_t *metadata = step < 0 ? json_pack("{ss}", "format", "pt")
                                 : json_pack("{ss ss}", "format", "pt", VN_STEP_KEY, text);
     if (!metadata) return vn_no_memory(err);
-    vn_status status = vn_store_save_arrays(path, &array, 1, metadata, err);
+    vn_status status = vn_store_save_arrays(path, array, 1, metadata, err);
     json_decref(metadata);
     return status;
+}
+
+vn_status vn_store_save_weights(const char *path, const vn_weights *w, const float *values,
+                                int64_t step, vn_err *err) {
+    const vn_weight_array array = {
+        .prefix = "", .weights = w, .values = (float *)values}; /* only read */
+    return vn_store_save_network(path, &array, step, err);
 }
 
 int64_t vn_store_step_of(const vn_safetensors *st) {

@@ -70,6 +70,11 @@ typedef struct vn_descent {
     double ema;
 } vn_descent;
 
+/* A run of floats in an array. */
+typedef struct vn_span {
+    size_t at, n;
+} vn_span;
+
 typedef struct vn_device vn_device;
 
 typedef struct vn_device_row {
@@ -100,8 +105,10 @@ typedef struct vn_device_row {
                   float *m, float *v, float *ema);
     void (*momentum)(const vn_device *d, const vn_momentum *o, size_t n, float *grad, float *m);
     void (*descend)(const vn_device *d, const vn_descent *o, size_t n, float *value,
-                    const float *direction, float *ema);                 /* ema NULL: none */
-    double (*sum_squares)(const vn_device *d, size_t n, const float *x); /* in a fixed order */
+                    const float *direction, float *ema); /* ema NULL: none */
+    /* sum[i], of the host: of the squares of span i of x, added in a fixed order */
+    void (*sum_squares)(const vn_device *d, int n, const vn_span *span, const float *x,
+                        double *sum);
     void (*accumulate)(const vn_device *d, size_t n, float *x, const float *y); /* x += y */
 } vn_device_row;
 

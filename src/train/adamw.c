@@ -2,12 +2,29 @@
  * one pass (vn_adamw); and the same for the weights that another optimiser leaves to it. */
 #include "train/internal.h"
 
-static bool has_second(const vn_update *u, const vn_weight *w) {
-    const vn_optimizer_row *row = (const vn_optimizer_row *)u->choice->row;
-    return !row->takes || !row->takes(w);
+/* The weights of a run. Frozen ones get no gradient and no decay. Those that lie together are one
+ * call. */
+static void update_run(const vn_update *u, const vn_adamw *o, const vn_shard_run *run) {
+    const size_t count = vn_weights_count(u->weights), end = run->at + run->n;
+    float *average = vn_average_of(u, run);
+    for (size_t i = 0; i < count && vn_weights_at(u->weights, i)->offset < end;) {
+        const vn_weight *one = vn_weights_at(u->weights, i++);
+        size_t from = one->offset, to = one->offset + one->count;
+        if (one->frozen || to <= run->at) continue;
+        for (; i < count; i++) {
+            one = vn_weights_at(u->weights, i);
+            if (one->frozen || one->offset >= end) break;
+            to = one->offset + one->count;
+        }
+        if (from < run->at) from = run->at;
+        if (to > end) to = end;
+        const size_t at = from - run->at; /* in the run */
+        u->device->row->adamw(u->device, o, to - from, u->live + from, u->grads + from,
+                              u->moment1 + run->own + at, u->moment2 + run->second_own + at,
+                              average ? average + at : NULL);
+    }
 }
 
-/* Frozen weights get no gradient and no decay. Runs of weights that lie together are one call. */
 void vn_update_by_adamw(const vn_update *u, size_t first) {
     const double *value = u->choice->value + first;
     const vn_adamw o = {.lr = u->rate,
@@ -18,21 +35,9 @@ void vn_update_by_adamw(const vn_update *u, size_t first) {
                         .step = u->step,
                         .grad_scale = u->grad_scale,
                         .ema = u->average ? u->ema : 0};
-    const size_t count = vn_weights_count(u->weights);
-    for (size_t i = 0, k = 0; i < count;) { /* k: place of weight i among those of moment2 */
-        const vn_weight *one = vn_weights_at(u->weights, i++);
-        if (!has_second(u, one)) continue;
-        const size_t second = vn_weights_at(u->second, k++)->offset, begin = one->offset;
-        if (one->frozen) continue;
-        size_t end = begin + one->count;
-        for (; i < count; i++, k++) {
-            one = vn_weights_at(u->weights, i);
-            if (one->frozen || !has_second(u, one)) break;
-            end = one->offset + one->count;
-        }
-        u->device->row->adamw(u->device, &o, end - begin, u->live + begin, u->grads + begin,
-                              u->moment1 + begin, u->moment2 + second,
-                              u->average ? u->average + begin : NULL);
+    for (int i = 0; i < u->shard->runs; i++) {
+        const vn_shard_run *run = &u->shard->run[i];
+        if (run->rank == u->shard->rank && run->second != VN_NO_SECOND) update_run(u, &o, run);
     }
 }
 

@@ -73,39 +73,97 @@ typedef struct vn_train_log {
     char text[1024];
 } vn_train_log;
 
+/* ---- shards: what a rank has of arrays ------------------------------------------------------- */
+
+#define VN_NO_SECOND SIZE_MAX
+
+/* A run of a part's flat arrays that one rank has the moments and averages of. */
+typedef struct vn_shard_run {
+    size_t at, n; /* of the weights' places, gaps included */
+    int rank;
+    size_t own;        /* where it begins in the rank's arrays, a multiple of 16 floats */
+    size_t second;     /* and in moment2 as a whole; VN_NO_SECOND: it has none */
+    size_t second_own; /* and in the rank's */
+    int64_t matrix;    /* the weight that it is as a whole, by the optimiser's own rule; -1 */
+} vn_shard_run;
+
+/* How the arrays of a part are dealt. One rank has all, at the weights' own places. */
+typedef struct vn_shard {
+    int rank; /* this one */
+    int runs;
+    vn_shard_run *run;            /* [runs] of all ranks, in the order of their places */
+    vn_owned *owned;              /* [runs] the same, for messages */
+    vn_owned *second;             /* [seconds] places in moment2 as a whole */
+    int seconds;                  /* of them */
+    size_t floats, second_floats; /* of this rank's arrays */
+    size_t most;                  /* floats of all arrays of the rank that has most */
+    /* What the gradient's norm is added from: the places of this rank's blocks, and their numbers
+     * among all */
+    int blocks, own_blocks;
+    vn_span *own_block; /* [own_blocks] */
+    int *block_number;  /* [own_blocks] */
+} vn_shard;
+
+/* Whose arrays are dealt, and how. */
+typedef struct vn_dealing {
+    const vn_weights *weights;
+    bool (*takes)(const vn_weight *w); /* weights that stay whole and have no moment2; or NULL */
+    const char *whole;                 /* another that stays whole; or NULL */
+    int averages;                      /* that are kept */
+    int rank, ranks;
+} vn_dealing;
+vn_status vn_shard_open(vn_shard *s, const vn_dealing *d, vn_err *err);
+void vn_shard_close(vn_shard *s); /* safe on a zeroed one */
+/* Of a part of a training that is not frozen. */
+vn_status vn_shard_of_part(vn_shard *out, const vn_train_setup *s, int part, vn_err *err);
+/* Averages that are kept of a part: 0, 1 or 2. */
+int vn_part_averages(const vn_train_setup *s, int part);
+/* Whether all ranks have the whole average, which a loss calls networks by. */
+bool vn_averages_are_whole(const vn_train_setup *s);
+/* Bytes of moments and averages that this rank, or the one with most, has of a part; and of all. */
+double vn_shard_bytes(const vn_shard *shard, const vn_train_setup *s, int part, bool most);
+vn_status vn_shards_measure(const vn_train_setup *s, double *bytes, vn_err *err);
+
 /* ---- optimisers: what a step does with gradients --------------------------------------------- */
 
 /* Every optimiser: a row NAME is vn_NAME_optimizer, in a file of its own. To add one, write its row
  * and name it here. */
 #define VN_OPTIMIZERS(ROW) ROW(adamw) ROW(muon)
 
-/* One update of a part. Arrays are flat, in the device's memory. */
+/* One update of what a rank has of a part. Arrays are flat, in the device's memory: live and grads
+ * of all weights, the others the rank's own. */
 typedef struct vn_update {
     const vn_device *device;
-    const vn_choice *choice;   /* the optimiser with its parameters */
-    const vn_weights *weights; /* that all arrays but moment2 are of */
-    const vn_weights *second;  /* that moment2 is of */
+    const vn_choice *choice; /* the optimiser with its parameters */
+    const vn_weights *weights;
+    const vn_shard *shard;
     float *live, *grads, *moment1, *moment2;
-    float *average; /* NULL: none is kept */
+    float *average;     /* NULL: none is kept */
+    bool average_whole; /* it is of all weights, too */
     double rate, weight_decay;
     double grad_scale; /* gradients are multiplied by it */
     double ema;        /* decay of the average */
     int64_t step;      /* 1 for the first */
 } vn_update;
 
+/* Where the average of a run is; NULL: none is kept. */
+static inline float *vn_average_of(const vn_update *u, const vn_shard_run *run) {
+    return u->average ? u->average + (u->average_whole ? run->at : run->own) : NULL;
+}
+
 /* An optimiser. Weights that it has no rule of its own for are AdamW's, and they alone have a
  * second moment. */
 typedef struct vn_optimizer_row {
     vn_row row;
     bool (*takes)(const vn_weight *w); /* by its own rule; NULL: it is AdamW itself */
-    /* What it needs beside the arrays, for gradients that lie there; NULL: nothing. measure says
-     * how many bytes of the device's that takes, without taking them. */
-    vn_status (*open)(const vn_choice *c, const vn_device *d, vn_weights *w, const float *grads,
-                      void **self, vn_err *err);
-    vn_status (*measure)(const vn_choice *c, const vn_device *d, vn_weights *w, size_t *bytes,
-                         vn_err *err);
+    /* What it needs beside the arrays, for the shard's weights and gradients that lie there; NULL:
+     * nothing. measure says how many bytes of the device's that takes, without taking them. */
+    vn_status (*open)(const vn_choice *c, const vn_device *d, vn_weights *w, const vn_shard *shard,
+                      const float *grads, void **self, vn_err *err);
+    vn_status (*measure)(const vn_choice *c, const vn_device *d, vn_weights *w,
+                         const vn_shard *shard, size_t *bytes, vn_err *err);
     void (*close)(void *self); /* safe on NULL */
-    /* Moves live weights and their average; the gradients are its own to change. */
+    /* Moves the shard's live weights and their average; the gradients are its own to change. */
     void (*update)(void *self, const vn_update *u);
 } vn_optimizer_row;
 
@@ -125,13 +183,12 @@ enum { VN_BETA1, VN_BETA2, VN_EPS };
 void vn_update_by_adamw(const vn_update *u, size_t first);
 
 /* The optimiser of a part. */
+const vn_optimizer_row *vn_optimizer_row_of(const vn_train_part *part);
 vn_choice vn_optimizer_of(const vn_train_part *part);
 /* Its weights that have a second moment, to be closed; NULL: all. */
 vn_status vn_optimizer_second(const vn_train_part *part, vn_weights **out, vn_err *err);
 /* Whether it takes the weight by its own rule, so that there is no second moment of it. */
 bool vn_optimizer_takes(const vn_train_part *part, const vn_weight *w);
-/* Floats of both moments of a part. */
-size_t vn_optimizer_moments(const vn_train_part *part);
 /* Refuses what would have no effect on any part. */
 vn_status vn_optimizers_check(const vn_train_setup *s, vn_err *err);
 /* Bytes of what the optimisers of all parts need beside arrays. */
@@ -144,16 +201,19 @@ vn_node *vn_orthogonal(vn_graph *g, vn_node *x, int iterations);
 
 /* A part while it is trained. Arrays are in the device's memory; a frozen part has none. */
 typedef struct vn_part_state {
-    size_t floats, base;          /* length of each array; where its gradients begin in grads */
-    int loss;                     /* which trains it */
-    float *live, *average;        /* the weights and their average, NULL: none is kept */
-    float *narrow;                /* a second one, for snapshots; or NULL */
-    float *moment1, *moment2;     /* the optimiser's */
-    vn_choice choice;             /* the optimiser */
-    vn_weights *second;           /* that moment2 is of; NULL: all */
-    void *optimizer;              /* what it needs beside arrays; or NULL */
-    vn_values *own_values;        /* live or, of a frozen part, the file's, as programs see them */
-    vn_values *average_values;    /* NULL: none */
+    size_t floats, base;      /* of all weights; where its gradients begin in grads */
+    int loss;                 /* which trains it */
+    vn_shard shard;           /* what this rank has of the following arrays, but for live */
+    float *live, *average;    /* the weights and their average, NULL: none is kept */
+    bool average_whole;       /* all ranks have all of it */
+    float *narrow;            /* a second one, for snapshots; or NULL */
+    float *moment1, *moment2; /* the optimiser's */
+    vn_choice choice;         /* the optimiser */
+    vn_weights *second;       /* that moment2 is of; NULL: all */
+    void *optimizer;          /* what it needs beside arrays; or NULL */
+    vn_values *own_values;    /* live or, of a frozen part, the file's, as programs see them */
+    /* NULL: none. Of one that is not whole here: over its place in grads (gather.c) */
+    vn_values *average_values;
     vn_checkpoint_part *saved_as; /* what the host sees of the arrays; NULL: frozen */
 } vn_part_state;
 
@@ -184,9 +244,13 @@ typedef struct vn_trainer {
     int sums;
     size_t optimizer_bytes; /* of what optimisers need beside arrays */
     float *shared; /* [floats] the host's copy for ranks; NULL: the host follows the device's */
+    double *tally; /* [ranks,tally_width] squares of the gradients' blocks, and losses */
+    size_t tally_width;
+    double *squares; /* [blocks] of one part */
     /* the steps made, and what the host sees of the arrays: themselves, or copies as of the latest
      * save */
     vn_checkpoint at;
+    vn_state_pieces pieces; /* of it, where arrays are dealt to ranks */
     int losses;
     int workers;
     vn_worker *worker;                  /* [workers] */
@@ -298,15 +362,27 @@ int vn_part_loss_of(const vn_train_setup *s, int i);
 size_t vn_part_base(const vn_train_setup *s, int i);
 /* Weights of frozen parts get the number types of their files, before graphs are built. */
 vn_status vn_parts_read_types(const vn_train_setup *s, vn_err *err);
-/* Bytes of the weights of all parts, and of what is made from them beside `sums` gradients. */
+/* Bytes of the weights of all parts and of `sums` gradients. */
 double vn_parts_bytes(const vn_train_setup *s, int sums);
 
 /* step.c: one step of training, from a batch to new weights. Fails on all ranks where it does on
  * one. */
 vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err);
-/* What all ranks come to before a step: its status, or that another has failed, and whether any
- * wants to stop. */
+
+/* gather.c: what all ranks come to before a step: its status, or that another has failed, and
+ * whether any wants to stop. Meanwhile they give the first rank what it asks for, with: */
 vn_status vn_trainer_agree(const vn_trainer *t, vn_status status, bool *stop, vn_err *err);
+/* Whether more than one rank has its share of the arrays. */
+bool vn_trainer_is_shared(const vn_trainer *t);
+/* Of the first rank, as vn_state_pieces has them: self is the trainer. */
+vn_status vn_trainer_bring(void *self, int part, vn_state_array which, vn_err *err);
+void vn_trainer_keep(void *self, int part, vn_state_array which);
+/* Averages as a whole, to score or draw with. */
+vn_status vn_trainer_show(vn_trainer *t, vn_err *err);
+/* *finite: whether all that any rank has of a checkpoint is. */
+vn_status vn_trainer_check_finite(vn_trainer *t, bool *finite, vn_err *err);
+/* Whether no rank is lost. */
+bool vn_trainer_is_complete(const vn_trainer *t);
 
 /* snapshots.c: one of the averages, where it is due; and the narrow average of a part that was
  * updated so many times before. */
@@ -316,7 +392,8 @@ void vn_trainer_track_narrow(const vn_trainer *t, const vn_part_state *p, int64_
 /* tend.c: between two steps, what the objective does to a weight that gradients do not do. */
 vn_status vn_tender_open(vn_tender *w, const vn_train_setup *s, vn_err *err);
 void vn_tender_close(vn_tender *w);
-void vn_trainer_tend(vn_trainer *t);
+/* step: of which the update was made. */
+void vn_trainer_tend(const vn_trainer *t, int64_t step);
 
 /* schedule.c */
 double vn_train_rate(const vn_train_setup *s, int64_t step, double progress);

@@ -40,6 +40,8 @@ static void measure_held(const vn_trainer *t, const vn_held_measure *measure) {
 
 static vn_status score_held(vn_trainer *t, vn_err *err) {
     if (!t->held.program) return VN_OK;
+    vn_status status = vn_trainer_show(t, err);
+    if (status) return status;
     const vn_held_measure *measure = t->held_state ? vn_objective_measure(t->s->objective) : NULL;
     const int64_t held = vn_data_get_info(t->s->data)->held,
                   wanted = measure ? measure->samples : HELD_SAMPLES;
@@ -51,7 +53,7 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
         float loss = 0;
         const vn_scored which = {
             .part = VN_DATA_HELD, .position = (uint64_t)at, .draw = HELD_DRAW + (uint64_t)batches};
-        const vn_status status = vn_scorer_run(&t->held, &which, t->shown, NULL, &loss, err);
+        status = vn_scorer_run(&t->held, &which, t->shown, NULL, &loss, err);
         if (status) return status;
         sum += (double)loss;
         if (measure) measure_held(t, measure);
@@ -65,7 +67,7 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
 static vn_status save(vn_trainer *t, vn_err *err) {
     vn_err first = {0};
     vn_status status = vn_trainer_leads(t) ? vn_trainer_save(t, &first) : VN_OK;
-    if (status && status != VN_NOT_FINITE) {
+    if (status && status != VN_NOT_FINITE && vn_trainer_is_complete(t)) {
         status = vn_trainer_save(t, err);
         if (!status) vn_log(t->s->watch, VN_LOG_WARNING, "%s; a second try succeeded", first.text);
     } else if (status) {
@@ -88,8 +90,8 @@ static vn_status tell_saved(vn_trainer *t, vn_err *err) {
     return vn_fail_after(err, "the checkpoint of step %lld is kept", (long long)step);
 }
 
-/* Saves the state when the run has failed, unless it was saving that failed or the weights may be
- * invalid. */
+/* Saves the state when the run has failed, unless it was saving that failed, the weights may be
+ * invalid, or a rank is lost with its share of them. */
 static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
     if (t->at.step == t->first) return err->status;
     if (err->status == VN_NO_MEMORY) { /* saving takes some */
@@ -97,7 +99,7 @@ static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
     }
     vn_err second = {0};
     if (err->status != VN_NOT_FINITE && !t->save_failed && t->at.step != t->saved_step &&
-        save(t, &second) != VN_OK)
+        vn_trainer_is_complete(t) && save(t, &second) != VN_OK)
         vn_fail_after(err, "saving failed too (%s)", second.text);
     return tell_saved(t, err);
 }
@@ -105,6 +107,8 @@ static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
 static vn_status draw_preview(vn_trainer *t, const char *folder, const char *path, vn_err *err) {
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return vn_fail_errno(err, "%s: cannot be made", folder);
+    const vn_status status = vn_trainer_show(t, err);
+    if (status) return status;
     vn_values *shown[VN_TRAIN_PARTS] = {NULL};
     for (int i = 0; i < t->s->parts; i++) {
         const vn_part_state *part = &t->part[i];
@@ -187,10 +191,18 @@ static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
 
 /* ---- what is said of it ---------------------------------------------------------------------- */
 
+/* Of moments and averages that this rank has, or the one with most. */
+static double shards_bytes(const vn_trainer *t, bool most) {
+    double bytes = 0;
+    for (int i = 0; i < t->s->parts; i++)
+        if (t->part[i].saved_as) bytes += vn_shard_bytes(&t->part[i].shard, t->s, i, most);
+    return bytes;
+}
+
 static size_t planned_bytes(const vn_trainer *t) {
     double bytes = vn_parts_bytes(t->s, t->sums) + (double)vn_data_get_info(t->s->data)->memory +
-                   (double)t->optimizer_bytes + (double)vn_workers_bytes(t) +
-                   (double)vn_whole_bytes(t->s);
+                   shards_bytes(t, false) + (double)t->optimizer_bytes +
+                   (double)vn_workers_bytes(t) + (double)vn_whole_bytes(t->s);
     return (size_t)bytes + (t->held.program ? vn_program_bytes(t->held.program) : 0);
 }
 
@@ -213,6 +225,22 @@ static void say_plan(const vn_trainer *t) {
         vn_log(s->watch, VN_LOG_INFO,
                info->held > 0 ? "the held-out loss is rough: it is of so few"
                               : "the held-out loss is not measured: none are held out");
+}
+
+/* What ranks have of moments and averages. */
+static void say_shards(const vn_trainer *t) {
+    double all = 0;
+    const double most = shards_bytes(t, true);
+    for (int i = 0; i < t->at.parts; i++) {
+        const vn_checkpoint_part *p = &t->at.part[i];
+        const double arrays = 1.0 + (p->average != NULL) + (p->narrow != NULL);
+        all += sizeof(float) * (arrays * (double)vn_weights_floats(p->weights) +
+                                (double)vn_weights_floats(vn_checkpoint_second(p)));
+    }
+    if (vn_trainer_is_shared(t))
+        vn_log(t->s->watch, VN_LOG_INFO,
+               "moments and averages: %.1f MB of %.1f in each process at most, %.3f of them",
+               1e-6 * most, 1e-6 * all, most / all);
 }
 
 /* What computing blocks again saves, and what it costs. */
@@ -278,6 +306,13 @@ static void foresee(const vn_trainer *t, double began, vn_trained *out) {
         (double)out->expected_steps * (double)s->batch / (double)vn_data_get_info(s->data)->train;
 }
 
+/* The others wait until the first has what it saves. */
+static void wait_for_first(const vn_trainer *t) {
+    bool stop = false;
+    vn_err ignored = {0};
+    if (vn_trainer_is_complete(t)) vn_trainer_agree(t, VN_OK, &stop, &ignored);
+}
+
 /* What follows the last step, or what went wrong. */
 static vn_status end(vn_trainer *t, vn_status status, bool stop, vn_err *err) {
     const bool stops = !status && stop && !finished(t);
@@ -285,6 +320,7 @@ static vn_status end(vn_trainer *t, vn_status status, bool stop, vn_err *err) {
         return stops ? vn_fail(err, VN_CANCELLED, "stopped; nothing is kept of a dry run") : status;
     if (stops) status = stop_early(t, err);
     if (status && status != VN_CANCELLED) status = save_before_failing(t, err);
+    wait_for_first(t);
     if (!status || status == VN_CANCELLED) say_end(t);
     return status;
 }
@@ -294,6 +330,7 @@ vn_status vn_train_run(const vn_train_setup *s, vn_trained *result, vn_err *err)
     bool stop = false;
     vn_status status = vn_trainer_open(&t, s, err);
     if (!status) say_plan(&t);
+    if (!status) say_shards(&t);
     if (!status) say_time(&t);
     if (!status && s->recompute == VN_RECOMPUTE_BLOCKS) status = say_recompute(&t, err);
     const size_t bytes = !status ? planned_bytes(&t) : 0;

@@ -73,9 +73,9 @@ typedef struct share {
     vn_device device; /* with a group of the threads */
     vn_graph *g;
     vn_program *program;
-    size_t *weight; /* [n] number of the matrix among the weights */
-    vn_node **made; /* [n] of each matrix */
-    size_t *offset; /* [n] of the weight */
+    const vn_shard_run **run; /* [n] the matrices */
+    vn_node **made;           /* [n] of each */
+    size_t *offset;           /* [n] where it lies among the weights */
     int n;
     double work; /* multiplications of an iteration, about */
 } share;
@@ -87,16 +87,26 @@ typedef struct muon {
     vn_values *momentum;      /* the gradients' array, which the momentum has been written over */
 } muon;
 
+/* Whether it is a matrix of this rank's. */
+static bool has(const vn_shard *shard, const vn_shard_run *run) {
+    return run->rank == shard->rank && run->matrix >= 0;
+}
+
+static const vn_weight *weight_of(const vn_weights *w, const vn_shard_run *run) {
+    return vn_weights_at(w, (size_t)run->matrix);
+}
+
 /* A matrix goes to the share that has least to do so far. */
-static void deal(const muon *m, const vn_weights *w) {
-    for (size_t i = 0; i < vn_weights_count(w); i++) {
-        const vn_weight *one = vn_weights_at(w, i);
-        const vn_shape matrix = matrix_of(one);
+static void deal(const muon *m, const vn_weights *w, const vn_shard *shard) {
+    for (int i = 0; i < shard->runs; i++) {
+        const vn_shard_run *run = &shard->run[i];
         share *least = m->share;
-        if (!takes(one)) continue;
+        if (!has(shard, run)) continue;
+        const vn_weight *one = weight_of(w, run);
+        const vn_shape matrix = matrix_of(one);
         for (int k = 1; k < m->shares; k++)
             if (m->share[k].work < least->work) least = &m->share[k];
-        least->weight[least->n] = i;
+        least->run[least->n] = run;
         least->offset[least->n++] = one->offset;
         least->work += (double)one->count * fmin((double)matrix.dim[0], (double)matrix.dim[1]);
     }
@@ -105,7 +115,7 @@ static void deal(const muon *m, const vn_weights *w) {
 static vn_status build_share(share *p, const vn_choice *c, vn_weights *w, vn_err *err) {
     const vn_status status = vn_graph_open(&p->g, err);
     for (int i = 0; i < p->n && !status; i++) {
-        const vn_weight *one = vn_weights_at(w, p->weight[i]);
+        const vn_weight *one = weight_of(w, p->run[i]);
         vn_node *x = vn_param_node(p->g, w, one->name, one->file, one->layout, one->init);
         x = vn_reshape(p->g, x, matrix_of(one));
         p->made[i] = vn_orthogonal(p->g, x, (int)c->value[ITERATIONS]);
@@ -116,10 +126,10 @@ static vn_status build_share(share *p, const vn_choice *c, vn_weights *w, vn_err
 /* As many shares as threads, which work at the same time: products of small matrices are too short
  * for all threads to share each. */
 static vn_status build(muon *m, const vn_choice *c, const vn_device *d, vn_weights *w,
-                       vn_err *err) {
-    const size_t count = vn_weights_count(w);
+                       const vn_shard *shard, vn_err *err) {
+    const size_t count = (size_t)shard->runs;
     int matrices = 0;
-    for (size_t i = 0; i < count; i++) matrices += takes(vn_weights_at(w, i));
+    for (int i = 0; i < shard->runs; i++) matrices += has(shard, &shard->run[i]);
     m->shares = d->row->host_memory ? vn_thread_pool_threads(d->pool) : 1;
     if (m->shares > matrices) m->shares = matrices > 0 ? matrices : 1;
     m->share = vn_calloc((size_t)m->shares, sizeof *m->share);
@@ -128,12 +138,12 @@ static vn_status build(muon *m, const vn_choice *c, const vn_device *d, vn_weigh
         share *p = &m->share[k];
         p->device = *d;
         if (d->row->exact) p->device.row = d->row->exact; /* its iterations amplify rounding */
-        p->weight = vn_alloc(count + 1, sizeof *p->weight);
+        p->run = vn_alloc(count + 1, sizeof *p->run);
         p->made = vn_calloc(count + 1, sizeof *p->made);
         p->offset = vn_alloc(count + 1, sizeof *p->offset);
-        if (!p->weight || !p->made || !p->offset) return vn_no_memory(err);
+        if (!p->run || !p->made || !p->offset) return vn_no_memory(err);
     }
-    deal(m, w);
+    deal(m, w, shard);
     vn_status status = VN_OK;
     for (int k = 0; k < m->shares && !status; k++) status = build_share(&m->share[k], c, w, err);
     return status;
@@ -151,7 +161,7 @@ static void close_muon(void *self) {
         share *p = &m->share[k];
         vn_program_close(&p->program);
         if (p->g) vn_graph_close(&p->g);
-        vn_free(p->weight);
+        vn_free(p->run);
         vn_free(p->made);
         vn_free(p->offset);
     }
@@ -174,10 +184,10 @@ static vn_status open_programs(muon *m, const vn_device *d, vn_err *err) {
 }
 
 static vn_status open_muon(const vn_choice *c, const vn_device *d, vn_weights *w,
-                           const float *grads, void **self, vn_err *err) {
+                           const vn_shard *shard, const float *grads, void **self, vn_err *err) {
     muon *m = *self = vn_calloc(1, sizeof *m);
     if (!m) return vn_no_memory(err);
-    vn_status status = build(m, c, d, w, err);
+    vn_status status = build(m, c, d, w, shard, err);
     if (!status) status = vn_values_over(w, d, grads, &m->momentum, err);
     if (!status) status = open_programs(m, d, err);
     if (!status) return VN_OK;
@@ -186,12 +196,12 @@ static vn_status open_muon(const vn_choice *c, const vn_device *d, vn_weights *w
     return status;
 }
 
-static vn_status measure(const vn_choice *c, const vn_device *d, vn_weights *w, size_t *bytes,
-                         vn_err *err) {
+static vn_status measure(const vn_choice *c, const vn_device *d, vn_weights *w,
+                         const vn_shard *shard, size_t *bytes, vn_err *err) {
     muon *m = vn_calloc(1, sizeof *m);
     *bytes = 0;
     if (!m) return vn_no_memory(err);
-    vn_status status = build(m, c, d, w, err);
+    vn_status status = build(m, c, d, w, shard, err);
     for (int k = 0; k < m->shares && !status; k++) {
         vn_footprint f = {0};
         const vn_program_options options = options_of(&m->share[k]);
@@ -220,11 +230,11 @@ static void step_share(void *context, int64_t k, int thread) {
     const vn_momentum momentum = {.mean = value[MOMENTUM], .grad_scale = u->grad_scale};
     (void)thread;
     for (int i = 0; i < p->n; i++)
-        row->momentum(&p->device, &momentum, vn_weights_at(u->weights, p->weight[i])->count,
-                      u->grads + p->offset[i], u->moment1 + p->offset[i]);
+        row->momentum(&p->device, &momentum, weight_of(u->weights, p->run[i])->count,
+                      u->grads + p->offset[i], u->moment1 + p->run[i]->own);
     vn_program_run(p->program, &(vn_run){.values = s->m->momentum, .grads = u->grads});
     for (int i = 0; i < p->n; i++) {
-        const vn_weight *w = vn_weights_at(u->weights, p->weight[i]);
+        const vn_weight *w = weight_of(u->weights, p->run[i]);
         const vn_shape matrix = matrix_of(w);
         const double longer =
             (double)(matrix.dim[0] > matrix.dim[1] ? matrix.dim[0] : matrix.dim[1]);
@@ -232,7 +242,7 @@ static void step_share(void *context, int64_t k, int thread) {
                               .decay = u->rate * u->weight_decay,
                               .ema = u->average ? u->ema : 0};
         row->descend(&p->device, &o, w->count, u->live + w->offset, u->grads + w->offset,
-                     u->average ? u->average + w->offset : NULL);
+                     vn_average_of(u, p->run[i]));
     }
 }
 

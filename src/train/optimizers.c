@@ -13,24 +13,24 @@ vn_choice vn_optimizer_of(const vn_train_part *part) {
     return choice;
 }
 
-static const vn_optimizer_row *row_of(const vn_train_part *part) {
+const vn_optimizer_row *vn_optimizer_row_of(const vn_train_part *part) {
     return part->optimizer ? (const vn_optimizer_row *)part->optimizer->row : rows[0];
 }
 
 vn_status vn_optimizer_second(const vn_train_part *part, vn_weights **out, vn_err *err) {
-    const vn_optimizer_row *row = row_of(part);
+    const vn_optimizer_row *row = vn_optimizer_row_of(part);
     *out = NULL;
     return row->takes ? vn_weights_without(vn_net_weights(part->net), row->takes, out, err) : VN_OK;
 }
 
 bool vn_optimizer_takes(const vn_train_part *part, const vn_weight *w) {
-    const vn_optimizer_row *row = row_of(part);
+    const vn_optimizer_row *row = vn_optimizer_row_of(part);
     return row->takes && row->takes(w);
 }
 
 /* Floats of an array of the weights that the optimiser takes by its own rule, gaps included. */
 static size_t floats_taken(const vn_train_part *part) {
-    const vn_optimizer_row *row = row_of(part);
+    const vn_optimizer_row *row = vn_optimizer_row_of(part);
     const vn_weights *w = vn_net_weights(part->net);
     const size_t count = vn_weights_count(w);
     size_t sum = 0;
@@ -41,17 +41,13 @@ static size_t floats_taken(const vn_train_part *part) {
     return sum;
 }
 
-size_t vn_optimizer_moments(const vn_train_part *part) {
-    return 2 * vn_weights_floats(vn_net_weights(part->net)) - floats_taken(part);
-}
-
 vn_status vn_optimizers_check(const vn_train_setup *s, vn_err *err) {
     const vn_optimizer_row *idle = NULL;
     for (int i = 0; i < s->parts; i++) {
         const vn_train_part *part = &s->part[i];
-        if (part->frozen || !row_of(part)->takes) continue;
+        if (part->frozen || !vn_optimizer_row_of(part)->takes) continue;
         if (floats_taken(part) > 0) return VN_OK;
-        idle = row_of(part);
+        idle = vn_optimizer_row_of(part);
     }
     if (!idle) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
@@ -66,9 +62,14 @@ vn_status vn_optimizers_measure(const vn_train_setup *s, size_t *bytes, vn_err *
     for (int i = 0; i < s->parts && !status; i++) {
         size_t one = 0;
         const vn_train_part *part = &s->part[i];
-        if (part->frozen || !row_of(part)->measure) continue;
+        if (part->frozen || !vn_optimizer_row_of(part)->measure) continue;
         const vn_choice choice = vn_optimizer_of(part);
-        status = row_of(part)->measure(&choice, s->device, vn_net_weights(part->net), &one, err);
+        vn_shard shard = {0};
+        status = vn_shard_of_part(&shard, s, i, err);
+        if (!status)
+            status = vn_optimizer_row_of(part)->measure(
+                &choice, s->device, vn_net_weights(part->net), &shard, &one, err);
+        vn_shard_close(&shard);
         *bytes += one;
     }
     return status;

@@ -31,11 +31,8 @@ double vn_parts_bytes(const vn_train_setup *s, int sums) {
     for (int i = 0; i < s->parts; i++) {
         const vn_train_part *p = &s->part[i];
         const vn_weights *w = vn_net_weights(p->net);
-        const bool narrow = s->snapshots && !p->no_average;
-        const int arrays = 1 + !p->no_average + narrow + sums; /* values, averages, gradients */
         bytes += p->frozen ? (double)vn_weights_bytes(w)
-                           : sizeof(float) * ((double)arrays * (double)vn_weights_floats(w) +
-                                              (double)vn_optimizer_moments(p));
+                           : sizeof(float) * (1.0 + sums) * (double)vn_weights_floats(w);
     }
     return bytes;
 }

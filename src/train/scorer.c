@@ -38,6 +38,10 @@ static bool can_call(const vn_scorer *c, const vn_loss_call *call, int part, con
     if (!p)
         vn_graph_fail(c->graph, VN_BAD_ARGUMENT, "the loss calls a part \"%s\", and there is none",
                       call->part);
+    else if (call->average && !vn_averages_are_whole(c->s))
+        vn_graph_fail(c->graph, VN_BAD_ARGUMENT,
+                      "the loss calls %s with averages, and its objective's row does not say so",
+                      vn_part_folder(p, part));
     else if (call->average && (p->frozen || p->no_average))
         vn_graph_fail(c->graph, VN_BAD_ARGUMENT, "%s: no average of its weights is kept",
                       vn_part_folder(p, part));

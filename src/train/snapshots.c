@@ -36,5 +36,10 @@ vn_status vn_trainer_snapshot(vn_trainer *t, vn_err *err) {
 void vn_trainer_track_narrow(const vn_trainer *t, const vn_part_state *p, int64_t made) {
     const vn_device *d = t->s->device;
     const vn_descent none = {.ema = vn_ema_decay(VN_EMA_NARROW, (double)made + 1)};
-    if (p->narrow) d->row->descend(d, &none, p->floats, p->live, p->moment1, p->narrow);
+    for (int i = 0; i < p->shard.runs && p->narrow; i++) {
+        const vn_shard_run *run = &p->shard.run[i];
+        if (run->rank == p->shard.rank)
+            d->row->descend(d, &none, run->n, p->live + run->at, p->moment1 + run->own,
+                            p->narrow + run->own);
+    }
 }

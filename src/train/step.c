@@ -1,25 +1,12 @@
 /* step.c - one step of training: gradients and losses of the microbatches that are this process's,
- * which workers.c makes, are added over the ranks by the tree of ranks/tree.h, and every rank makes
- * the same update. */
+ * which workers.c makes, are added over the ranks by the tree of ranks/tree.h; every rank updates
+ * the weights of its shards (shard.c), and gives them to the others. */
 #include "train/internal.h"
 
 #include <math.h>
+#include <string.h>
 
 /* ---- ranks ----------------------------------------------------------------------------------- */
-
-enum { FAILED, STOPS, GOES_ON };
-
-vn_status vn_trainer_agree(const vn_trainer *t, vn_status status, bool *stop, vn_err *err) {
-    const vn_ranks *r = t->s->ranks;
-    if (!r) return status;
-    int64_t least = status ? FAILED : *stop ? STOPS : GOES_ON;
-    vn_err second = {0};
-    const vn_status agreed = r->agree(r->self, &least, status ? &second : err);
-    if (status || agreed) return status ? status : agreed;
-    *stop = least == STOPS;
-    if (least != FAILED) return VN_OK;
-    return vn_fail(err, VN_IO, VN_ANOTHER_FAILED " after step %lld", (long long)t->at.step);
-}
 
 /* The clock of all is that of the rank that is behind. */
 static vn_status agree_on_time(vn_trainer *t, vn_err *err) {
@@ -31,24 +18,103 @@ static vn_status agree_on_time(vn_trainer *t, vn_err *err) {
     return status;
 }
 
-/* The gradients and losses of all ranks. */
-static vn_status sum_over_ranks(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], vn_err *err) {
+typedef vn_status exchange_fn(void *self, float *x, int n, const vn_owned *run, vn_err *err);
+
+/* What ranks do with gradients, or weights, of the parts that are due: arrays[i] of part i. */
+static vn_status exchange(const vn_trainer *t, exchange_fn *what, float *const *arrays,
+                          vn_err *err) {
     const vn_ranks *r = t->s->ranks;
     const vn_device *d = t->s->device;
     vn_status status = VN_OK;
-    if (!r) return VN_OK;
     for (int i = 0; i < t->s->parts && !status; i++) {
-        if (!vn_trainer_part_due(t, i)) continue;
         const vn_part_state *p = &t->part[i];
-        float *there = t->grads + p->base, *here = t->shared ? t->shared + p->base : there;
+        if (!arrays[i] || !vn_trainer_part_due(t, i)) continue;
+        float *here = t->shared ? t->shared + p->base : arrays[i];
         const size_t bytes = p->floats * sizeof(float);
-        if (here != there) d->row->read(d->self, here, there, bytes);
-        status = r->sum(r->self, here, p->floats, err);
-        if (!status && here != there) d->row->write(d->self, there, here, bytes);
+        if (here != arrays[i]) d->row->read(d->self, here, arrays[i], bytes);
+        status = what(r->self, here, p->shard.runs, p->shard.owned, err);
+        if (!status && here != arrays[i]) d->row->write(d->self, arrays[i], here, bytes);
     }
-    for (int i = 0; i < t->losses && !status; i++)
-        if (vn_trainer_loss_due(t, i)) status = r->sum(r->self, &loss[i], 1, err);
     return status;
+}
+
+/* Nothing is written between weights, where other arrays have been that came together there
+ * (gather.c); blocks have what lies between, too. */
+static void clear_gaps(const vn_trainer *t, const vn_part_state *p) {
+    const vn_device *d = t->s->device;
+    const vn_weights *w = p->saved_as->weights;
+    const size_t count = vn_weights_count(w);
+    for (size_t i = 0; i < count; i++) {
+        const vn_weight *one = vn_weights_at(w, i);
+        const size_t at = one->offset + one->count,
+                     end = i + 1 < count ? vn_weights_at(w, i + 1)->offset : p->floats;
+        if (end > at) d->row->clear(d->self, t->grads + p->base + at, (end - at) * sizeof(float));
+    }
+}
+
+static vn_status reduce_gradients(const vn_trainer *t, vn_err *err) {
+    float *grads[VN_TRAIN_PARTS] = {NULL};
+    if (!vn_trainer_is_shared(t)) return VN_OK;
+    for (int i = 0; i < t->s->parts; i++) {
+        if (!vn_trainer_part_due(t, i)) continue;
+        clear_gaps(t, &t->part[i]);
+        grads[i] = t->grads + t->part[i].base;
+    }
+    return exchange(t, t->s->ranks->reduce, grads, err);
+}
+
+/* The new weights and, where losses call networks by them, averages. */
+static vn_status share_weights(const vn_trainer *t, vn_err *err) {
+    float *live[VN_TRAIN_PARTS] = {NULL}, *average[VN_TRAIN_PARTS] = {NULL};
+    if (!vn_trainer_is_shared(t)) return VN_OK;
+    for (int i = 0; i < t->s->parts; i++) {
+        live[i] = t->part[i].live;
+        if (t->part[i].average_whole) average[i] = t->part[i].average;
+    }
+    const vn_status status = exchange(t, t->s->ranks->share, live, err);
+    return status ? status : exchange(t, t->s->ranks->share, average, err);
+}
+
+/* ---- norms and losses ------------------------------------------------------------------------ */
+
+/* What this rank knows of them: the squares of its blocks of what is due, and its losses. */
+static void fill_row(const vn_trainer *t, const float loss[VN_OBJECTIVE_LOSSES], double *row) {
+    const vn_device *d = t->s->device;
+    memset(row, 0, t->tally_width * sizeof *row);
+    for (int k = 0; k < t->losses; k++) row[k] = (double)loss[k];
+    row += VN_OBJECTIVE_LOSSES;
+    for (int i = 0; i < t->s->parts; row += t->part[i++].shard.blocks) {
+        const vn_shard *shard = &t->part[i].shard;
+        double *sum = t->squares;
+        if (!vn_trainer_part_due(t, i)) continue;
+        d->row->sum_squares(d, shard->own_blocks, shard->own_block, t->grads + t->part[i].base,
+                            sum);
+        for (int k = 0; k < shard->own_blocks; k++) row[shard->block_number[k]] = sum[k];
+    }
+}
+
+/* The rows of all ranks. Each block's squares are in one of them. */
+static vn_status tally(const vn_trainer *t, const float loss[VN_OBJECTIVE_LOSSES], vn_err *err) {
+    const vn_ranks *r = t->s->ranks;
+    fill_row(t, loss, t->tally + (r ? (size_t)r->rank * t->tally_width : 0));
+    if (!vn_trainer_is_shared(t)) return VN_OK;
+    const vn_status status = r->gather(r->self, t->tally, t->tally_width * sizeof *t->tally, err);
+    for (int i = 1; i < r->count && !status; i++)
+        for (size_t k = VN_OBJECTIVE_LOSSES; k < t->tally_width; k++)
+            t->tally[k] += t->tally[(size_t)i * t->tally_width + k];
+    return status;
+}
+
+/* The sum over all microbatches, by the tree. */
+static float loss_of(const vn_trainer *t, int loss) {
+    const int ranks = t->s->ranks ? t->s->ranks->count : 1;
+    float sum[VN_MOST_SUMS] = {0};
+    for (int i = 0, top = 0; i < ranks; i++, top++) {
+        sum[top] = (float)t->tally[(size_t)i * t->tally_width + (size_t)loss];
+        for (int joins = vn_tree_joins(i, ranks); joins > 0; joins--, top--)
+            sum[top - 1] += sum[top];
+    }
+    return sum[0];
 }
 
 /* ---- a step ---------------------------------------------------------------------------------- */
@@ -61,12 +127,13 @@ static void update(vn_trainer *t, const vn_part_state *p, double rate, double sc
     const vn_update u = {.device = s->device,
                          .choice = &p->choice,
                          .weights = p->saved_as->weights,
-                         .second = vn_checkpoint_second(p->saved_as),
+                         .shard = &p->shard,
                          .live = p->live,
                          .grads = t->grads + p->base,
                          .moment1 = p->moment1,
                          .moment2 = p->moment2,
                          .average = p->average,
+                         .average_whole = p->average_whole,
                          .rate = rate * (factor > 0 ? factor : 1),
                          .weight_decay = s->weight_decay,
                          .grad_scale = scale,
@@ -87,22 +154,23 @@ static vn_status refuse_divergence(const vn_trainer *t, int loss, double value, 
 
 /* The norm of the mean gradient of a loss. */
 static double norm_of(const vn_trainer *t, int loss) {
-    const vn_device *d = t->s->device;
+    const double *squares = t->tally + VN_OBJECTIVE_LOSSES;
     double sum = 0;
-    for (int i = 0; i < t->s->parts; i++) {
+    for (int i = 0; i < t->s->parts; squares += t->part[i++].shard.blocks) {
         const vn_part_state *p = &t->part[i];
-        if (p->saved_as && p->loss == loss)
-            sum += d->row->sum_squares(d, p->floats, t->grads + p->base);
+        double of_part = 0;
+        if (!p->saved_as || p->loss != loss) continue;
+        for (int k = 0; k < p->shard.blocks; k++) of_part += squares[k];
+        sum += of_part;
     }
     return sqrt(sum) / (double)vn_microbatches(t->s);
 }
 
 /* Losses and norms of what is due, all of them finite. */
-static vn_status take(vn_trainer *t, const float sum[VN_OBJECTIVE_LOSSES],
-                      double norm[VN_OBJECTIVE_LOSSES], vn_err *err) {
+static vn_status take(vn_trainer *t, double norm[VN_OBJECTIVE_LOSSES], vn_err *err) {
     for (int k = 0; k < t->losses; k++) {
         if (!vn_trainer_loss_due(t, k)) continue;
-        const double loss = (double)sum[k] / (double)vn_microbatches(t->s);
+        const double loss = (double)loss_of(t, k) / (double)vn_microbatches(t->s);
         norm[k] = norm_of(t, k);
         *(k ? &t->more[k] : &t->loss) = loss;
         if (k == 0) t->grad_norm = norm[k];
@@ -119,8 +187,9 @@ vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err) {
     bool stop = false;
     if (s->ranks && s->ranks->at_step) s->ranks->at_step(s->ranks->self, t->at.step + 1);
     vn_status status = vn_trainer_agree(t, vn_workers_score(t, loss, err), &stop, err);
-    if (!status) status = sum_over_ranks(t, loss, err);
-    if (!status) status = take(t, loss, norm, err);
+    if (!status) status = reduce_gradients(t, err);
+    if (!status) status = tally(t, loss, err);
+    if (!status) status = take(t, norm, err);
     if (status) return status;
     for (int i = 0; i < s->parts; i++) {
         const vn_part_state *p = &t->part[i];
@@ -128,8 +197,10 @@ vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err) {
         const double clip = s->clip > 0 && norm[p->loss] > s->clip ? s->clip / norm[p->loss] : 1;
         update(t, p, rate, clip / (double)vn_microbatches(s));
     }
+    vn_trainer_tend(t, t->at.step + 1);
+    status = share_weights(t, err);
+    if (status) return status;
     t->at.step++;
-    vn_trainer_tend(t);
     t->smooth = isnan(t->smooth) ? t->loss : 0.98 * t->smooth + 0.02 * t->loss;
     return agree_on_time(t, err);
 }

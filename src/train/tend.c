@@ -1,5 +1,5 @@
 /* tend.c - what an objective does to a weight between two steps, such as moving codes that are not
- * used: on the host, after the update, in the same way on all ranks, which have the same arrays. */
+ * used: on the host, after the update, by the rank that made it, before the others get the weight. */
 #include "train/internal.h"
 
 #include <string.h>
@@ -34,16 +34,27 @@ void vn_tender_close(vn_tender *w) {
     *w = (vn_tender){0};
 }
 
-void vn_trainer_tend(vn_trainer *t) {
+/* The run of this rank's that has it as a whole; NULL: another rank's. */
+static const vn_shard_run *run_of(const vn_shard *s, const vn_weight *w) {
+    for (int i = 0; i < s->runs; i++) {
+        const vn_shard_run *run = &s->run[i];
+        if (run->rank == s->rank && run->at <= w->offset && w->offset < run->at + run->n)
+            return run;
+    }
+    return NULL;
+}
+
+void vn_trainer_tend(const vn_trainer *t, int64_t step) {
     const vn_tender *w = &t->tender;
     const vn_device *d = t->s->device;
     const vn_part_state *p = &t->part[0];
-    if (!vn_objective_tends(t->s->objective, t->at.step)) return;
-    const vn_weights *list = vn_checkpoint_second(p->saved_as);
-    const size_t at = w->weight->offset, bytes = bytes_of(w),
-                 second = vn_weights_find(list, w->weight->name)->offset;
-    float *const there[ARRAYS] = {p->live + at, p->average ? p->average + at : NULL,
-                                  p->moment1 + at, p->moment2 + second};
+    if (!vn_objective_tends(t->s->objective, step)) return;
+    const vn_shard_run *run = run_of(&p->shard, w->weight);
+    if (!run) return;
+    const size_t at = w->weight->offset, bytes = bytes_of(w), in = at - run->at;
+    float *const there[ARRAYS] = {
+        p->live + at, p->average ? p->average + (p->average_whole ? at : run->own + in) : NULL,
+        p->moment1 + run->own + in, p->moment2 + run->second_own + in};
     float *here[ARRAYS];
     for (int i = 0; i < ARRAYS; i++) {
         here[i] = w->copy && there[i] ? w->copy + (size_t)i * w->weight->count : there[i];
@@ -56,7 +67,7 @@ void vn_trainer_tend(vn_trainer *t) {
                               .moment1 = here[2],
                               .moment2 = here[3],
                               .seed = t->s->seed,
-                              .step = (uint64_t)t->at.step};
+                              .step = (uint64_t)step};
     vn_objective_tend(t->s->objective, &tended);
     for (int i = 0; i < ARRAYS; i++)
         if (w->copy && there[i]) d->row->write(d->self, there[i], here[i], bytes);

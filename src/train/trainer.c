@@ -46,39 +46,64 @@ static size_t second_floats(const vn_checkpoint_part *p) {
     return vn_weights_floats(vn_checkpoint_second(p));
 }
 
-/* The device's arrays of a part that is trained, and what the host sees of them. */
-static vn_status open_part(vn_trainer *t, int i, vn_err *err) {
-    const vn_device *d = t->s->device;
-    vn_part_state *p = &t->part[i];
+static vn_status take_floats(const vn_trainer *t, size_t floats, float **out, vn_err *err) {
+    void *memory = NULL;
+    const vn_status status = vn_device_zeros(t->s->device, floats * sizeof(float), &memory, err);
+    *out = memory;
+    return status;
+}
+
+/* What the host sees of a part's arrays: themselves, or copies; of arrays that are dealt to ranks
+ * the place where they come together. */
+static vn_status open_seen(const vn_trainer *t, vn_part_state *p, vn_err *err) {
+    const bool host = t->s->device->row->host_memory, shared = vn_trainer_is_shared(t);
     vn_checkpoint_part *at = p->saved_as;
-    const bool averages = !t->s->part[i].no_average, snapshots = averages && t->s->snapshots;
-    float **const arrays[] = {&p->live, &p->moment1, &p->moment2, &p->average, &p->narrow};
-    vn_status status = vn_optimizer_second(&t->s->part[i], &p->second, err);
-    if (status) return status;
-    at->second = p->second;
-    for (size_t k = 0; k < VN_COUNT(arrays) - !averages - !snapshots; k++) {
-        const size_t floats = arrays[k] == &p->moment2 ? second_floats(at) : p->floats;
-        void *memory = NULL;
-        status = vn_device_zeros(d, floats * sizeof(float), &memory, err);
-        if (status) return status;
-        *arrays[k] = memory;
-    }
-    status = vn_values_over(at->weights, d, p->live, &p->own_values, err);
-    if (!status && averages)
-        status = vn_values_over(at->weights, d, p->average, &p->average_values, err);
-    if (!status && !d->row->host_memory) status = open_host(at, snapshots, err);
-    if (status) return status;
-    if (d->row->host_memory) {
-        at->live = p->live;
-        at->average = p->average;
-        at->narrow = p->narrow;
-        at->moment1 = p->moment1;
-        at->moment2 = p->moment2;
-    } else if (!averages) {
+    float *place = t->shared ? t->shared + p->base : t->grads + p->base;
+    if (!host && !shared) {
+        const vn_status status = open_host(at, p->narrow != NULL, err);
+        if (status || p->average) return status;
         vn_free(at->average);
         at->average = NULL;
+        return VN_OK;
     }
+    at->live = host ? p->live : place;
+    at->average = p->average && !(host && p->average_whole) && shared ? place : p->average;
+    at->narrow = p->narrow && shared ? place : p->narrow;
+    at->moment1 = shared ? place : p->moment1;
+    at->moment2 = shared ? place : p->moment2;
     return VN_OK;
+}
+
+/* The device's arrays of a part that is trained. */
+static vn_status open_part(vn_trainer *t, int i, vn_err *err) {
+    const vn_train_setup *s = t->s;
+    vn_part_state *p = &t->part[i];
+    const int averages = vn_part_averages(s, i);
+    vn_status status = vn_optimizer_second(&s->part[i], &p->second, err);
+    if (!status) status = vn_shard_of_part(&p->shard, s, i, err);
+    if (status) return status;
+    p->saved_as->second = p->second;
+    p->average_whole = vn_averages_are_whole(s);
+    status = take_floats(t, p->floats, &p->live, err);
+    if (!status) status = take_floats(t, p->shard.floats, &p->moment1, err);
+    if (!status) status = take_floats(t, p->shard.second_floats, &p->moment2, err);
+    if (!status && averages > 0)
+        status = take_floats(t, p->average_whole ? p->floats : p->shard.floats, &p->average, err);
+    if (!status && averages > 1) status = take_floats(t, p->shard.floats, &p->narrow, err);
+    return status;
+}
+
+/* What programs see of them, once there are gradients too. */
+static vn_status open_values(vn_trainer *t, int i, vn_err *err) {
+    const vn_device *d = t->s->device;
+    vn_part_state *p = &t->part[i];
+    const vn_weights *w = p->saved_as->weights;
+    const bool whole = p->average_whole || !vn_trainer_is_shared(t);
+    vn_status status = vn_values_over(w, d, p->live, &p->own_values, err);
+    if (!status && p->average)
+        status =
+            vn_values_over(w, d, whole ? p->average : t->grads + p->base, &p->average_values, err);
+    return status ? status : open_seen(t, p, err);
 }
 
 /* They change the step's gradients, which are the first of the sums. */
@@ -90,7 +115,7 @@ static vn_status open_optimizers(vn_trainer *t, vn_err *err) {
         p->choice = vn_optimizer_of(&s->part[i]);
         const vn_optimizer_row *row = (const vn_optimizer_row *)p->choice.row;
         if (!s->part[i].frozen && row->open)
-            status = row->open(&p->choice, s->device, vn_net_weights(s->part[i].net),
+            status = row->open(&p->choice, s->device, vn_net_weights(s->part[i].net), &p->shard,
                                t->grads + p->base, &p->optimizer, err);
     }
     return status;
@@ -111,6 +136,16 @@ static vn_status open_frozen(vn_trainer *t, int i, vn_err *err) {
     return status ? status : vn_values_init(*values, p->seed, err);
 }
 
+/* What a step's norms and losses are added from, a row of each rank. */
+static vn_status open_tally(vn_trainer *t, vn_err *err) {
+    const size_t ranks = t->s->ranks ? (size_t)t->s->ranks->count : 1;
+    t->tally_width = VN_OBJECTIVE_LOSSES;
+    for (int i = 0; i < t->s->parts; i++) t->tally_width += (size_t)t->part[i].shard.blocks;
+    t->tally = vn_calloc(ranks * t->tally_width, sizeof *t->tally);
+    t->squares = vn_calloc(t->tally_width, sizeof *t->squares);
+    return t->tally && t->squares ? VN_OK : vn_no_memory(err);
+}
+
 static vn_status open_arrays(vn_trainer *t, vn_err *err) {
     const vn_train_setup *s = t->s;
     const vn_device *d = s->device;
@@ -118,14 +153,15 @@ static vn_status open_arrays(vn_trainer *t, vn_err *err) {
     for (int i = 0; i < s->parts && !status; i++)
         status = s->part[i].frozen ? open_frozen(t, i, err) : open_part(t, i, err);
     if (status) return status;
-    void *grads = NULL;
-    status = vn_device_zeros(d, (size_t)t->sums * t->floats * sizeof(float), &grads, err);
+    status = take_floats(t, (size_t)t->sums * t->floats, &t->grads, err);
+    if (!status) status = open_optimizers(t, err);
     if (status) return status;
-    t->grads = grads;
-    status = open_optimizers(t, err);
-    if (status) return status;
-    if (!d->row->host_memory && s->ranks && !(t->shared = zeros(t->floats)))
+    if (!d->row->host_memory && vn_trainer_is_shared(t) && !(t->shared = zeros(t->floats)))
         return vn_no_memory(err);
+    for (int i = 0; i < s->parts && !status; i++)
+        if (!s->part[i].frozen) status = open_values(t, i, err);
+    if (!status) status = open_tally(t, err);
+    if (status) return status;
     for (int i = 0; i < s->parts; i++) {
         const vn_part_state *p = &t->part[i];
         t->training[VN_OWN_SET(i)] = p->own_values;
@@ -143,20 +179,25 @@ static void close_arrays(vn_trainer *t) {
         float *const arrays[] = {p->live, p->average, p->narrow, p->moment1, p->moment2};
         const vn_optimizer_row *row = (const vn_optimizer_row *)p->choice.row;
         if (row && row->close) row->close(p->optimizer);
+        vn_shard_close(&p->shard);
         vn_weights_close(&p->second);
         vn_values_close(&p->own_values);
         vn_values_close(&p->average_values);
         for (size_t k = 0; k < VN_COUNT(arrays); k++) vn_device_give(d, arrays[k]);
     }
     vn_device_give(d, t->grads);
-    for (int i = 0; i < t->at.parts && !d->row->host_memory; i++) close_host(&t->at.part[i]);
+    for (int i = 0; i < t->at.parts && !d->row->host_memory && !vn_trainer_is_shared(t); i++)
+        close_host(&t->at.part[i]);
     vn_free(t->shared);
+    vn_free(t->tally);
+    vn_free(t->squares);
 }
 
-/* Between the device's arrays and what the host sees of them. */
+/* Between the device's arrays and what the host sees of them. Those that are dealt to ranks come
+ * one by one (gather.c). */
 static void exchange(vn_trainer *t, bool to_device) {
     const vn_device *d = t->s->device;
-    for (int i = 0; i < VN_TRAIN_PARTS; i++) {
+    for (int i = 0; i < VN_TRAIN_PARTS && !vn_trainer_is_shared(t); i++) {
         const vn_part_state *p = &t->part[i];
         const vn_checkpoint_part *at = p->saved_as;
         if (!at) continue;
@@ -250,32 +291,16 @@ vn_status vn_train_create(const char *run, int parts, const vn_train_part *part,
     return status;
 }
 
-static bool is_finite(const float *x, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(x[i])) return false;
-    return true;
-}
-
-/* All that a checkpoint holds of a step. */
-static bool all_finite(const vn_trainer *t) {
-    for (int i = 0; i < t->at.parts; i++) {
-        const vn_checkpoint_part *p = &t->at.part[i];
-        const size_t floats = vn_weights_floats(p->weights);
-        const float *const arrays[] = {p->live, p->average, p->narrow, p->moment1};
-        for (size_t a = 0; a < VN_COUNT(arrays); a++)
-            if (arrays[a] && !is_finite(arrays[a], floats)) return false;
-        if (p->moment2 && !is_finite(p->moment2, second_floats(p))) return false;
-    }
-    return true;
-}
-
 void vn_trainer_read(vn_trainer *t) {
     exchange(t, false);
 }
 
 vn_status vn_trainer_save(vn_trainer *t, vn_err *err) {
+    bool finite = false;
     exchange(t, false);
-    if (!all_finite(t))
+    const vn_status status = vn_trainer_check_finite(t, &finite, err);
+    if (status) return status;
+    if (!finite)
         return vn_fail(err, VN_NOT_FINITE,
                        "training diverged: the weights of step %lld are not finite (a smaller "
                        "learning rate than %g may help)",
@@ -337,10 +362,12 @@ vn_status vn_train_measure(const vn_train_setup *s, double *bytes, vn_err *err) 
     size_t step = 0;
     double flops;
     vn_status status = prepare(s, err);
+    double shards = 0;
     *bytes = 0;
     if (status) return status;
     status = vn_optimizers_measure(s, &step, err);
-    *bytes = (double)step + vn_parts_bytes(s, vn_workers_sums(s)) +
+    if (!status) status = vn_shards_measure(s, &shards, err);
+    *bytes = (double)step + shards + vn_parts_bytes(s, vn_workers_sums(s)) +
              (double)vn_data_get_info(s->data)->memory + (double)vn_whole_bytes(s);
     step = 0;
     for (int i = 0; i < vn_objective_losses(s->objective) && !status; i++) {
@@ -386,6 +413,11 @@ vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
     t->losses = vn_objective_losses(s->objective);
     t->sums = vn_workers_sums(s);
     place_parts(t);
+    t->pieces = (vn_state_pieces){.self = t,
+                                  .bring = vn_trainer_bring,
+                                  .keep = vn_trainer_keep,
+                                  .repairs = vn_trainer_leads(t)};
+    if (vn_trainer_is_shared(t)) t->at.pieces = &t->pieces;
     status = open_arrays(t, err);
     if (!status) status = open_scorers(t, err);
     if (!status && vn_whole_is_needed(s)) status = vn_whole_open(&t->whole, s, err);

@@ -43,7 +43,7 @@ static void agrees_with_pytorch(void **state) {
         memcpy(ema, optim_start, sizeof ema);
         for (int step = 0; step < optim_steps; step++) {
             const float *grad = optim_grad + step * optim_count;
-            double norm = sqrt(b->sum_squares(&d, optim_count, grad));
+            double norm = sqrt(squares_of(&d, optim_count, grad));
             expect_below("norm", fabs(norm - (double)optim_norm[step]), 2.4e-7 * norm);
             vn_adamw o = {optim_lr,
                           optim_beta1,
@@ -187,25 +187,32 @@ static void momentum_and_descent(void **state) {
         }
 }
 
+/* Of spans that lie in any order, of any length, for any number of threads. */
 static void squares_are_summed_in_a_fixed_order(void **state) {
     (void)state;
-    static const int64_t lengths[] = {0, 1, 7, 100, 4097, 300001};
-    for (size_t k = 0; (kernels = vn_cpu_row_at(k)); k++)
-        for (size_t l = 0; l < VN_COUNT(lengths); l++) {
-            int64_t n = lengths[l];
-            float *x = kernel_array_open(n);
-            vn_device d = {vn_cpu_row_at(k), NULL, NULL};
-            vn_random_normal(x, (size_t)n, 2, VN_STREAM_TEST, 1, 0);
-            double truth = 0, first = d.row->sum_squares(&d, (size_t)n, x);
-            for (int64_t i = 0; i < n; i++) truth += (double)x[i] * (double)x[i];
+    enum { SPANS = 5 };
+    static const vn_span spans[SPANS] = {{0, 0}, {300000, 1}, {5, 100}, {105, 4097}, {3, 300001}};
+    const int64_t n = 300004;
+    for (size_t k = 0; (kernels = vn_cpu_row_at(k)); k++) {
+        float *x = kernel_array_open(n);
+        vn_device d = {vn_cpu_row_at(k), NULL, NULL};
+        double first[SPANS], again[SPANS];
+        vn_random_normal(x, (size_t)n, 2, VN_STREAM_TEST, 1, 0);
+        d.row->sum_squares(&d, SPANS, spans, x, first);
+        for (int s = 0; s < SPANS; s++) {
+            double truth = 0;
+            for (size_t i = spans[s].at; i < spans[s].at + spans[s].n; i++)
+                truth += (double)x[i] * (double)x[i];
             /* lanes of 128 squares: 3 sqrt(128) roundings at most, and twice that */
-            expect_below("sum of squares", fabs(first - truth), 2 * 34 * 0x1p-24 * truth);
-            for (int threads = 2; threads <= MAX_POOL; threads++) {
-                d.pool = crew_of(threads);
-                assert_true(d.row->sum_squares(&d, (size_t)n, x) == first);
-            }
-            kernel_array_close(x, n);
+            expect_below("sum of squares", fabs(first[s] - truth), 2 * 34 * 0x1p-24 * truth);
         }
+        for (int threads = 2; threads <= MAX_POOL; threads++) {
+            d.pool = crew_of(threads);
+            d.row->sum_squares(&d, SPANS, spans, x, again);
+            assert_memory_equal(again, first, sizeof first);
+        }
+        kernel_array_close(x, n);
+    }
 }
 
 /* Every element once, whatever the length and the threads. */

@@ -36,8 +36,12 @@ launch() {
 # The numbers of a safetensors file, without its header, which has the time it took.
 numbers() { tail -c +$((9 + $(od -An -t u8 -N 8 "$1"))) "$1"; }
 
-same() { # same RUN RUN: weights, and all that resuming needs
+# What a log has but for times.
+steps() { sed 's/, "images_per_s.*//' "$1/log.jsonl"; }
+
+same() { # same RUN RUN: weights, snapshots of averages, all that resuming needs, and the log
     local file
+    cmp <(steps "$1") <(steps "$2") || return 1
     [ "$(find "$1" -name '*.safetensors' | wc -l)" -ge 2 ] || return 1
     for file in $(cd "$1" && find . -name '*.safetensors'); do
         cmp <(numbers "$1/$file") <(numbers "$2/$file") || return 1
@@ -63,10 +67,17 @@ cat >unet.json <<'END'
  "layers_per_block": 1, "norm_num_groups": 4, "num_class_embeds": 4, "down_block_types": ["DownBlock2D", "DownBlock2D"],
  "up_block_types": ["UpBlock2D", "UpBlock2D"], "attention_head_dim": 8, "add_attention": false}
 END
-pictures="pictures --model unet.json --batch 16 --microbatches 8 --validate 0.1 --preview-every -1 --quiet"
-points="points:moons --model mlp:width=64 --batch 64 --microbatches 8 --preview-every -1 --quiet --optimizer muon"
+cat >dit.json <<'END'
+{"_class_name": "DiTTransformer2DModel", "sample_size": 8, "in_channels": 1, "patch_size": 2, "num_layers": 2,
+ "num_attention_heads": 2, "attention_head_dim": 8, "num_embeds_ada_norm": 3}
+END
+rest="--batch 16 --microbatches 8 --validate 0.1 --clip 0.5 --save-every 3 --preview-every -1 --quiet"
+pictures="pictures --model unet.json $rest"
+patches="pictures --model dit.json $rest --optimizer muon --ema-snapshots 3"
+points="points:moons --model mlp:width=64 --batch 64 --microbatches 8 --clip 0.5 --save-every 4 --ema-snapshots 3 --preview-every -1 --quiet --optimizer muon"
 
 holds "one process trains on pictures" "$vane" train $pictures --steps 8 --out unet.1 --threads 1
+holds "one process trains a transformer" "$vane" train $patches --steps 6 --out dit.1 --threads 1
 holds "one process trains on points" "$vane" train $points --steps 12 --out mlp.1 --threads 2
 
 samples="-n 70 --guidance 1,2 --batch 8 --steps 4 --seed 9"
@@ -77,10 +88,12 @@ holds "one process draws pictures" "$vane" sample unet.1 -n 5 --steps 2 --seed 3
 
 try() { # try MPI
     local mpi=$1 count
-    for count in 2 4 8; do
+    for count in 2 8; do
         holds "$mpi: $count processes train on pictures" launch "$mpi" $count "$vane" train $pictures --steps 8 --out "$mpi.unet.$count" --threads 1
         holds "$mpi: their weights are those of one" same unet.1 "$mpi.unet.$count"
     done
+    holds "$mpi: 4 processes train a transformer" launch "$mpi" 4 "$vane" train $patches --steps 6 --out "$mpi.dit" --threads 1
+    holds "$mpi: its weights are those of one" same dit.1 "$mpi.dit"
     holds "$mpi: 2 processes train on points" launch "$mpi" 2 "$vane" train $points --steps 4 --out "$mpi.mlp" --threads 2
     holds "$mpi: 4 go on" launch "$mpi" 4 "$vane" train $points --steps 8 --out "$mpi.mlp" --resume --threads 1
     holds "$mpi: and one" "$vane" train $points --steps 12 --out "$mpi.mlp" --resume --threads 1

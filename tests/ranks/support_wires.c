@@ -36,14 +36,19 @@ static int move(const vn_message *m, size_t *done) {
     return n > 0 ? 0 : -1;
 }
 
+enum { MOST_MESSAGES = 256 };
+
 static int exchange(int n, const vn_message *m, vn_exchange_state *state, char *why) {
-    size_t done[2 * MAX_RANKS] = {0};
+    size_t done[MOST_MESSAGES] = {0};
+    if (n > MOST_MESSAGES) return 1;
     for (;;) {
-        bool over = true;
+        bool over = true, waits[MAX_RANKS][2] = {{false}}; /* a wire for the message before */
         for (int i = 0; i < n; i++) {
             if (done[i] == m[i].bytes) continue;
+            if (waits[m[i].rank][m[i].sends]) continue;
             atomic_store(&state->missing, m[i].rank);
             over = false;
+            waits[m[i].rank][m[i].sends] = true;
             if (move(&m[i], &done[i]) == 0) continue;
             snprintf(why, VN_TRANSPORT_WHY, "the wire is cut");
             return 1;

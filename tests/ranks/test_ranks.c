@@ -36,6 +36,27 @@ static float branch(int first, int n, size_t k) {
     return n == 1 ? term(first, k) : branch(first, n / 2, k) + branch(first + n / 2, n / 2, k);
 }
 
+/* Runs of x [n] in turn to the ranks, of different lengths; the last rank has no long ones. */
+enum { RUNS = 11 };
+static int deal(int ranks, size_t n, vn_owned run[RUNS]) {
+    size_t at = 0;
+    for (int i = 0; i < RUNS; i++) {
+        const size_t end =
+            i == RUNS - 1 ? n : n * (size_t)(i + 1) * (size_t)(i + 1) / (RUNS * RUNS);
+        run[i] = (vn_owned){at, end - at, i == RUNS - 1 ? 0 : i % ranks};
+        at = end;
+    }
+    return RUNS;
+}
+
+/* x [n] becomes the sum over the ranks on all of them, in the two halves that training does it in. */
+static vn_status sum(vn_ranks *r, float *x, size_t n, vn_err *err) {
+    vn_owned run[RUNS];
+    const int runs = deal(r->count, n, run);
+    const vn_status status = r->reduce(r->self, x, runs, run, err);
+    return status ? status : r->share(r->self, x, runs, run, err);
+}
+
 typedef struct summing {
     int ranks;
     size_t n;
@@ -50,7 +71,7 @@ static int sum_of_branches(int rank, void *user) {
     int wrong = x ? 0 : 1;
     if (r->rank != rank || r->count != s->ranks) wrong = 2;
     for (size_t k = 0; k < s->n && x; k++) x[k] = branch(rank * own, own, k);
-    if (!wrong && r->sum(r->self, x, s->n, &err)) wrong = 3;
+    if (!wrong && sum(r, x, s->n, &err)) wrong = 3;
     for (size_t k = 0; k < s->n && !wrong; k++)
         if (x[k] != branch(0, 8, k)) wrong = 4;
     free(x);
@@ -86,7 +107,7 @@ static int sum_of_three(int rank, void *user) {
     int wrong = 0;
     (void)user;
     for (size_t k = 0; k < 2000; k++) x[k] = term(rank, k);
-    if (r->sum(r->self, x, 2000, &err)) wrong = 1;
+    if (sum(r, x, 2000, &err)) wrong = 1;
     for (size_t k = 0; k < 2000; k++)
         if (x[k] != (term(0, k) + term(1, k)) + term(2, k)) wrong = 2;
     vn_ranks_close(&r);
@@ -96,6 +117,39 @@ static int sum_of_three(int rank, void *user) {
 static void three_ranks_add_too(void **state) {
     (void)state;
     expect_ranks(3, sum_of_three, NULL);
+}
+
+/* After a reduction a rank's own runs are sums; the first gets what the others have, and they
+ * nothing. */
+static int collect_runs(int rank, void *user) {
+    vn_ranks *r = joined(30);
+    vn_err err = {0};
+    float x[2000];
+    vn_owned run[RUNS];
+    int wrong = 0;
+    const int runs = deal(r->count, 2000, run);
+    (void)user;
+    for (size_t k = 0; k < 2000; k++) x[k] = branch(2 * rank, 2, k);
+    if (r->reduce(r->self, x, runs, run, &err)) wrong = 1;
+    for (int i = 0; i < runs; i++)
+        for (size_t k = 0; k < run[i].n && run[i].rank == rank; k++)
+            if (x[run[i].at + k] != branch(0, 8, run[i].at + k)) wrong = 2;
+    for (int i = 0; i < runs; i++)
+        for (size_t k = 0; k < run[i].n && run[i].rank != rank; k++) x[run[i].at + k] = -1;
+    if (r->collect(r->self, x, runs, run, &err)) wrong = 3;
+    for (int i = 0; i < runs; i++)
+        for (size_t k = run[i].at; k < run[i].at + run[i].n; k++) {
+            const bool knows = rank == 0 || run[i].rank == rank;
+            if (x[k] != (knows ? branch(0, 8, k) : -1)) wrong = 4;
+        }
+    if (!r->complete(r->self)) wrong = 5;
+    vn_ranks_close(&r);
+    return wrong;
+}
+
+static void the_first_collects(void **state) {
+    (void)state;
+    expect_ranks(4, collect_runs, NULL);
 }
 
 /* ---- agreement ------------------------------------------------------------------------------- */
@@ -164,7 +218,8 @@ static void all_hear_who_failed(void **state) {
 static int lose_one(int rank, void *killed) {
     vn_ranks *r = joined(rank == 1 ? 30 : 0.5);
     vn_err err = {0}, second = {0};
-    float x = 1;
+    float x[3] = {1, 2, 3};
+    const vn_owned run[3] = {{0, 1, 0}, {1, 1, 1}, {2, 1, 2}};
     int64_t least = 0;
     const char *words = killed ? "rank 1 of 3 is lost in step 7: the wire is cut"
                                : "rank 1 of 3 has not answered for 0.";
@@ -173,11 +228,11 @@ static int lose_one(int rank, void *killed) {
     if (rank == 1) _exit(0);
     r->at_step(r->self, 7);
     const double began = vn_now();
-    if (r->sum(r->self, &x, 1, &err) != VN_IO) return 1;
+    if (r->reduce(r->self, x, 3, run, &err) != VN_IO) return 1;
     if (strncmp(err.text, words, strlen(words)) != 0 || !strstr(err.text, "in step 7")) return 2;
     if (vn_now() - began > 2.5) return 3;
     if (r->agree(r->self, &least, &second) != VN_IO || strcmp(second.text, err.text) != 0) return 4;
-    if (vn_ranks_settle(r, VN_IO, &err) != VN_IO) return 5;
+    if (vn_ranks_settle(r, VN_IO, &err) != VN_IO || r->complete(r->self)) return 5;
     if (vn_ranks_speaks(r) != (rank == 0)) return 6;
     if (rank == 0) sleep(1);           /* or the other could miss it too */
     if (rank == 0) vn_ranks_close(&r); /* the other would linger */
@@ -284,13 +339,10 @@ static void a_missing_module_is_said(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sums_are_the_trees),
-        cmocka_unit_test(three_ranks_add_too),
-        cmocka_unit_test(ranks_agree),
-        cmocka_unit_test(all_hear_who_failed),
-        cmocka_unit_test(one_that_is_lost_is_named),
-        cmocka_unit_test(patience_has_no_end),
-        cmocka_unit_test(launchers_are_known),
+        cmocka_unit_test(sums_are_the_trees),       cmocka_unit_test(three_ranks_add_too),
+        cmocka_unit_test(the_first_collects),       cmocka_unit_test(ranks_agree),
+        cmocka_unit_test(all_hear_who_failed),      cmocka_unit_test(one_that_is_lost_is_named),
+        cmocka_unit_test(patience_has_no_end),      cmocka_unit_test(launchers_are_known),
         cmocka_unit_test(a_missing_module_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

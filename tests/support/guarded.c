@@ -101,11 +101,11 @@ static void descend(const vn_device *d, const vn_descent *o, size_t n, float *va
     protect(d->self, PROT_NONE);
 }
 
-static double sum_squares(const vn_device *d, size_t n, const float *x) {
+static void sum_squares(const vn_device *d, int n, const vn_span *span, const float *x,
+                        double *sum) {
     protect(d->self, PROT_READ | PROT_WRITE);
-    const double sum = inner->sum_squares(d, n, x);
+    inner->sum_squares(d, n, span, x, sum);
     protect(d->self, PROT_NONE);
-    return sum;
 }
 
 static void accumulate(const vn_device *d, size_t n, float *x, const float *y) {

@@ -21,6 +21,14 @@
 
 extern const vn_device_row *kernels;
 
+/* The sum of the squares of x [n], of the device's. */
+static inline double squares_of(const vn_device *d, size_t n, const float *x) {
+    const vn_span all = {0, n};
+    double sum = 0;
+    d->row->sum_squares(d, 1, &all, x, &sum);
+    return sum;
+}
+
 /* The number of failures, as cmocka_run_group_tests gives it; 99 where VANE_TEST_KERNELS names a
  * set that is not here. */
 int kernels_run(const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup,

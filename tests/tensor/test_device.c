@@ -111,7 +111,7 @@ static void train(const vn_device *d, result *r) {
         vn_program_run(p, &(vn_run){.values = values, .grads = at[GRADS], .step = (uint64_t)i});
         assert_int_equal(vn_program_wait(p, NULL), VN_OK);
         r->losses[i] = *(const float *)vn_program_map(p, n.loss);
-        const double norm = sqrt(d->row->sum_squares(d, floats, at[GRADS]));
+        const double norm = sqrt(squares_of(d, floats, at[GRADS]));
         const vn_adamw o = {.lr = 1e-2,
                             .beta1 = 0.9,
                             .beta2 = 0.99,

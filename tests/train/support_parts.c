@@ -172,12 +172,12 @@ static const vn_part_loss follower[] = {{.part = "follower", .every = 3, .loss =
                           judge[] = {{.part = "judge", .every = 2, .loss = loss_judge}, {0}};
 #define ROW(NAME, ...)                                                                             \
     { .row = {.name = #NAME}, .predictions = "velocity", .loss = loss_##NAME, __VA_ARGS__ }
-static const vn_objective_row row_to_average = ROW(to_average, .more = NULL),
-                              row_pull = ROW(pull, .more = follower),
-                              row_generator = ROW(generator, .more = critic),
+static const vn_objective_row row_to_average = ROW(to_average, .averages = true),
+                              row_pull = ROW(pull, .averages = true, .more = follower),
+                              row_generator = ROW(generator, .averages = true, .more = critic),
                               row_images = ROW(images, .more = judge),
                               row_unknown = ROW(unknown, .more = NULL),
-                              row_no_average = ROW(no_average, .more = NULL),
+                              row_no_average = ROW(no_average, .averages = true),
                               row_no_output = ROW(no_output, .more = NULL);
 static const vn_objective_row *const rows[] = {&row_to_average, &row_pull,    &row_generator,
                                                &row_images,     &row_unknown, &row_no_average,

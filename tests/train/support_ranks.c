@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
+#include <math.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -12,22 +14,62 @@
 
 #include "train/support_ranks.h"
 
-static vn_status sum(void *self, float *x, size_t n, vn_err *err) {
-    const rank_seat *s = self;
+static float sum_of(const rank_seat *s, size_t k) {
     float part[8];
-    (void)err;
-    assert_true(n <= MAX_FLOATS);
-    memcpy(s->table->x[s->rank], x, n * sizeof *x);
-    pthread_barrier_wait(&s->table->barrier);
-    for (size_t k = 0; k < n; k++) {
-        int top = -1;
-        for (int i = 0; i < s->count; i++) {
-            part[++top] = s->table->x[i][k];
-            for (int joins = vn_tree_joins(i, s->count); joins > 0; joins--, top--)
-                part[top - 1] += part[top];
-        }
-        x[k] = part[0];
+    int top = -1;
+    for (int i = 0; i < s->count; i++) {
+        part[++top] = s->table->x[i][k];
+        for (int joins = vn_tree_joins(i, s->count); joins > 0; joins--, top--)
+            part[top - 1] += part[top];
     }
+    return part[0];
+}
+
+static vn_status reduce(void *self, float *x, int n, const vn_owned *run, vn_err *err) {
+    const rank_seat *s = self;
+    (void)err;
+    for (int i = 0; i < n; i++) {
+        assert_true(run[i].at + run[i].n <= MAX_FLOATS);
+        memcpy(s->table->x[s->rank] + run[i].at, x + run[i].at, run[i].n * sizeof *x);
+    }
+    pthread_barrier_wait(&s->table->barrier);
+    for (int i = 0; i < n; i++)
+        for (size_t k = run[i].at; k < run[i].at + run[i].n; k++)
+            x[k] = run[i].rank == s->rank ? sum_of(s, k) : NAN; /* as it is undefined */
+    pthread_barrier_wait(&s->table->barrier);
+    return VN_OK;
+}
+
+/* Each rank's runs to all, or to the first. */
+static vn_status spread(const rank_seat *s, float *x, int n, const vn_owned *run, bool all) {
+    for (int i = 0; i < n; i++)
+        if (run[i].rank == s->rank)
+            memcpy(s->table->x[s->rank] + run[i].at, x + run[i].at, run[i].n * sizeof *x);
+    pthread_barrier_wait(&s->table->barrier);
+    for (int i = 0; i < n && (all || s->rank == 0); i++)
+        memcpy(x + run[i].at, s->table->x[run[i].rank] + run[i].at, run[i].n * sizeof *x);
+    pthread_barrier_wait(&s->table->barrier);
+    return VN_OK;
+}
+
+static vn_status share(void *self, float *x, int n, const vn_owned *run, vn_err *err) {
+    (void)err;
+    return spread(self, x, n, run, true);
+}
+
+static vn_status collect(void *self, float *x, int n, const vn_owned *run, vn_err *err) {
+    (void)err;
+    return spread(self, x, n, run, false);
+}
+
+static vn_status gather(void *self, void *rows, size_t bytes, vn_err *err) {
+    const rank_seat *s = self;
+    (void)err;
+    assert_true(bytes <= sizeof s->table->x[0]);
+    memcpy(s->table->x[s->rank], (char *)rows + (size_t)s->rank * bytes, bytes);
+    pthread_barrier_wait(&s->table->barrier);
+    for (int i = 0; i < s->count; i++)
+        memcpy((char *)rows + (size_t)i * bytes, s->table->x[i], bytes);
     pthread_barrier_wait(&s->table->barrier);
     return VN_OK;
 }
@@ -60,7 +102,14 @@ void rank_table_close(rank_table *t) {
 }
 
 vn_ranks ranks_of(rank_seat *s) {
-    return (vn_ranks){.rank = s->rank, .count = s->count, .self = s, .sum = sum, .agree = agree};
+    return (vn_ranks){.rank = s->rank,
+                      .count = s->count,
+                      .self = s,
+                      .reduce = reduce,
+                      .share = share,
+                      .collect = collect,
+                      .agree = agree,
+                      .gather = gather};
 }
 
 void train_by_ranks(int ranks, vn_status (*train)(void *self, const vn_ranks *r), void *self) {

@@ -30,6 +30,7 @@ typedef struct bench {
     vn_device device;
     vn_choice choice;
     vn_weights *w, *second;
+    vn_shard shard; /* of one rank, which has all */
     float *live, *grads, *moment1, *moment2, *average;
     void *self;
 } bench;
@@ -67,7 +68,10 @@ static bench open_bench(const char *choice, const one *of, size_t n, vn_thread_p
     b.moment1 = floats(all);
     b.moment2 = floats(vn_weights_floats(b.second));
     b.average = floats(all);
-    if (row_of(&b)->open(&b.choice, &b.device, b.w, b.grads, &b.self, &err))
+    const vn_dealing dealing = {
+        .weights = b.w, .takes = row_of(&b)->takes, .averages = 1, .ranks = 1};
+    assert_int_equal(vn_shard_open(&b.shard, &dealing, &err), VN_OK);
+    if (row_of(&b)->open(&b.choice, &b.device, b.w, &b.shard, b.grads, &b.self, &err))
         fail_msg("%s", err.text);
     return b;
 }
@@ -76,6 +80,7 @@ static void close_bench(bench *b) {
     float *const arrays[] = {b->live, b->grads, b->moment1, b->moment2, b->average};
     row_of(b)->close(b->self);
     for (size_t i = 0; i < VN_COUNT(arrays); i++) vn_free(arrays[i]);
+    vn_shard_close(&b->shard);
     vn_weights_close(&b->second);
     vn_weights_close(&b->w);
 }
@@ -84,7 +89,7 @@ static vn_update update_of(const bench *b, int64_t step) {
     return (vn_update){.device = &b->device,
                        .choice = &b->choice,
                        .weights = b->w,
-                       .second = b->second,
+                       .shard = &b->shard,
                        .live = b->live,
                        .grads = b->grads,
                        .moment1 = b->moment1,

@@ -178,6 +178,7 @@ static vn_status train_as(void *microbatches, const vn_ranks *r) {
     job_open(&j, *(const int64_t *)microbatches);
     j.setup.ranks = r;
     const vn_status status = vn_train_run(&j.setup, NULL, &err);
+    if (status) print_message("rank %d of %d: %s\n", r->rank, r->count, err.text);
     job_close(&j);
     return status;
 }
@@ -345,6 +346,64 @@ static void a_step_in_parts_takes_less_memory(void **state) {
     job_close(&j);
 }
 
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* A device that counts the bytes that are taken of it. */
+static size_t taken;
+
+static vn_status count_and_take(void *self, size_t bytes, void **at, vn_err *err) {
+    taken += bytes;
+    return kernels->take(self, bytes, at, err);
+}
+
+/* What a run takes of the device is what was planned, for each rank; fails otherwise. */
+static vn_status take_as_planned(void *microbatches, const vn_ranks *r) {
+    job j;
+    vn_err err = {0};
+    double planned = 0;
+    job_open(&j, *(const int64_t *)microbatches);
+    j.row.take = count_and_take;
+    j.setup.steps = 1;
+    if (r->count > 1) j.setup.ranks = r;
+    vn_status status = vn_train_measure(&j.setup, &planned, &err);
+    taken = 0;
+    if (!status) status = vn_train_run(&j.setup, NULL, &err);
+    const size_t expected = (size_t)planned - vn_data_get_info(j.data)->memory;
+    if (!status && taken != expected)
+        status = vn_fail(&err, VN_NO_MEMORY, "%zu bytes, and %zu planned", taken, expected);
+    if (status) print_message("rank %d of %d: %s\n", r->rank, r->count, err.text);
+    job_close(&j);
+    return status;
+}
+
+/* Moments and averages of rank 0 of so many. */
+static double shards(int ranks) {
+    job j;
+    vn_err err = {0};
+    double bytes = 0;
+    const vn_ranks r = {.count = ranks};
+    job_open(&j, 4);
+    j.setup.ranks = &r;
+    if (vn_shards_measure(&j.setup, &bytes, &err)) fail_msg("%s", err.text);
+    job_close(&j);
+    return bytes;
+}
+
+static void four_ranks_take_a_quarter_each(void **state) {
+    (void)state;
+    int64_t microbatches = 4;
+    for (int ranks = 1; ranks <= 4; ranks *= 4) {
+        job j;
+        job_open(&j, microbatches);
+        create(&j);
+        train_by_ranks(ranks, take_as_planned, &microbatches);
+        job_close(&j);
+        scratch_remove("run");
+    }
+    print_message("moments and averages: %.0f bytes, of 4 ranks %.0f each\n", shards(1), shards(4));
+    assert_true(shards(4) <= 0.27 * shards(1));
+}
+
 static void what_cannot_be_dealt_is_refused(void **state) {
     (void)state;
     static const struct {
@@ -416,6 +475,7 @@ int main(void) {
         cmocka_unit_test(another_device_has_the_same_bits),
         cmocka_unit_test(microbatches_are_the_batch_but_for_rounding),
         cmocka_unit_test(a_step_in_parts_takes_less_memory),
+        cmocka_unit_test(four_ranks_take_a_quarter_each),
         cmocka_unit_test(what_cannot_be_dealt_is_refused),
         cmocka_unit_test(all_stop_and_fail_together),
     };
