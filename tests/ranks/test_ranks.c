@@ -278,6 +278,8 @@ static void clear_environment(void) {
                                         "MPI_LOCALNRANKS",
                                         "SLURM_STEP_NUM_TASKS",
                                         "SLURM_PROCID",
+                                        "SLURM_NODEID",
+                                        "SLURM_STEP_TASKS_PER_NODE",
                                         "SLURM_NTASKS"};
     for (size_t i = 0; i < VN_COUNT(names); i++) unsetenv(names[i]);
 }
@@ -315,6 +317,44 @@ static void launchers_are_known(void **state) {
     clear_environment();
 }
 
+/* The tasks of Slurm on the machine of this number. */
+static int tasks_on(const char *node, const char *list) {
+    setenv("SLURM_NODEID", node, 1);
+    setenv("SLURM_STEP_TASKS_PER_NODE", list, 1);
+    return vn_launched().local;
+}
+
+/* srun's tasks are its own, though it sets MPICH's variables too; a list that is none says nothing.
+ */
+static void tasks_of_slurm_are_known(void **state) {
+    (void)state;
+    clear_environment();
+    setenv("SLURM_STEP_NUM_TASKS", "7", 1);
+    setenv("SLURM_PROCID", "6", 1);
+    setenv("PMI_SIZE", "7", 1);
+    setenv("PMI_RANK", "6", 1);
+    const vn_launch l = vn_launched();
+    assert_string_equal(l.by, "srun");
+    assert_int_equal(l.count, 7);
+    assert_int_equal(l.rank, 6);
+    assert_int_equal(tasks_on("0", "2(x3),1"), 2);
+    assert_int_equal(tasks_on("2", "2(x3),1"), 2);
+    assert_int_equal(tasks_on("3", "2(x3),1"), 1);
+    assert_int_equal(tasks_on("1", "3,4"), 4);
+    assert_int_equal(tasks_on("4", "2(x3),1"), 0);
+    assert_int_equal(tasks_on("1", "2(x"), 0);
+    assert_int_equal(tasks_on("1", ""), 0);
+    assert_int_equal(tasks_on("0", "9"), 0); /* more than there are */
+    /* a shell of srun's, in which a launcher starts several */
+    setenv("SLURM_STEP_NUM_TASKS", "1", 1);
+    setenv("SLURM_PROCID", "0", 1);
+    assert_int_equal(vn_launched().count, 7);
+    assert_string_equal(vn_launched().by, "mpirun");
+    unsetenv("PMI_SIZE");
+    assert_int_equal(vn_launched().count, 1);
+    clear_environment();
+}
+
 /* Without a module nobody trains alone. */
 static void a_missing_module_is_said(void **state) {
     (void)state;
@@ -343,7 +383,7 @@ int main(void) {
         cmocka_unit_test(the_first_collects),       cmocka_unit_test(ranks_agree),
         cmocka_unit_test(all_hear_who_failed),      cmocka_unit_test(one_that_is_lost_is_named),
         cmocka_unit_test(patience_has_no_end),      cmocka_unit_test(launchers_are_known),
-        cmocka_unit_test(a_missing_module_is_said),
+        cmocka_unit_test(tasks_of_slurm_are_known), cmocka_unit_test(a_missing_module_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

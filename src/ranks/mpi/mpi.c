@@ -3,7 +3,6 @@
  * another and nothing else: what is added to what is vane's matter (ranks.c). */
 #include <mpi.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -59,16 +58,8 @@ static int begin(char *why) {
     return code == MPI_SUCCESS ? 0 : fail(code, "MPI cannot begin", why);
 }
 
-/* With -disable-auto-cleanup MPICH's launcher tells of a lost process by this signal, which would end
- * the others, too, before they have said which it was. */
-static void outlive_others(void) {
-    struct sigaction now;
-    if (sigaction(SIGUSR1, NULL, &now) == 0 && now.sa_handler == SIG_DFL) signal(SIGUSR1, SIG_IGN);
-}
-
 static int open_mpi(int *rank, int *count, char *why) {
     if (begin(why)) return 1;
-    outlive_others();
     int code = MPI_Comm_dup(MPI_COMM_WORLD, &world);
     if (code == MPI_SUCCESS) code = MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN);
     if (code == MPI_SUCCESS) code = MPI_Comm_rank(world, rank);
