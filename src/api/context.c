@@ -83,6 +83,11 @@ void vn_context_close(vn_context **vn) {
     *vn = NULL;
 }
 
+int vn_context_processes(const vn_context *vn) {
+    if (!vn) return vn_launched().count;
+    return vn->ranks ? vn->ranks->count : 1;
+}
+
 int vn_context_leads(const vn_context *vn) {
     return vn ? vn_ranks_speaks(vn->ranks) : vn_launched().rank == 0;
 }

@@ -26,6 +26,8 @@ struct cli_verb {
     /* what a user should know, below the example; NULL: the summary says it */
     const char *about;
     cli_complete_fn complete; /* NULL: what was typed is all there is */
+    bool together;            /* several processes that a launcher started share its work */
+    bool reads;               /* it computes and writes nothing: several may run it */
     /* the words after the verb; returns the exit status */
     int (*run)(const cli_verb *verb, int argc, char **argv);
 };

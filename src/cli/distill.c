@@ -28,6 +28,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
 
 const cli_verb cli_distill = {
     .name = "distill",
+    .together = true,
     .summary = "train a model on what another says, to need fewer passes or steps",
     .example = "vane distill runs/photos photos --method consistency --minutes 20 --out runs/fast",
     .about = "Trains a network to predict what TEACHER, guided, needs several passes or steps for. "

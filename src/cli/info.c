@@ -63,6 +63,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
 
 const cli_verb cli_info = {
     .name = "info",
+    .reads = true,
     .summary = "what data, a run, model, world, tensor file or picture is",
     .example = "vane info photos",
     .about = "Says what PATH is and what it holds. For data, before anything is trained: classes "

@@ -305,6 +305,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
 
 const cli_verb cli_list = {
     .name = "list",
+    .reads = true,
     .summary = "the models, paths, samplers, guides, ... vane knows",
     .example = "vane list samplers",
     .about = "Lists every name that the flags of the other verbs take: vane list guides apg and "

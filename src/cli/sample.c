@@ -423,6 +423,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
 
 const cli_verb cli_sample = {
     .name = "sample",
+    .together = true,
     .summary = "draw samples, with as much guidance as you like",
     .example = "vane sample runs/fashion-mnist --guidance 1,2,4 --out samples.png",
     .about = "Draws samples from a trained model or an exact world. The same seed gives the same "

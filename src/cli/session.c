@@ -28,6 +28,18 @@ static int exit_status(vn_status status) {
     }
 }
 
+/* Each of several processes would do all of it, and write the same files. */
+static bool is_alone(const cli_verb *verb) {
+    const int processes = vn_context_processes(NULL);
+    if (verb->together || verb->reads || processes == 1) return true;
+    cli_errors_silence(!vn_context_leads(NULL));
+    cli_error(verb->name, VN_BAD_ARGUMENT,
+              "%d processes would each do the same work: start one; train, distill and sample "
+              "share theirs",
+              processes);
+    return false;
+}
+
 /* ---- command line ---------------------------------------------------------------------------- */
 
 static bool asks_for_help(int argc, char **argv) {
@@ -56,6 +68,10 @@ bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc
     if (asks_for_help(argc, argv)) {
         print_help(verb, tables, 2);
         *status = CLI_DONE;
+        return false;
+    }
+    if (!is_alone(verb)) {
+        *status = CLI_USAGE;
         return false;
     }
     *status = exit_status(cli_parse(verb->name, argc, argv, tables, 2, verb->complete));

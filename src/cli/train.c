@@ -152,6 +152,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
 
 const cli_verb cli_train = {
     .name = "train",
+    .together = true,
     .summary = "train a conditional generator on labelled data, a classifier or an autoencoder",
     .example = "vane train photos --out runs/photos --minutes 30",
     .about = "Trains a network on DATA, a class a folder or label, and writes a run directory that "

@@ -25,6 +25,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
 
 const cli_verb cli_version = {
     .name = "--version",
+    .reads = true,
     .summary = "what vane was built with, and what it runs with here",
     .example = "vane --version --json",
     .run = run,

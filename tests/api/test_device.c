@@ -16,6 +16,8 @@ static vn_context *open_context(bool guarded) {
     vn_context *vn = NULL;
     o.threads = 2;
     assert_int_equal(vn_context_open(&vn, &o), VN_OK);
+    assert_int_equal(vn_context_processes(vn), 1);
+    assert_int_equal(vn_context_processes(NULL), 1); /* no launcher started the test */
     if (!guarded) return vn;
     row = guarded_row(vn->device.row, 0, NULL);
     vn_device_close(&vn->device);

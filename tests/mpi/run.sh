@@ -116,6 +116,10 @@ try() { # try MPI
         launch "$mpi" 4 "$vane" train points:moons --steps 2 --out none
     holds "$mpi: a mistake is said once" says 2 "unknown flag --stepz" launch "$mpi" 3 "$vane" train points:moons --stepz 2 --out none
     holds "$mpi: nothing was made" test ! -e none
+    holds "$mpi: what is not shared is refused" says 2 "2 processes would each do the same work: start one" \
+        launch "$mpi" 2 "$vane" eval mlp.1 --data points:moons --metric mmd
+    holds "$mpi: averages too" says 2 "2 processes would each do the same work" launch "$mpi" 2 "$vane" ema mlp.1 ema.out
+    holds "$mpi: what only reads is not" launch "$mpi" 2 "$vane" info mlp.1
     mkdir -p alone && cp "$vane" alone/vane
     holds "$mpi: without the module nobody trains alone" says 1 "2 processes would each train a run of their own" \
         launch "$mpi" 2 alone/vane train points:moons --steps 2 --out none
