@@ -335,7 +335,7 @@ static vn_status open_discriminator(vn_train_job *j, vn_err *err) {
     if (!vn_objective_adversary(j->objective, &a)) return VN_OK;
     if (j->o.steps > 0 && a.start >= j->o.steps)
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "the discriminator has no effect: it begins at step %lld (`disc_start` of "
+                       "the discriminator has no effect: it begins at step %lld (disc_start of "
                        "the objective), and the run has %lld",
                        (long long)a.start, (long long)j->o.steps);
     json_t *config = vn_discriminator_config(sample, a.channels, a.layers, err);

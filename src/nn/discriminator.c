@@ -43,7 +43,7 @@ static int64_t shorter(const int64_t size[2]) {
 static vn_status check(const discriminator *d, vn_err *err) {
     if (patches_of(shorter(d->sample_size), d->layers) >= 1) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
-                   "the discriminator: %lld layers (`disc_layers`) leave nothing of pictures of "
+                   "the discriminator: %lld layers (disc_layers) leave nothing of pictures of "
                    "%lldx%lld",
                    (long long)d->layers, (long long)d->sample_size[1],
                    (long long)d->sample_size[0]);

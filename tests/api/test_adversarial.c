@@ -127,9 +127,9 @@ static void what_has_no_effect_is_refused(void **state) {
         {KL, "vae:disc_start=5", "disc_start has no effect without a weight"},
         {KL, "vae:disc_adaptive=no", "disc_adaptive has no effect without a weight"},
         {KL, "vae:adversarial=0.5",
-         "begins at step 2000 (`disc_start` of the objective), and the "
+         "begins at step 2000 (disc_start of the objective), and the "
          "run has 10"},
-        {KL, "vae:adversarial=0.5,disc_start=1,disc_layers=4", "4 layers (`disc_layers`) leave"},
+        {KL, "vae:adversarial=0.5,disc_start=1,disc_layers=4", "4 layers (disc_layers) leave"},
         {"unet2d:channels=8,levels=2", "cfm:adversarial=1", "adversarial"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
