@@ -79,8 +79,8 @@ static bool is_linear(const vn_node *n) {
                  (n->op == VN_OP_LINEAR_PLUS && !n->attr.linear.times && !n->attr.linear.plus));
 }
 
-/* A linear layer in the place of n, with a factor and an addend where they are not NULL; false: they
- * do not fit. */
+/* A linear layer in the place of n, with a factor and an addend where they are not NULL; false: it
+ * does not fit these. */
 static bool linear_end(const vn_node *linear, const vn_node *n, const vn_node *times,
                        const vn_node *plus, vn_node *draft) {
     vn_node d = *linear;
