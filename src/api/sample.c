@@ -256,7 +256,11 @@ static void settle(const vn_model *m, const vn_path *path, vn_sample_options *o)
     const bool other = vn_guides_need(o->guide) & others;
     if (isnan(o->guidance))
         o->guidance = other ? vn_sampling_defaults_as_trained().guidance : m->sampling.guidance;
-    if (!o->steps && !o->sigmas) o->steps = vn_sampling_defaults_steps_on(&m->sampling, path);
+    /* what a run says of its sampling was not found by restoring or inverting */
+    const vn_sampling_defaults any = vn_sampling_defaults_as_trained();
+    if (!o->steps && !o->sigmas)
+        o->steps =
+            vn_sampling_defaults_steps_on(o->restore || o->invert ? &any : &m->sampling, path);
     if ((o->init_file || o->init) && !o->strength && !o->sigmas)
         o->strength = o->invert ? 1 : vn_option_find(VN_OPTIONS_SAMPLE, "strength")->fallback;
 }

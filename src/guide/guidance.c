@@ -6,34 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- plan ------------------------------------------------------------------------------------ */
-
-static bool same_conditions(const vn_condition *a, const vn_condition *b, int64_t n) {
-    return a == b || !memcmp(a, b, (size_t)n * sizeof *a);
-}
-
-/* Whether two passes are the same for rows whose conditions are the same. */
-static bool same_but_conditions(const vn_pass *a, const vn_pass *b) {
-    return a->network == b->network && vn_perturb_equal(&a->perturb, &b->perturb) &&
-           a->perturbs == b->perturbs && a->x == b->x && a->level == b->level &&
-           a->want == b->want && a->direction == b->direction && a->guidance == b->guidance;
-}
-
-static bool same_pass(const vn_pass *a, const vn_pass *b, int64_t n) {
-    return same_but_conditions(a, b) && same_conditions(a->condition, b->condition, n);
-}
-
-const vn_estimate *vn_plan_pass(vn_plan *plan, const vn_pass *pass) {
-    for (int i = 0; i < plan->count; i++)
-        if (same_pass(&plan->pass[i], pass, plan->n))
-            return i < plan->done ? &plan->estimate[i] : NULL;
-    if (plan->count == plan->max)
-        plan->full = true;
-    else
-        plan->pass[plan->count++] = *pass;
-    return NULL;
-}
-
 /* ---- evaluate -------------------------------------------------------------------------------- */
 
 /* Whether two passes can share a forward pass. */
@@ -46,9 +18,9 @@ static bool go_together(const vn_pass *a, const vn_pass *b) {
  * longer guided are looked for, and the conditional pass is always whole. */
 static int same_row_before(const vn_plan *plan, const vn_guide_at *at, int i, size_t row) {
     const vn_pass *p = &plan->pass[i], conditional = vn_conditional(at);
-    if (!at->unguided[row] || same_pass(p, &conditional, at->n)) return -1;
+    if (!at->unguided[row] || vn_pass_same(p, &conditional, at->n)) return -1;
     for (int k = 0; k < i; k++)
-        if (same_but_conditions(&plan->pass[k], p) &&
+        if (vn_pass_same_but_conditions(&plan->pass[k], p) &&
             plan->pass[k].condition[row] == p->condition[row])
             return k;
     return -1;
@@ -109,7 +81,7 @@ static void copy_cached(const vn_guidance *g, const vn_guide_at *at, int first) 
 static void keep_variance(vn_guidance *g, const vn_guide_at *at, const vn_pass *p,
                           const float *rows) {
     const vn_pass conditional = vn_conditional(at);
-    const bool fit = same_pass(p, &conditional, at->n);
+    const bool fit = vn_pass_same(p, &conditional, at->n);
     if (p->x || p->level || p->perturb.kind || g->variance_final || (g->variance_found && !fit))
         return;
     memcpy(g->variance_out, rows, (size_t)(at->n * g->denoiser->size) * sizeof *rows);

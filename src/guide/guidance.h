@@ -17,6 +17,10 @@ struct vn_plan {
     vn_pass *pass;         /* [max] */
     vn_estimate *estimate; /* [max], each [capacity,size] */
 };
+/* Whether two passes of n rows are the same. */
+bool vn_pass_same(const vn_pass *a, const vn_pass *b, int64_t n);
+/* Whether they are for rows whose conditions are the same. */
+bool vn_pass_same_but_conditions(const vn_pass *a, const vn_pass *b);
 
 struct vn_guidance {
     const vn_table *table;

@@ -55,22 +55,3 @@ vn_status vn_optimizers_check(const vn_train_setup *s, vn_err *err) {
                    "layer and its last",
                    idle->row.name, vn_net_get_row(s->part[0].net)->row.name);
 }
-
-vn_status vn_optimizers_measure(const vn_train_setup *s, size_t *bytes, vn_err *err) {
-    vn_status status = VN_OK;
-    *bytes = 0;
-    for (int i = 0; i < s->parts && !status; i++) {
-        size_t one = 0;
-        const vn_train_part *part = &s->part[i];
-        if (part->frozen || !vn_optimizer_row_of(part)->measure) continue;
-        const vn_choice choice = vn_optimizer_of(part);
-        vn_shard shard = {0};
-        status = vn_shard_of_part(&shard, s, i, err);
-        if (!status)
-            status = vn_optimizer_row_of(part)->measure(
-                &choice, s->device, vn_net_weights(part->net), &shard, &one, err);
-        vn_shard_close(&shard);
-        *bytes += one;
-    }
-    return status;
-}
