@@ -151,7 +151,8 @@ VN_API void vn_context_close(vn_context **vn);
  * for it, and for a process alone. It is the first; the second where the first is lost. vn may be
  * NULL: then it is what the launcher says. */
 VN_API int vn_context_leads(const vn_context *vn);
-/* How many share the work of the context; 1: nobody else. vn NULL: that the launcher has started. */
+/* How many share the work of the context; 1: nobody else. vn NULL: that the launcher has
+ * started. */
 VN_API int vn_context_processes(const vn_context *vn);
 /* Why the latest call on this context failed, in one line; "" if none has. Owned by the context,
  * valid until its next call. vn may be NULL (then: "out of memory"). */

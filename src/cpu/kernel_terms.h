@@ -1,12 +1,12 @@
-/* kernel_terms.h - what a matrix product multiplies: the terms of its sums, in the number type of a
- * set of products.
+/* kernel_terms.h - what a matrix product multiplies: the terms of its sums, in the number type
+ * of a set of products.
  *
  * The products of kernel_gemm.h are compiled for float32 and, with VN_ROUNDED, for bfloat16
  * operands: the upper half of a float, rounded to nearest with ties to even. Their sums are
- * float32 in both. Where the CPU multiplies bfloat16 (AVX512-BF16), terms have 16 bits and lie in pairs, because
- * VDPBF16PS adds two products to each sum. Other sets hold the rounded numbers as floats and
- * multiply them as such: nothing is gained but the same result, up to the order of the sums and to
- * subnormal numbers, which VDPBF16PS takes for zero.
+ * float32 in both. Where the CPU multiplies bfloat16 (AVX512-BF16), terms have 16 bits and lie
+ * in pairs, because VDPBF16PS adds two products to each sum. Other sets hold the rounded numbers
+ * as floats and multiply them as such: nothing is gained but the same result, up to the order of
+ * the sums and to subnormal numbers, which VDPBF16PS takes for zero.
  *
  * With pairs, k and every length, jump and step of a reach is even; what pads k is zero. */
 #ifndef VN_CPU_KERNEL_TERMS_H

@@ -244,7 +244,7 @@ vn_status vn_prefetch_take(vn_prefetch *feed, vn_data_part part, uint64_t positi
                            const uint8_t **pixels, int64_t *index, vn_err *err);
 void vn_prefetch_done(vn_prefetch *feed);
 
-/* ---- open data (data.c), and its samples (batch.c) -------------------------------------------- */
+/* ---- open data (data.c), and its samples (batch.c) ------------------------------------------ */
 
 struct vn_data {
     vn_data_info info;

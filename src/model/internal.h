@@ -65,7 +65,8 @@ vn_status vn_latents_open_run(vn_model *m, const vn_model_source *source,
                               vn_model_part *autoencoder, vn_err *err);
 /* The part, unless it is empty, becomes the model's, which decodes by it from then on. */
 void vn_latents_add_autoencoder(vn_model *m, vn_model_part *part);
-/* Opens m->autoencoder where it is not open; and a row's `decode`, `encode` and their derivatives. */
+/* Opens m->autoencoder where it is not open; and a row's `decode`, `encode` and their
+ * derivatives. */
 vn_status vn_latents_open_autoencoder(vn_model *m, vn_err *err);
 vn_status vn_latents_decode(vn_model *m, int64_t n, const float *x, float *shown, vn_err *err);
 vn_status vn_latents_encode(vn_model *m, int64_t n, const float *shown, float *x, vn_err *err);

@@ -214,9 +214,9 @@ extern const struct vn_net_row vn_uncertainty_net;
 #define VN_LOG_VARIANCE "log_variance"
 json_t *vn_uncertainty_config(vn_err *err);
 
-/* What an autoencoder is trained against (discriminator.c), with the output "logits", one number for
- * each patch; and its config for pictures [C,H,W]: so many channels in its first layer, and layers
- * of stride 2, 0: three, or fewer where the pictures are small. It is in no table. */
+/* What an autoencoder is trained against (discriminator.c), with the output "logits", one number
+ * for each patch; and its config for pictures [C,H,W]: so many channels in its first layer, and
+ * layers of stride 2, 0: three, or fewer where the pictures are small. It is in no table. */
 extern const struct vn_net_row vn_discriminator_net;
 json_t *vn_discriminator_config(const vn_shape *sample, int64_t channels, int64_t layers,
                                 vn_err *err);

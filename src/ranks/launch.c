@@ -54,8 +54,8 @@ static int tasks_here(void) {
     return 0;
 }
 
-/* Whether the variables are there and the launcher's own: MPICH's mpirun says what is local too, and
- * a shell that srun has started alone is no task of several. */
+/* Whether the variables are there and the launcher's own: MPICH's mpirun says what is local too,
+ * and a shell that srun has started alone is no task of several. */
 static bool is_of(const launcher *l, int count, int rank) {
     if (count < 1 || rank < 0 || rank >= count) return false;
     if (strcmp(l->by, "srun") == 0) return count > 1;

@@ -1,6 +1,6 @@
-/* equations.c - the equations of a linear operator A. A A^T + c I is divided by where it is diagonal,
- * and else solved by conjugate gradients in the space of observations, which is never larger than
- * the residual itself needs. */
+/* equations.c - the equations of a linear operator A. A A^T + c I is divided by where it is
+ * diagonal, and else solved by conjugate gradients in the space of observations, which is never
+ * larger than the residual itself needs. */
 #include "restore/internal.h"
 
 #include <string.h>

@@ -1,12 +1,12 @@
-/* psld.c - posterior sampling with latent diffusion (2307.00619): dps through the decoder D, and a
- * term that glues what was observed to what the model fills in: pictures whose observed part is y
- * and the rest D's should be encoded by E to where they came from. After an ancestral step
+/* psld.c - posterior sampling with latent diffusion (2307.00619): dps through the decoder D, and
+ * a term that glues what was observed to what the model fills in: pictures whose observed part
+ * is y and the rest D's should be encoded by E to where they came from. After an ancestral step
  *
  *     x' -= grad_x (scale |y - A D(x0)| + gamma |E(D + A^+ (y - A D)) - x0|)
  *
- * with the norms themselves, as the authors' program has them, and with the pseudo-inverse A^+ where
- * they write A^T, which is the same for a mask. As in dps.c the step is one from another x0. The
- * gradient goes through D, E, D again and the denoiser. */
+ * with the norms themselves, as the authors' program has them, and with the pseudo-inverse A^+
+ * where they write A^T, which is the same for a mask. As in dps.c the step is one from another
+ * x0. The gradient goes through D, E, D again and the denoiser. */
 #include "restore/internal.h"
 
 enum { SCALE, GAMMA };

@@ -1,13 +1,13 @@
 /* red_diff.c - regularisation by denoising diffusion (2305.04391): a point mu that fits the
- * observation and, noised to each level in turn, the model. From mu = A^+ y, at falling levels, a
- * step of Adam (rate, 0.9, 0.99) on
+ * observation and, noised to each level in turn, the model. From mu = A^+ y, at falling levels,
+ * a step of Adam (rate, 0.9, 0.99) on
  *
  *     1/2 mean (y - A mu)^2 + lambda sigma/alpha mean (eps-hat - eps) mu      x = alpha mu + sigma
  *                                                                             eps
  *
  * Of latents that are decoded first A is an operator and the decoder, and A^+ y is encoded
- * (decoded.c). The sampler lcm makes x from mu, so that the rule answers with mu itself. It seeks a mode and
- * samples nothing. */
+ * (decoded.c). The sampler lcm makes x from mu, so that the rule answers with mu itself. It
+ * seeks a mode and samples nothing. */
 #include "restore/internal.h"
 
 #include <math.h>

@@ -219,8 +219,8 @@ static vn_status load_state(const char *path, vn_checkpoint *c, vn_err *err) {
     return status;
 }
 
-/* Writes a part's weights out of the state's arrays, of which the latest that was read may lie where
- * they were. */
+/* Writes a part's weights out of the state's arrays, of which the latest that was read may lie
+ * where they were. */
 static vn_status write_again(const char *dir, const char *state, const vn_checkpoint *c, int part,
                              vn_err *err) {
     array_list list;

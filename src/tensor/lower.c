@@ -1,10 +1,11 @@
-/* lower.c - a graph for a device: ops that it computes in one pass become one (fuse.c), and ops that
- * it lacks kernels of are replaced by the ops of their expansions, and these in turn, until all have
- * kernels or have no expansion.
+/* lower.c - a graph for a device: ops that it computes in one pass become one (fuse.c), and ops
+ * that it lacks kernels of are replaced by the ops of their expansions, and these in turn, until
+ * all have kernels or have no expansion.
  *
- * Each pass copies what is needed into a new graph, node by node, with the expansion in the place
- * of what has no kernel. Expansions lead from fused ops to plain ones, so that a few passes do.
- */
+ * Each pass copies what is needed into a new graph, node by node, with the expansion in the
+ * place of what has no kernel. Expansions lead from fused ops to plain ones, so that a few
+ * passes do.
+ * */
 #include "tensor/internal.h"
 
 /* One pass: by id of the graph that is copied. */

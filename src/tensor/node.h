@@ -55,7 +55,7 @@
     X(NEAREST, "nearest")      /* (x [..,D], table [V,D]) -> i32 [..]: the row nearest to x */     \
     X(RMS_NORM, "rms_norm")    /* x [..,C], gamma [C] or none: x / sqrt(mean(x^2) + eps) gamma */  \
     X(ROTATE, "rotate")        /* (x, cosine, sine): each pair (a, b) turned by its angle */       \
-    X(CONV2D_PLUS, "conv2d_plus") /* conv2d of an enlarged x, plus z: what fuse.c makes of these */ \
+    X(CONV2D_PLUS, "conv2d_plus") /* conv2d of an enlarged x, plus z: fuse.c makes it of these */ \
     X(LINEAR_PLUS, "linear_plus") /* linear times y plus z: what fuse.c makes of these */
 /* clang-format on */
 

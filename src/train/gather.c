@@ -1,10 +1,10 @@
-/* gather.c - what the ranks of a training do beside a step: agree on going on, and bring arrays that
- * are dealt to them (shard.c) together for the first, which scores, draws and writes with the
- * whole.
+/* gather.c - what the ranks of a training do beside a step: agree on going on, and bring arrays
+ * that are dealt to them (shard.c) together for the first, which scores, draws and writes with
+ * the whole.
  *
  * After a step the others wait to agree on the next one. What the first needs until then it asks
- * for in the place of its own answer; they give it, and wait again. An array comes to the place of
- * its part's gradients, which are not needed between two steps, one after the other. */
+ * for in the place of its own answer; they give it, and wait again. An array comes to the place
+ * of its part's gradients, which are not needed between two steps, one after the other. */
 #include "train/internal.h"
 
 #include <math.h>

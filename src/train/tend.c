@@ -1,5 +1,6 @@
-/* tend.c - what an objective does to a weight between two steps, such as moving codes that are not
- * used: on the host, after the update, by the rank that made it, before the others get the weight. */
+/* tend.c - what an objective does to a weight between two steps, such as moving codes that are
+ * not used: on the host, after the update, by the rank that made it, before the others get the
+ * weight. */
 #include "train/internal.h"
 
 #include <string.h>

@@ -49,8 +49,8 @@ static void same(const vn_samples *a, const vn_samples *b, const char *what) {
         fail_msg("%s: other bits", what);
 }
 
-/* Every rule of the table but that of latents alone: the bits of a batch of 1 and 3, of another number of threads, and of a
- * sampling that is driven step by step. */
+/* Every rule of the table but that of latents alone: the bits of a batch of 1 and 3, of another
+ * number of threads, and of a sampling that is driven step by step. */
 static void bits_do_not_depend_on_the_batch(void **state) {
     (void)state;
     vn_context_options two = vn_context_options_default();

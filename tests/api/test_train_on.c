@@ -355,7 +355,8 @@ static void pairs_are_learned_as_pairs(void **state) {
     o.model = "mlp:width=32,layers=2";
     o.times = "uniform";
     o.batch = 64;
-    o.validate = 0.25; /* 500, whose loss of squares of normals is off by 0.05, and 600 steps leave some */
+    o.validate =
+        0.25; /* 500, whose loss of squares of normals is off by 0.05, and 600 steps leave some */
     o.lr = 3e-3;
     vn_train_result alone = vn_train_result_default(), paired = vn_train_result_default();
     expect_ok(vn, vn_train_on(vn, &d, "alone", &o, &alone));

@@ -81,7 +81,8 @@ static void what_is_asked_for_counts(void **state) {
     (void)state;
     expect_status(0, TRAIN " --out asked --preview-every -1");
     expect_status(0, "sample asked -n 6 --out own.npy --quiet");
-    expect_status(0, "sample asked -n 6 --guidance 1.5 --sampler unipc --steps 16 --out same.npy --quiet");
+    expect_status(
+        0, "sample asked -n 6 --guidance 1.5 --sampler unipc --steps 16 --out same.npy --quiet");
     expect_same_file("own.npy", "same.npy");
     /* 1 is 1, not "not asked for" */
     expect_status(0, "sample asked -n 6 --guidance 1 --out one.npy --quiet");

@@ -49,7 +49,8 @@ static int deal(int ranks, size_t n, vn_owned run[RUNS]) {
     return RUNS;
 }
 
-/* x [n] becomes the sum over the ranks on all of them, in the two halves that training does it in. */
+/* x [n] becomes the sum over the ranks on all of them, in the two halves that training does it
+ * in. */
 static vn_status sum(vn_ranks *r, float *x, size_t n, vn_err *err) {
     vn_owned run[RUNS];
     const int runs = deal(r->count, n, run);

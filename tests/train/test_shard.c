@@ -1,5 +1,6 @@
-/* test_shard.c - how arrays are dealt to ranks: all of them once, matrices and blocks as a whole, the
- * same blocks whatever the number of ranks, and to each rank little more than its share. */
+/* test_shard.c - how arrays are dealt to ranks: all of them once, matrices and blocks as a
+ * whole, the same blocks whatever the number of ranks, and to each rank little more than its
+ * share. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
