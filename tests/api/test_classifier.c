@@ -8,6 +8,7 @@
 
 #include "api/internal.h"
 #include "api/support_context.h"
+#include "support/sanitized.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
 
@@ -36,7 +37,7 @@ static vn_model *world, *classifier;
 static int enter(void **state) {
     context_enter(state);
     scratch_write_text("world.json", world_text);
-    const vn_train_options o = classifier_options(1000);
+    const vn_train_options o = classifier_options(SANITIZED ? 20 : 1000);
     expect_ok(vn, vn_train(vn, "world.json", "classifier", &o, NULL));
     expect_ok(vn, vn_model_open(vn, "classifier", &classifier));
     expect_ok(vn, vn_model_open(vn, "world.json", &world));
@@ -106,6 +107,7 @@ static void the_field_is_near_the_exact_one(void **state) {
             count++;
         }
         print_message("t %.2f: mean cosine %.4f of %d\n", times[t], sum / count, count);
+        if (SANITIZED) continue;
         assert_true(count >= 50);
         if (!(sum / count > 0.95)) fail_msg("t %g: %.4f", times[t], sum / count);
     }
@@ -198,7 +200,7 @@ static void samplers_follow_it(void **state) {
             vn_samples_close(&s);
         }
         print_message("%-16s %.3f %.3f %.3f\n", samplers[i], p[0], p[1], p[2]);
-        assert_true(p[0] < 0.42 && p[1] > 0.88 && p[2] > 0.96);
+        if (!SANITIZED) assert_true(p[0] < 0.42 && p[1] > 0.88 && p[2] > 0.96);
     }
 }
 
@@ -305,9 +307,9 @@ static void few_labels_make_a_generator_conditional(void **state) {
     static float x[COUNT * D];
     static int32_t label[COUNT];
     draw_clean(COUNT, 5, x, label);
-    vn_train_options unlabelled = points_options("cfm", 1500);
+    vn_train_options unlabelled = points_options("cfm", SANITIZED ? 20 : 1500);
     unlabelled.batch = 256;
-    vn_train_options o = classifier_options(400);
+    vn_train_options o = classifier_options(SANITIZED ? 20 : 400);
     o.validate = 0;
     o.dropout = 0.1;
     vn_model *base = train_points("base", COUNT, x, NULL, &unlabelled),
@@ -325,7 +327,7 @@ static void few_labels_make_a_generator_conditional(void **state) {
             vn_samples_close(&drawn);
         }
         print_message("%d labels: %.3f %.3f %.3f\n", k ? SOME : FEW, p[0], p[1], p[2]);
-        assert_true(p[0] < 0.42 && p[1] > 0.9 && p[2] > 0.98);
+        if (!SANITIZED) assert_true(p[0] < 0.42 && p[1] > 0.9 && p[2] > 0.98);
         vn_model_close(&of[k]);
     }
     vn_model_close(&base);

@@ -7,6 +7,7 @@
 #include "api/internal.h"
 #include "api/support_context.h"
 #include "data/data.h"
+#include "support/sanitized.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
 
@@ -92,7 +93,9 @@ static void every_objective_learns_the_score(void **state) {
         {"ssm", "ssm", 800, 0, 0.13},  /* 0.062 */
     };
     for (size_t i = 0; i < VN_COUNT(known); i++) {
-        const double error = train(known[i].objective, known[i].steps, known[i].run);
+        const int64_t steps = SANITIZED ? known[i].steps / 40 + 1 : known[i].steps;
+        const double error = train(known[i].objective, steps, known[i].run);
+        if (SANITIZED) continue;
         print_message("%s after %d steps: error %.4f, in [%g, %g]\n", known[i].objective,
                       (int)known[i].steps, error, known[i].least, known[i].most);
         if (!(error >= known[i].least && error <= known[i].most))

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/base.h"
+#include "support/sanitized.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
 
@@ -116,9 +117,9 @@ static void networks_of_texts_learn(void **state) {
             go_on("data", run, 4);
             vn_train_options more = vn_train_options_default();
             more.resume = 1;
-            more.steps = 60;
+            more.steps = SANITIZED ? 6 : 60;
             expect_ok(vn, vn_train(vn, "data", run, &more, &result));
-            if (!(result.loss < 0.9 * first))
+            if (!SANITIZED && !(result.loss < 0.9 * first))
                 fail_msg("%s: from %g to %g", run, first, result.loss);
         }
 }

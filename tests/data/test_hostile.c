@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "support/sanitized.h"
 #include "support/alloc.h"
 #include "support/mutate.h"
 #include "support_data.h"
@@ -176,14 +177,6 @@ static vn_status open_and_read(const source_case *c, vn_err *err) {
 #define LEAKS_ARE_NOT_OURS(on) ((void)(on))
 #endif
 
-/* The sanitizers themselves need memory where a thread starts; the build without them fails that
- * too. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
-
 static void fail_each_allocation(const source_case *c, int mode) {
     vn_err err = {0};
     for (int64_t n = 0;; n++) {
@@ -239,6 +232,7 @@ static void says_when_memory_is_out(void **state) {
     vn_data_close(&spoilt);
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         vn_err err = {0};
+        /* the sanitizers themselves need memory where a thread starts */
         if (cases[i].threads && SANITIZED) continue;
         assert_int_equal(open_and_read(&cases[i], &err), cases[i].usual);
         if (cases[i].lost > 0) LEAKS_ARE_NOT_OURS(true);

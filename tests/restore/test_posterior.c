@@ -12,20 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/sanitized.h"
 #include "support_posterior.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifdef SANITIZED
-enum { MANY = 1000 };
-#else
-enum { MANY = 10000 };
-#endif
+enum { MANY = SANITIZED ? 1000 : 10000 };
 
 /* Three numbers of which two combinations are observed. */
 static problem gaussian_problem(void) {
@@ -127,7 +117,7 @@ static void measure(const problem *p, const char *prior, const run *of) {
                   e.mean, e.cov, e.weight, passes / of->steps, derivatives / of->steps);
     free(x);
     posterior_close(&b);
-#ifndef SANITIZED
+#if !SANITIZED
     if (e.mean > of->mean || e.cov > of->cov || fabs(e.weight) > of->weight)
         fail_msg("%s, %s: mean off by %.4f of at most %.4f, covariance by %.4f of %.4f, weight by "
                  "%.4f of %.4f",

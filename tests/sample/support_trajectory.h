@@ -13,13 +13,4 @@ vn_status bench_run(const bench *b, vn_trajectory_options o, int64_t n, uint64_t
 /* A world of two classes with full covariances in two dimensions. */
 extern const char *const bench_world;
 
-/* Under sanitizers statistics are of fewer samples: they look at memory, and are slow. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
 #endif

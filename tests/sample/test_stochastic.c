@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/sanitized.h"
 #include "support_trajectory.h"
 #include "support/bound.h"
 
@@ -255,7 +256,7 @@ static void measure(const char *sampler, const char *path, const char *grid, int
  * mean is within 6. A noise of the wrong size is the same with any step. */
 static void noisy_samplers_keep_the_moments(void **state) {
     (void)state;
-#ifdef SANITIZED
+#if SANITIZED
     enum { N = 1000 };
 #else
     enum { N = 9000 };

@@ -18,10 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/sanitized.h"
 #include "support_trajectory.h"
 #include "support/bound.h"
 
-#ifdef SANITIZED
+#if SANITIZED
 enum { MANY = 2000 };
 #else
 enum { MANY = 20000 };
