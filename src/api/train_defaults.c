@@ -8,7 +8,7 @@
 
 #define ANY INT64_MAX
 
-typedef enum kind { POINTS, TEXTS, COLOUR, OTHER } kind; /* OTHER: grey pictures, latents */
+typedef enum kind { POINTS, TEXTS, COLOUR, GREY, OTHER } kind; /* OTHER: latents */
 
 /* clang-format off */
 static const struct {
@@ -21,6 +21,9 @@ static const struct {
     {POINTS, ANY,     0,    0,   {"mlp", 0, 0, NULL}},
     {TEXTS,  ANY,     0,    0,   {"text-dit", 0, 0, NULL}},
     {OTHER,  ANY,     0,    0,   {"unet2d", 0, 0, NULL}},
+    {GREY,   32 * 32, 20000, 55, {"unet2d:channels=24", 0, 0,
+                                  "the pictures are many, and there is time for it"}},
+    {GREY,   ANY,     0,    0,   {"unet2d", 0, 0, NULL}},
     {COLOUR, 32 * 32, 2000, 40,  {"unet2d:channels=32,layers=2,attention=2", 0, 0,
                                   "the pictures have colours, and there is time for it"}},
     {COLOUR, 32 * 32, 2000, 20,  {"unet2d:channels=32", 0, 0,
@@ -34,7 +37,8 @@ static const struct {
 static kind kind_of(const vn_train_budget *b) {
     if (!vn_shape_is_image(&b->sample)) return POINTS;
     if (b->texts) return TEXTS;
-    return b->sample.dim[0] == 3 && !b->latents ? COLOUR : OTHER;
+    if (b->latents) return OTHER;
+    return b->sample.dim[0] == 3 ? COLOUR : b->sample.dim[0] == 1 ? GREY : OTHER;
 }
 
 const vn_train_default *vn_train_default_for(const vn_train_budget *b) {

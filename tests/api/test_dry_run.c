@@ -28,8 +28,11 @@ static void models_follow_from_data_and_time(void **state) {
         {{.sample = {1, {2}}, .count = 1000, .minutes = 60, .threads = 2}, "mlp"},
         {{.sample = {3, {3, 32, 32}}, .count = 9000, .texts = true, .minutes = 60, .threads = 2},
          "text-dit"},
-        /* grey, however long; latents; colours by steps, in little time, or of few pictures */
-        {{.sample = {3, {1, 28, 28}}, .count = 60000, .minutes = 600, .threads = 9}, "unet2d"},
+        /* grey in little time, or few; latents; colours by steps, in little time, or few */
+        {{.sample = {3, {1, 28, 28}}, .count = 60000, .minutes = 15, .threads = 2}, "unet2d"},
+        {{.sample = {3, {1, 28, 28}}, .count = 6000, .minutes = 600, .threads = 9}, "unet2d"},
+        {{.sample = {3, {1, 28, 28}}, .count = 60000, .minutes = 30, .threads = 2},
+         "unet2d:channels=24"},
         {{.sample = {3, {3, 8, 8}}, .count = 60000, .latents = true, .minutes = 60, .threads = 9},
          "unet2d"},
         {{.sample = {3, {3, 32, 32}}, .count = 60000, .threads = 2}, "unet2d"},

@@ -55,6 +55,7 @@ static vn_sample_options wide(int64_t count) {
     o.steps = 1;
     o.batch = 64;
     o.path = "rectified";
+    o.sampler = "euler"; /* has no arrays to keep */
     return o;
 }
 
