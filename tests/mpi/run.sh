@@ -73,7 +73,7 @@ cat >dit.json <<'END'
 END
 rest="--batch 16 --microbatches 8 --validate 0.1 --clip 0.5 --save-every 3 --preview-every -1 --quiet"
 pictures="pictures --model unet.json $rest"
-patches="pictures --model dit.json $rest --optimizer muon --ema-snapshots 3"
+patches="pictures --model dit.json $rest --optimizer muon --precision bf16 --ema-snapshots 3"
 points="points:moons --model mlp:width=64 --batch 64 --microbatches 8 --clip 0.5 --save-every 4 --ema-snapshots 3 --preview-every -1 --quiet --optimizer muon"
 
 holds "one process trains on pictures" "$vane" train $pictures --steps 8 --out unet.1 --threads 1
