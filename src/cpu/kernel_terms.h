@@ -60,7 +60,7 @@ VN_INLINE vn_vec vn_terms_add(vn_terms a, vn_terms b, vn_vec sum) {
 
 /* Rounded to bfloat16, as floats. A NaN stays one: its mantissa's first bit is set. */
 VN_INLINE vn_vec vn_vround(vn_vec x) {
-    const vn_ivec bits = (vn_ivec)x, nan = x != x;
+    const vn_ivec bits = (vn_ivec)x, nan = (bits & 0x7FFFFFFF) > 0x7F800000;
     const vn_ivec rounded = bits + 0x7FFF + (bits >> 16 & 1);
     return (vn_vec)(((nan & (bits | 0x400000)) | (~nan & rounded)) & ~0xFFFF);
 }
