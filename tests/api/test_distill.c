@@ -25,7 +25,7 @@ static void write_worlds(void) {
 }
 
 static vn_train_options options_of(const char *objective, const char *teacher, int64_t steps) {
-    vn_train_options o = points_options(objective, SANITIZED ? (steps + 19) / 20 : steps);
+    vn_train_options o = points_options(objective, SANITIZED && steps > 20 ? steps / 20 : steps);
     o.times = NULL;
     o.teacher = teacher;
     o.validate = 0;

@@ -133,7 +133,7 @@ static void memory_does_not_grow_with_the_shapes(void **state) {
     open_fixture(&f, unet);
     make_batch();
     const int64_t largest = bytes_for(&f, 9), plan = bytes_for(&f, 1);
-    expect_below("a plan, in parts of the largest", (double)plan / (double)largest, 0.5);
+    assert_true(2 * plan <= largest); /* measured: 0.32 to 0.34 of it */
     for (int64_t n = 8; n > 1; n--) assert_true(bytes_for(&f, n) <= plan + plan / 50);
     close_fixture(&f);
 }
