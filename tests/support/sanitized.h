@@ -1,6 +1,6 @@
-/* sanitized.h - whether a test's program is built with a sanitizer. Sanitizers look at memory and are
- * slow: statistics are of fewer samples there, and what a training learns is left to the plain build,
- * while a few of its steps are made in both. */
+/* sanitized.h - whether a test's program is built with a sanitizer. Sanitizers look at memory
+ * and are slow: statistics are of fewer samples there, and what a training learns is left to the
+ * plain build, while a few of its steps are made in both. */
 #ifndef SANITIZED_H
 #define SANITIZED_H
 
