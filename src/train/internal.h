@@ -243,9 +243,9 @@ typedef struct vn_trainer {
     size_t floats; /* of all parts */
     int sums;
     size_t optimizer_bytes; /* of what optimisers need beside arrays */
-    float *shared; /* [floats] the host's copy for ranks; NULL: the host follows the device's */
-    double *tally; /* [ranks,tally_width] squares of the gradients' blocks, and losses */
-    size_t tally_width;
+    float *shared;  /* [floats] the host's copy for ranks; NULL: the host follows the device's */
+    double *totals; /* [ranks,totals_width] squares of the gradients' blocks, and losses */
+    size_t totals_width;
     double *squares; /* [blocks] of one part */
     /* the steps made, and what the host sees of the arrays: themselves, or copies as of the latest
      * save */

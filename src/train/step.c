@@ -80,7 +80,7 @@ static vn_status share_weights(const vn_trainer *t, vn_err *err) {
 /* What this rank knows of them: the squares of its blocks of what is due, and its losses. */
 static void fill_row(const vn_trainer *t, const float loss[VN_OBJECTIVE_LOSSES], double *row) {
     const vn_device *d = t->s->device;
-    memset(row, 0, t->tally_width * sizeof *row);
+    memset(row, 0, t->totals_width * sizeof *row);
     for (int k = 0; k < t->losses; k++) row[k] = (double)loss[k];
     row += VN_OBJECTIVE_LOSSES;
     for (int i = 0; i < t->s->parts; row += t->part[i++].shard.blocks) {
@@ -94,14 +94,16 @@ static void fill_row(const vn_trainer *t, const float loss[VN_OBJECTIVE_LOSSES],
 }
 
 /* The rows of all ranks. Each block's squares are in one of them. */
-static vn_status tally(const vn_trainer *t, const float loss[VN_OBJECTIVE_LOSSES], vn_err *err) {
+static vn_status gather_totals(const vn_trainer *t, const float loss[VN_OBJECTIVE_LOSSES],
+                               vn_err *err) {
     const vn_ranks *r = t->s->ranks;
-    fill_row(t, loss, t->tally + (r ? (size_t)r->rank * t->tally_width : 0));
+    fill_row(t, loss, t->totals + (r ? (size_t)r->rank * t->totals_width : 0));
     if (!vn_trainer_is_shared(t)) return VN_OK;
-    const vn_status status = r->gather(r->self, t->tally, t->tally_width * sizeof *t->tally, err);
+    const vn_status status =
+        r->gather(r->self, t->totals, t->totals_width * sizeof *t->totals, err);
     for (int i = 1; i < r->count && !status; i++)
-        for (size_t k = VN_OBJECTIVE_LOSSES; k < t->tally_width; k++)
-            t->tally[k] += t->tally[(size_t)i * t->tally_width + k];
+        for (size_t k = VN_OBJECTIVE_LOSSES; k < t->totals_width; k++)
+            t->totals[k] += t->totals[(size_t)i * t->totals_width + k];
     return status;
 }
 
@@ -110,7 +112,7 @@ static float loss_of(const vn_trainer *t, int loss) {
     const int ranks = t->s->ranks ? t->s->ranks->count : 1;
     float sum[VN_MOST_SUMS] = {0};
     for (int i = 0, top = 0; i < ranks; i++, top++) {
-        sum[top] = (float)t->tally[(size_t)i * t->tally_width + (size_t)loss];
+        sum[top] = (float)t->totals[(size_t)i * t->totals_width + (size_t)loss];
         for (int joins = vn_tree_joins(i, ranks); joins > 0; joins--, top--)
             sum[top - 1] += sum[top];
     }
@@ -154,7 +156,7 @@ static vn_status refuse_divergence(const vn_trainer *t, int loss, double value, 
 
 /* The norm of the mean gradient of a loss. */
 static double norm_of(const vn_trainer *t, int loss) {
-    const double *squares = t->tally + VN_OBJECTIVE_LOSSES;
+    const double *squares = t->totals + VN_OBJECTIVE_LOSSES;
     double sum = 0;
     for (int i = 0; i < t->s->parts; squares += t->part[i++].shard.blocks) {
         const vn_part_state *p = &t->part[i];
@@ -188,7 +190,7 @@ vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err) {
     if (s->ranks && s->ranks->at_step) s->ranks->at_step(s->ranks->self, t->at.step + 1);
     vn_status status = vn_trainer_agree(t, vn_workers_score(t, loss, err), &stop, err);
     if (!status) status = reduce_gradients(t, err);
-    if (!status) status = tally(t, loss, err);
+    if (!status) status = gather_totals(t, loss, err);
     if (!status) status = take(t, norm, err);
     if (status) return status;
     for (int i = 0; i < s->parts; i++) {

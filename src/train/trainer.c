@@ -137,13 +137,13 @@ static vn_status open_frozen(vn_trainer *t, int i, vn_err *err) {
 }
 
 /* What a step's norms and losses are added from, a row of each rank. */
-static vn_status open_tally(vn_trainer *t, vn_err *err) {
+static vn_status open_totals(vn_trainer *t, vn_err *err) {
     const size_t ranks = t->s->ranks ? (size_t)t->s->ranks->count : 1;
-    t->tally_width = VN_OBJECTIVE_LOSSES;
-    for (int i = 0; i < t->s->parts; i++) t->tally_width += (size_t)t->part[i].shard.blocks;
-    t->tally = vn_calloc(ranks * t->tally_width, sizeof *t->tally);
-    t->squares = vn_calloc(t->tally_width, sizeof *t->squares);
-    return t->tally && t->squares ? VN_OK : vn_no_memory(err);
+    t->totals_width = VN_OBJECTIVE_LOSSES;
+    for (int i = 0; i < t->s->parts; i++) t->totals_width += (size_t)t->part[i].shard.blocks;
+    t->totals = vn_calloc(ranks * t->totals_width, sizeof *t->totals);
+    t->squares = vn_calloc(t->totals_width, sizeof *t->squares);
+    return t->totals && t->squares ? VN_OK : vn_no_memory(err);
 }
 
 static vn_status open_arrays(vn_trainer *t, vn_err *err) {
@@ -160,7 +160,7 @@ static vn_status open_arrays(vn_trainer *t, vn_err *err) {
         return vn_no_memory(err);
     for (int i = 0; i < s->parts && !status; i++)
         if (!s->part[i].frozen) status = open_values(t, i, err);
-    if (!status) status = open_tally(t, err);
+    if (!status) status = open_totals(t, err);
     if (status) return status;
     for (int i = 0; i < s->parts; i++) {
         const vn_part_state *p = &t->part[i];
@@ -189,7 +189,7 @@ static void close_arrays(vn_trainer *t) {
     for (int i = 0; i < t->at.parts && !d->row->host_memory && !vn_trainer_is_shared(t); i++)
         close_host(&t->at.part[i]);
     vn_free(t->shared);
-    vn_free(t->tally);
+    vn_free(t->totals);
     vn_free(t->squares);
 }
 
