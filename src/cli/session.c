@@ -35,7 +35,7 @@ static bool is_alone(const cli_verb *verb) {
     cli_errors_silence(!vn_context_leads(NULL));
     cli_error(verb->name, VN_BAD_ARGUMENT,
               "%d processes would each do the same work: start one; train, distill and sample "
-              "share theirs",
+              "share it",
               processes);
     return false;
 }

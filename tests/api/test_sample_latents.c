@@ -450,67 +450,52 @@ static void latents_are_put_in_place_under_a_mask(void **state) {
     vn_model_close(&m);
 }
 
-/* The derivative of encoding, by central differences. */
-static void encoding_has_its_derivative(void **state) {
-    (void)state;
-    enum { NUMBERS = CHANNELS * 16 };
+/* Encoding or decoding, and its derivative: `from` numbers become `to`. */
+typedef struct coding {
+    vn_status (*code)(vn_model *m, int64_t n, const float *x, float *out, vn_err *err);
+    vn_status (*vjp)(vn_model *m, const float *x, const float *direction, float *out, vn_err *err);
+    int from, to;
+} coding;
+
+/* The derivative by central differences: h^2 of the third derivative, and 1e-7 / h of rounding. */
+static void has_its_derivative(const char *name, const coding *c) {
+    enum { MOST = PIXELS > CHANNELS * 16 ? PIXELS : CHANNELS * 16 };
     const float h = 1e-2F;
     vn_err err = {0};
     vn_model *m = open_model("dit");
-    float x[PIXELS], direction[NUMBERS], by[PIXELS], at[PIXELS], up[NUMBERS], down[NUMBERS];
+    float x[MOST], direction[MOST], by[MOST], at[MOST], up[MOST], down[MOST];
     double off = 0, size = 0;
-    vn_random_normal(x, PIXELS, 1, VN_STREAM_PROBE, 0, 0);
-    vn_random_normal(direction, NUMBERS, 1, VN_STREAM_PROBE, 1, 0);
-    if (vn_model_encode_vjp(m, x, direction, by, &err)) fail_msg("%s", err.text);
-    for (int k = 0; k < PIXELS; k++) {
+    vn_random_normal(x, (size_t)c->from, 1, VN_STREAM_PROBE, 0, 0);
+    vn_random_normal(direction, (size_t)c->to, 1, VN_STREAM_PROBE, 1, 0);
+    if (c->vjp(m, x, direction, by, &err)) fail_msg("%s", err.text);
+    for (int k = 0; k < c->from; k++) {
         double slope = 0;
-        memcpy(at, x, sizeof at);
+        memcpy(at, x, (size_t)c->from * sizeof *at);
         at[k] = x[k] + h;
         const double above = (double)at[k];
-        if (vn_model_encode(m, 1, at, up, &err)) fail_msg("%s", err.text);
+        if (c->code(m, 1, at, up, &err)) fail_msg("%s", err.text);
         at[k] = x[k] - h;
         const double apart = above - (double)at[k];
-        if (vn_model_encode(m, 1, at, down, &err)) fail_msg("%s", err.text);
-        for (int i = 0; i < NUMBERS; i++)
+        if (c->code(m, 1, at, down, &err)) fail_msg("%s", err.text);
+        for (int i = 0; i < c->to; i++)
             slope += (double)direction[i] * ((double)up[i] - (double)down[i]) / apart;
         off += pow((double)by[k] - slope, 2);
         size += slope * slope;
     }
-    print_message("derivative of encoding off by %.2e\n", sqrt(off / size));
-    expect_below("derivative of encoding", sqrt(off / size), 2e-3);
+    expect_below_as(sqrt(off / size), 2e-3, "derivative of %s", name);
     vn_model_close(&m);
 }
 
-/* The derivative of decoding, by central differences. */
+static void encoding_has_its_derivative(void **state) {
+    (void)state;
+    has_its_derivative("encoding",
+                       &(coding){vn_model_encode, vn_model_encode_vjp, PIXELS, CHANNELS * 16});
+}
+
 static void decoding_has_its_derivative(void **state) {
     (void)state;
-    enum { NUMBERS = CHANNELS * 16 };
-    const float h = 1e-2F;
-    vn_err err = {0};
-    vn_model *m = open_model("dit");
-    float x[NUMBERS], direction[PIXELS], by[NUMBERS], at[NUMBERS], up[PIXELS], down[PIXELS];
-    double off = 0, size = 0;
-    vn_random_normal(x, NUMBERS, 1, VN_STREAM_PROBE, 0, 0);
-    vn_random_normal(direction, PIXELS, 1, VN_STREAM_PROBE, 1, 0);
-    if (vn_model_decode_vjp(m, x, direction, by, &err)) fail_msg("%s", err.text);
-    for (int k = 0; k < NUMBERS; k++) {
-        double slope = 0;
-        memcpy(at, x, sizeof at);
-        at[k] = x[k] + h;
-        const double above = (double)at[k];
-        if (vn_model_decode(m, 1, at, up, &err)) fail_msg("%s", err.text);
-        at[k] = x[k] - h;
-        const double apart = above - (double)at[k];
-        if (vn_model_decode(m, 1, at, down, &err)) fail_msg("%s", err.text);
-        for (int i = 0; i < PIXELS; i++)
-            slope += (double)direction[i] * ((double)up[i] - (double)down[i]) / apart;
-        off += pow((double)by[k] - slope, 2);
-        size += slope * slope;
-    }
-    print_message("derivative off by %.2e\n", sqrt(off / size));
-    /* h^2 of the third derivative, and 1e-7 / h of rounding */
-    expect_below("derivative", sqrt(off / size), 2e-3);
-    vn_model_close(&m);
+    has_its_derivative("decoding",
+                       &(coding){vn_model_decode, vn_model_decode_vjp, CHANNELS * 16, PIXELS});
 }
 
 /* ---- what does not fit ----------------------------------------------------------------------- */
