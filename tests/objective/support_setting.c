@@ -1,3 +1,4 @@
+/* support_setting.c - see the header. */
 #include "objective/support_setting.h"
 
 #include <setjmp.h>
