@@ -15,7 +15,7 @@
  *
  * with k the number of times that the gap has been halved, once every so many steps. The loss of a
  * sample is (sqrt(mean square + c^2) - c)/(s - s_r), iCT's metric with c for one number. */
-#include "objective/internal.h"
+#include "objective/consistency.h"
 #include "objective/teacher.h"
 
 #include <math.h>
@@ -72,56 +72,64 @@ static void fill_x(const vn_loss_sample *s, float *restrict row) {
     for (int64_t i = 0; i < s->size; i++) row[i] = a * x0[i] + b * eps[i];
 }
 
+void vn_consistency_step(const vn_loss_batch *b, int64_t i, const vn_level *r, float *x) {
+    const vn_teacher_rows *rows = b->rows;
+    const double input = vn_prediction_coefficients(b->prediction, r).input;
+    const float *x0 = rows->x0 + i * b->size, *eps = rows->eps + i * b->size;
+    const float p = (float)(input * r->alpha), q = (float)(input * r->sigma);
+    for (int64_t j = 0; j < b->size; j++) x[j] = p * x0[j] + q * eps[j];
+}
+
 /* x_r where the teacher's step leads from x_t. */
 static vn_status ask_x(const vn_loss_batch *b, float *out, vn_err *err) {
-    const vn_teacher_rows *rows = b->rows;
     const vn_status status = vn_teacher_ask_guided(b, b->choice->value[GUIDANCE], err);
     for (int64_t i = 0; i < b->n && !status; i++) {
         const vn_level r = earlier(b->choice, b->path, b->step, &b->level[i]);
-        const double input = vn_prediction_coefficients(b->prediction, &r).input;
-        const float *x0 = rows->x0 + i * b->size, *eps = rows->eps + i * b->size;
-        const float p = (float)(input * r.alpha), q = (float)(input * r.sigma);
-        for (int64_t j = 0; j < b->size; j++) out[i * b->size + j] = p * x0[j] + q * eps[j];
+        vn_consistency_step(b, i, &r, out + i * b->size);
     }
     return status;
 }
 
-/* x0 = OF_X x + OF_RAW output for the network's x, at t and at r; and the weight. */
-enum { OF_X, OF_RAW, EARLIER_OF_X, EARLIER_OF_RAW, WEIGHT, NUMBERS };
-
 static void fill_numbers(const vn_loss_sample *s, float *row) {
     const vn_level r = earlier_of(s);
     const vn_coefficients m = vn_prediction_coefficients(s->prediction, &r);
-    row[OF_X] = (float)(s->m->x0_x / s->m->input);
-    row[OF_RAW] = (float)s->m->x0_raw;
-    row[EARLIER_OF_X] = (float)(m.x0_x / m.input);
-    row[EARLIER_OF_RAW] = (float)m.x0_raw;
-    row[WEIGHT] = (float)(1 / (ratio_of(s->level) - earlier_ratio(s->choice, s->step, s->level)));
+    row[VN_END_OF_X] = (float)(s->m->x0_x / s->m->input);
+    row[VN_END_OF_RAW] = (float)s->m->x0_raw;
+    row[VN_EARLIER_OF_X] = (float)(m.x0_x / m.input);
+    row[VN_EARLIER_OF_RAW] = (float)m.x0_raw;
+    row[VN_END_WEIGHT] =
+        (float)(1 / (ratio_of(s->level) - earlier_ratio(s->choice, s->step, s->level)));
 }
 
 /* ---- the loss -------------------------------------------------------------------------------- */
 
-static vn_node *x0_of(vn_loss *l, vn_node *x, vn_node *raw, vn_node *numbers, int first) {
+static vn_node *end_of(vn_loss *l, vn_node *x, vn_node *raw, vn_node *numbers, int first) {
     vn_graph *g = l->g;
     return vn_add(g, vn_mul(g, x, vn_number_of(g, numbers, first, l->x)),
                   vn_mul(g, raw, vn_number_of(g, numbers, first + 1, l->x)));
 }
 
-static vn_node *loss_of(const vn_choice *c, vn_loss *l, vn_node *earlier_x) {
+vn_node *vn_consistency_loss(vn_loss *l, double c, vn_node *earlier_x, vn_loss_fill *numbers_of,
+                             vn_loss_fill *time) {
     vn_graph *g = l->g;
     const vn_shape *shape = &l->x->shape, n = VN_SHAPE(shape->dim[0]);
-    const double size = (double)vn_shape_count(shape) / (double)shape->dim[0], least = c->value[C];
-    vn_node *numbers = vn_loss_filled(l, "numbers", VN_SHAPE(shape->dim[0], NUMBERS), fill_numbers);
-    vn_node *later = x0_of(l, l->x, vn_loss_output(l), numbers, OF_X);
+    const double size = (double)vn_shape_count(shape) / (double)shape->dim[0];
+    vn_node *numbers =
+        vn_loss_filled(l, "numbers", VN_SHAPE(shape->dim[0], VN_END_NUMBERS), numbers_of);
+    vn_node *later = end_of(l, l->x, vn_loss_output(l), numbers, VN_END_OF_X);
     const vn_given given[] = {{"sample", earlier_x},
-                              {"timestep", vn_loss_filled(l, "time", n, fill_time)}};
+                              {"timestep", vn_loss_filled(l, "time", n, time)}};
     const vn_loss_call call = {.n = 2, .given = given, .same_dropout = true};
-    vn_node *before = x0_of(l, earlier_x, l->network(l->self, &call), numbers, EARLIER_OF_X);
+    vn_node *before = end_of(l, earlier_x, l->network(l->self, &call), numbers, VN_EARLIER_OF_X);
     vn_node *apart = vn_sub(g, later, vn_stop_gradient(g, before));
     vn_node *square = vn_sum_to(g, vn_unary(g, apart, VN_FN_SQUARE), vn_sample_shape(shape));
-    vn_node *distance = vn_unary(g, vn_affine(g, square, 1 / size, least * least), VN_FN_SQRT);
-    return vn_mean(
-        g, vn_mul(g, vn_affine(g, distance, 1, -least), vn_number_of(g, numbers, WEIGHT, l->x)));
+    vn_node *distance = vn_unary(g, vn_affine(g, square, 1 / size, c * c), VN_FN_SQRT);
+    return vn_mean(g, vn_mul(g, vn_affine(g, distance, 1, -c),
+                             vn_number_of(g, numbers, VN_END_WEIGHT, l->x)));
+}
+
+static vn_node *loss_of(const vn_choice *c, vn_loss *l, vn_node *earlier_x) {
+    return vn_consistency_loss(l, c->value[C], earlier_x, fill_numbers, fill_time);
 }
 
 static vn_node *loss(const vn_choice *c, vn_loss *l) {

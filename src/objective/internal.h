@@ -22,7 +22,8 @@ VN_OBJECTIVES(VN_DECLARE_OBJECTIVE)
 #undef VN_DECLARE_OBJECTIVE
 
 /* Objectives that learn from a teacher: a row NAME is vn_NAME_method. */
-#define VN_METHODS(ROW) ROW(guidance) ROW(consistency) ROW(scm) ROW(progressive) ROW(reflow)
+#define VN_METHODS(ROW) \
+    ROW(guidance) ROW(consistency) ROW(multistep) ROW(scm) ROW(progressive) ROW(reflow)
 
 #define VN_DECLARE_METHOD(name) extern const vn_objective_row vn_##name##_method;
 VN_METHODS(VN_DECLARE_METHOD)

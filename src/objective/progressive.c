@@ -85,9 +85,8 @@ static vn_node *loss(const vn_choice *c, vn_loss *l) {
     return vn_mean(g, vn_mul(g, vn_unary(g, apart, VN_FN_SQUARE), vn_per_sample(g, weight, l->x)));
 }
 
-/* The student is sampled on these levels alone, so they have to be those of the path's own grid. */
-static vn_status check(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
-                       vn_err *err) {
+vn_status vn_even_grid_check(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
+                             vn_err *err) {
     (void)prediction;
     if (!path->steps && !strcmp(path->row->grid, "uniform")) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
@@ -108,7 +107,7 @@ const vn_objective_row vn_progressive_method = {
     .asks = 1 << VN_ASK_TEACHER,
     .times = "uniform",
     .time = level_of,
-    .check = check,
+    .check = vn_even_grid_check,
     .sampled = sampled,
     .loss = loss,
 };

@@ -12,6 +12,7 @@ const vn_table vn_objectives = {"objective", objectives, 0, VN_COUNT(objectives)
 static const vn_objective_row *const methods[] = {VN_METHODS(METHOD)};
 static const vn_word method_words[] = {{"guided", "guidance"},
                                        {"cd", "consistency"},
+                                       {"multistep-consistency", "multistep"},
                                        {"trigflow", "scm"},
                                        {"scd", "scm"},
                                        {NULL, NULL}};

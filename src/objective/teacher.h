@@ -34,5 +34,9 @@ vn_status vn_teacher_ask(vn_teacher_rows *rows, const vn_loss_batch *b, const fl
                          const vn_level *level, vn_err *err);
 /* Both, at the batch's own x_t, with one strength for all rows. */
 vn_status vn_teacher_ask_guided(const vn_loss_batch *b, double guidance, vn_err *err);
+/* The check of a row whose student is sampled on a grid that is even in t, and on no other: the
+ * path's own has to be that. */
+vn_status vn_even_grid_check(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
+                             vn_err *err);
 
 #endif

@@ -194,6 +194,9 @@ static void one_step_is_as_near_to_the_classes_as_many(void **state) {
     o = options_of("progressive:steps=1", "base", 400);
     o.model = NULL;
     learn("mixture.json", "halved", &o);
+    o = options_of("multistep:steps=2,q=16", "base", 400);
+    o.model = NULL;
+    learn("mixture.json", "parts", &o);
     o = options_of("reflow:pairs=1000,steps=8", "base", 300);
     o.model = NULL;
     learn("mixture.json", "straight", &o);
@@ -207,6 +210,7 @@ static void one_step_is_as_near_to_the_classes_as_many(void **state) {
     expect_below("consistency in one step", energy_of("student", 1), 0.1);
     expect_below("scm in one step", energy_of("continuous", 1), 0.1);
     expect_below("progressive in one step", energy_of("halved", 1), 0.14);
+    expect_below("multistep in two steps", energy_of("parts", 2), 0.1);
     expect_below("reflow in four steps", energy_of("straight", 4), 0.06);
     assert_true(energy_of("base", 1) > 0.15);
 }
@@ -249,6 +253,7 @@ static void a_run_knows_how_it_is_sampled(void **state) {
                  {"consistency", NULL, "consistency:sigma_min=0", NULL, 2},
                  {"consistency", "mixture.json", "consistency:sigma_min=0", NULL, 2},
                  {"progressive:steps=8", "mixture.json", "euler", NULL, 8},
+                 {"multistep:steps=8", "mixture.json", "euler", NULL, 8},
                  {"guidance", "mixture.json", NULL, "embedded", 32},
                  {"reflow:pairs=20,steps=2", "mixture.json", "euler", NULL, 4},
                  {"improved-mean-flow", NULL, "flow-map", "embedded", 2},
@@ -306,6 +311,7 @@ static void each_goes_on_to_the_bit(void **state) {
                  {"scm:warmup=3,uncertainty=yes", "teacher", NULL},
                  {"guidance", "teacher", NULL},
                  {"progressive", "teacher", NULL},
+                 {"multistep", "teacher", NULL},
                  {"reflow:pairs=200,steps=2", "teacher", NULL}};
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         char whole[16], halves[16];

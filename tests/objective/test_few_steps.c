@@ -13,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "objective/internal.h"
+#include "objective/consistency.h"
 #include "support/bench.h"
 #include "support/bound.h"
 #include "support/loss.h"
@@ -393,6 +393,39 @@ static void progressive_targets_are_two_steps_of_the_teacher(void **state) {
     close(&s);
 }
 
+/* What the loss of a part is made of, number by number: x_r by the exact teacher's Euler step, and
+ * how x and the output at t and at r make the end. */
+static void multistep_ends_are_those_of_the_parts(void **state) {
+    (void)state;
+    static setting s;
+    enum { PARTS = 4, GAPS = 16 };
+    open(&s, &vn_methods, "multistep:steps=4,q=16,c=1e-6", NULL);
+    fill(&s, 1);
+    const float *earlier = input_of(&s, "earlier"), *time = input_of(&s, "time"),
+                *numbers = input_of(&s, "numbers");
+    int ends = 0;
+    for (int i = 0; i < ROWS; i++) {
+        const double t = s.level[i].t, end = (ceil(t * PARTS) - 1) / PARTS,
+                     r = fmax(t - 1.0 / GAPS, end);
+        const float *number = numbers + (int64_t)i * VN_END_NUMBERS;
+        expect_small(fabs((double)time[i] / 1000 - r), 1e-6);
+        /* x_e = x - (t - e) v, v the output */
+        expect_small(fabs((double)number[VN_END_OF_X] - 1), 1e-6);
+        expect_small(fabs((double)number[VN_END_OF_RAW] + (t - end)), 1e-6);
+        expect_small(fabs((double)number[VN_EARLIER_OF_X] - 1), 1e-6);
+        expect_small(fabs((double)number[VN_EARLIER_OF_RAW] + (r - end)), 1e-6);
+        expect_small(fabs((double)number[VN_END_WEIGHT] * (t - r) - 1), 1e-6);
+        ends += r == end;
+        for (int j = 0; j < SIZE; j++) {
+            const double x = (double)s.x[i * SIZE + j], want = x + (r - t) * average(j, x, t, t);
+            expect_small(fabs((double)earlier[i * SIZE + j] - want), 2e-6);
+        }
+    }
+    /* of each part's four gaps the last */
+    expect_below("the part of samples that reach the end", fabs((double)ends / ROWS - 0.25), 0.03);
+    close(&s);
+}
+
 /* A method's loss of an answer, which is taught by `teacher`. */
 static void open_taught(setting *s, const bench *b, const vn_denoiser *teacher, const char *method,
                         vn_node **answer) {
@@ -473,7 +506,7 @@ static void a_teacher_is_asked_for_the_same_number_of_rows(void **state) {
     (void)state;
     static setting s;
     static const char *const methods[] = {"consistency:guidance=2", "progressive:guidance=2",
-                                          "guidance", "scm:guidance=2", "consistency"};
+                                          "multistep:guidance=2", "guidance", "scm:guidance=2", "consistency"};
     for (size_t k = 0; k < VN_COUNT(methods); k++) {
         vn_node *answer;
         bench b = bench_open(world_text, "rectified", "velocity");
@@ -484,7 +517,7 @@ static void a_teacher_is_asked_for_the_same_number_of_rows(void **state) {
         open_taught(&s, &b, &teacher, methods[k], &answer);
         for (uint64_t step = 0; step < 4; step++) {
             fill(&s, step);
-            assert_int_equal(count.rows, k == 4 ? ROWS : 2 * ROWS);
+            assert_int_equal(count.rows, k == 5 ? ROWS : 2 * ROWS);
         }
         vn_graph_close(&s.g);
         vn_objective_close(&s.objective);
@@ -506,6 +539,7 @@ static void what_cannot_be_is_refused_by_name(void **state) {
         {NULL, "rectified", "eps", "consistency", "not eps"},
         {&vn_methods, "rectified", "velocity", "consistency", "needs a teacher"},
         {&vn_methods, "edm", "edm", "progressive", "a teacher"},
+        {&vn_methods, "edm", "edm", "multistep", "a teacher"},
     };
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         vn_err err = {0};
@@ -535,6 +569,7 @@ int main(void) {
         cmocka_unit_test(the_consistency_function_is_consistent),
         cmocka_unit_test(training_takes_the_same_noise_at_an_earlier_time),
         cmocka_unit_test(progressive_targets_are_two_steps_of_the_teacher),
+        cmocka_unit_test(multistep_ends_are_those_of_the_parts),
         cmocka_unit_test(strengths_are_log_uniform_and_the_target_is_guided),
         cmocka_unit_test(a_teacher_is_asked_for_the_same_number_of_rows),
         cmocka_unit_test(what_cannot_be_is_refused_by_name),
