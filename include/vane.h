@@ -1265,7 +1265,8 @@ typedef struct vn_sweep_options {
      * knows the null condition */
     const double *guidance;
     size_t guidance_count;
-    const char *const *guides; /* rows, as in vn_sample_options; NULL: "cfg" */
+    /* rows, as in vn_sample_options; NULL: "cfg", of pictures with classes in an interval */
+    const char *const *guides;
     size_t guide_count;
     const char *const *samplers; /* NULL: the path's own */
     size_t sampler_count;

@@ -28,26 +28,28 @@ static const char *made_for(const vn_model *m) {
  * its recommendation was written is the same sweep. */
 static void choose_grid(vn_sweeping *s) {
     static const double strengths[] = {1, 1.5, 2, 3}, as_trained[] = {1};
-    static const char *const cfg[] = {"cfg"};
     static const int few[] = {1, 2, 4}, of_tokens[] = {0};
     const vn_model *m = s->m;
     vn_sweep_grid *g = &s->search.grid;
     const bool own = m->path && !m->scheduler.name[0];
     const char *made = made_for(m);
     s->usual_sampler = made ? made : own ? m->path->row->sampler : NULL;
-    s->usual_steps =
-        m->path ? vn_sampling_defaults_choose(vn_shape_is_image(&m->sample), false, m->path).steps
-                : 0;
+    const vn_sampling_kind kind = {.sample = &m->sample,
+                                   .drops = m->has_null,
+                                   .classes = m->classes > 0 && !m->row->prompt && !m->shown.rank};
+    s->usual =
+        m->path ? vn_sampling_defaults_choose(&kind, m->path) : (vn_sampling_defaults){.steps = 0};
+    s->usual_guide = s->usual.guide[0] && own && !made ? s->usual.guide : "cfg";
     const bool guided =
         !made && (s->o.classifier || (m->has_null && (m->classes > 0 || m->row->prompt)));
-    *g = (vn_sweep_grid){.guides = s->o.guides ? s->o.guides : cfg,
+    *g = (vn_sweep_grid){.guides = s->o.guides ? s->o.guides : &s->usual_guide,
                          .guide_count = s->o.guides ? s->o.guide_count : 1,
                          .samplers = s->o.samplers ? s->o.samplers : &s->usual_sampler,
                          .sampler_count = s->o.samplers ? s->o.sampler_count : 1,
                          .steps = s->o.steps         ? s->o.steps
                                   : m->row->sequence ? of_tokens
                                   : made             ? few
-                                                     : &s->usual_steps,
+                                                     : &s->usual.steps,
                          .step_count = s->o.steps ? s->o.step_count
                                        : made     ? VN_COUNT(few)
                                                   : 1,

@@ -16,8 +16,9 @@ typedef struct vn_sweeping {
     const char *objective;
     vn_sweep_folder folder;
     vn_sweep_search search;
-    const char *usual_sampler; /* what its grid points to where the caller names none */
-    int usual_steps;
+    /* what its grid points to where the caller names none */
+    vn_sampling_defaults usual;
+    const char *usual_guide, *usual_sampler;
     char *cache; /* a folder for features of the data */
 
     /* of the point that is being measured, for its progress */

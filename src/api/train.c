@@ -5,6 +5,7 @@
 #include "api/options.h"
 #include "api/train_autoencoder.h"
 #include "api/train_from.h"
+#include "api/train_guided.h"
 #include "api/train_options.h"
 #include "api/train_reflow.h"
 
@@ -47,11 +48,13 @@ static vn_status start(vn_train_job *j, const vn_train_options *requested, vn_er
     if (!status &&
         (j->classifies || j->reconstructs || !(vn_data_get_info(j->data)->classes || j->texts)))
         j->o.drop = 0;
+    if (!status) status = vn_job_settle_interval(j, err);
     if (!status) status = vn_job_open_learning(j, err);
     if (!status) status = vn_job_check_memory(j, err);
-    if (!status)
-        j->sampling = vn_sampling_defaults_choose(
-            vn_shape_is_image(&vn_data_get_info(j->data)->sample), j->o.drop > 0, j->path);
+    if (!status) {
+        const vn_sampling_kind kind = vn_job_sampling_kind(j);
+        j->sampling = vn_sampling_defaults_choose(&kind, j->path);
+    }
     if (!status) vn_job_adopt_sampled(j);
     if (!status) status = vn_job_create(j, err);
     return status;

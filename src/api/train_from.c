@@ -1,5 +1,6 @@
 /* train_from.c - see the header. */
 #include "api/train_from.h"
+#include "api/train_guided.h"
 #include "api/train_reflow.h"
 
 #include <string.h>
@@ -14,23 +15,6 @@ static vn_status open_model(vn_train_job *j, const char *source, const char *opt
                             vn_err *err) {
     const vn_status status = vn_model_load(j->vn, source, NULL, out, err);
     return status ? vn_fail_in(err, "`%s`", option) : VN_OK;
-}
-
-/* The guidance of a method that says none is what the teacher is sampled with; kept in words, as
- * the teacher's run may come to another later. */
-static vn_status settle_guidance(vn_train_job *j, vn_err *err) {
-    vn_choice c;
-    const vn_status status = vn_choice_parse(j->o.objective, &vn_methods, &c, err);
-    if (status) return status;
-    const vn_param *p = c.row->params;
-    for (int i = 0; p && p[i].name; i++) {
-        if (strcmp(p[i].name, VN_TEACHER_GUIDANCE) != 0 || c.given[i]) continue;
-        c.value[i] = j->teacher->sampling.guidance;
-        c.given[i] = true;
-    }
-    j->method = vn_choice_text(&c);
-    j->o.objective = j->method;
-    return j->method ? VN_OK : vn_no_memory(err);
 }
 
 static vn_status open_teacher(vn_train_job *j, vn_err *err) {
@@ -98,7 +82,7 @@ static vn_status open_begin(vn_train_job *j, vn_err *err) {
 
 vn_status vn_job_open_from(vn_train_job *j, vn_err *err) {
     vn_status status = j->o.teacher ? open_teacher(j, err) : VN_OK;
-    if (!status && j->o.teacher) status = settle_guidance(j, err);
+    if (!status && j->o.teacher) status = vn_job_settle_teacher(j, err);
     if (!status) status = open_begin(j, err);
     return !status && j->from ? take_settings(j, err) : status;
 }
@@ -170,7 +154,8 @@ void vn_job_adopt_sampled(vn_train_job *j) {
     const vn_sampled s = vn_objective_sampled(j->objective);
     vn_sampling_defaults *out = &j->sampling;
     if (s.sampler) vn_snprintf(out->sampler, sizeof out->sampler, "%s", s.sampler);
-    if (s.guide) vn_snprintf(out->guide, sizeof out->guide, "%s", s.guide);
+    if (s.guide || s.guided)
+        vn_snprintf(out->guide, sizeof out->guide, "%s", s.guide ? s.guide : "");
     if (s.steps) out->steps = s.steps;
     if (s.guided) out->guidance = 1;
     out->consistency = s.consistency;

@@ -55,6 +55,10 @@ static vn_status draw(vn_train_job *j, const vn_choice *c, int64_t count, vn_err
     o.path = m->path ? NULL : j->o.path;
     o.steps = (int)value_of(c, VN_PAIRS_STEPS);
     o.guidance = value_of(c, VN_TEACHER_GUIDANCE);
+    char guide[VN_SAMPLING_TEXT];
+    vn_snprintf(guide, sizeof guide, "cfg,interval:lo=%.17g,hi=%.17g", value_of(c, VN_GUIDED_ABOVE),
+                value_of(c, VN_GUIDED_UP_TO));
+    if (value_of(c, VN_GUIDED_UP_TO) > 0) o.guide = guide;
     vn_status status = vn_drawing_open(&d, m, &o, false, err);
     if (!status) status = vn_drawing_rows(&d, 0, count, &rows, &progress, err);
     vn_drawing_close(&d);

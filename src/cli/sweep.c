@@ -32,7 +32,7 @@ static const cli_option rows[] = {
             "strengths: values, or from:to:step", .unset = "1,1.5,2,3"),
     CLI_ROW("guide", CLI_TEXTS, guides, "NAME",
             "a rule, or several that act together with commas, as of vane sample; given again: "
-            "another", .unset = "cfg", .kind = "guides"),
+            "another", .unset = "cfg, in an interval for pictures with classes", .kind = "guides"),
     CLI_ROW("sampler", CLI_TEXTS, samplers, "NAME", "a sampler; given again: another",
             .unset = "the path's own", .kind = "samplers"),
     CLI_ROW("steps", CLI_NUMBERS, steps, "N[,N...]", "numbers of steps", .unset = "32"),

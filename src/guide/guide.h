@@ -235,6 +235,9 @@ vn_status vn_guides_conditions(const char *guide,
 /* The first guide of a list whose row is not linear; NULL: there is none, or the text is no list of
  * guides. */
 const char *vn_guides_not_linear(const char *guide);
+/* Whether a list is classifier-free guidance in an interval of noise and nothing else, and in
+ * which: sigma/alpha in (lo, hi]. */
+bool vn_guides_interval(const char *guide, double *lo, double *hi);
 /* What the guides of a list need, VN_NEEDS_*. 0 if the text is not a list of guides. */
 unsigned vn_guides_need(const char *guide);
 

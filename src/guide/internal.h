@@ -106,6 +106,9 @@ typedef struct vn_average {
 const float *vn_average_before(const vn_average *a, vn_guide *g, const vn_guide_at *at,
                                const float *now);
 
+/* What a choice of interval.c says. */
+void vn_interval_bounds(const vn_choice *c, double *lo, double *hi);
+
 /* ---- guides that replace x0 (clip.c, dynamic_threshold.c) ------------------------------------ */
 
 /* Index of the parameter `noise` in such a row: whether eps follows x0, so that x = alpha x0 +

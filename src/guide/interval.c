@@ -18,6 +18,11 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
                    c->value[HI]);
 }
 
+void vn_interval_bounds(const vn_choice *c, double *lo, double *hi) {
+    *lo = c->value[LO];
+    *hi = c->value[HI];
+}
+
 static double strength(const vn_choice *c, const vn_guide_at *at, double gamma) {
     const double s = vn_level_ratio(at->level);
     return s > c->value[LO] && s <= c->value[HI] ? gamma : 1;

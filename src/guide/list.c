@@ -119,6 +119,19 @@ const char *vn_guides_not_linear(const char *text) {
     return NULL;
 }
 
+bool vn_guides_interval(const char *text, double *lo, double *hi) {
+    bool found = false;
+    while (text) {
+        vn_choice c;
+        const vn_guide_row *row = next_choice(&text, &c);
+        if (row != &vn_cfg_guide && row != &vn_interval_guide) return false;
+        if (row == &vn_cfg_guide) continue;
+        vn_interval_bounds(&c, lo, hi);
+        found = true;
+    }
+    return found;
+}
+
 unsigned vn_guides_need(const char *text) {
     unsigned needs = 0;
     vn_choice c;

@@ -33,7 +33,7 @@
      1e3, 0, NULL}
 /* clang-format on */
 static const vn_param params[] = {GAP_PARAMS, {0}};
-static const vn_param method_params[] = {GAP_PARAMS, VN_TEACHER_PARAM, {0}};
+static const vn_param method_params[] = {GAP_PARAMS, VN_TEACHER_PARAMS, {0}};
 enum { Q, HALVE, C, GUIDANCE };
 
 /* ---- the earlier level ----------------------------------------------------------------------- */
@@ -82,7 +82,7 @@ void vn_consistency_step(const vn_loss_batch *b, int64_t i, const vn_level *r, f
 
 /* x_r where the teacher's step leads from x_t. */
 static vn_status ask_x(const vn_loss_batch *b, float *out, vn_err *err) {
-    const vn_status status = vn_teacher_ask_guided(b, b->choice->value[GUIDANCE], err);
+    const vn_status status = vn_teacher_ask_guided(b, GUIDANCE, err);
     for (int64_t i = 0; i < b->n && !status; i++) {
         const vn_level r = earlier(b->choice, b->path, b->step, &b->level[i]);
         vn_consistency_step(b, i, &r, out + i * b->size);
@@ -124,8 +124,8 @@ vn_node *vn_consistency_loss(vn_loss *l, double c, vn_node *earlier_x, vn_loss_f
     vn_node *apart = vn_sub(g, later, vn_stop_gradient(g, before));
     vn_node *square = vn_sum_to(g, vn_unary(g, apart, VN_FN_SQUARE), vn_sample_shape(shape));
     vn_node *distance = vn_unary(g, vn_affine(g, square, 1 / size, c * c), VN_FN_SQRT);
-    return vn_mean(g, vn_mul(g, vn_affine(g, distance, 1, -c),
-                             vn_number_of(g, numbers, VN_END_WEIGHT, l->x)));
+    return vn_mean(
+        g, vn_mul(g, vn_affine(g, distance, 1, -c), vn_number_of(g, numbers, VN_END_WEIGHT, l->x)));
 }
 
 static vn_node *loss_of(const vn_choice *c, vn_loss *l, vn_node *earlier_x) {

@@ -45,7 +45,7 @@
      "no|yes"}
 /* clang-format on */
 static const vn_param params[] = {SCM_PARAMS, {0}};
-static const vn_param method_params[] = {SCM_PARAMS, VN_TEACHER_PARAM, {0}};
+static const vn_param method_params[] = {SCM_PARAMS, VN_TEACHER_PARAMS, {0}};
 enum { WARMUP, C, DEVIATION, UNCERTAINTY, GUIDANCE };
 #define USUAL_C 0.1
 
@@ -135,7 +135,7 @@ static void fill_flow(const vn_loss_sample *s, float *row) {
 
 static vn_status ask_flow(const vn_loss_batch *b, float *out, vn_err *err) {
     const vn_teacher_rows *rows = b->rows;
-    const vn_status status = vn_teacher_ask_guided(b, b->choice->value[GUIDANCE], err);
+    const vn_status status = vn_teacher_ask_guided(b, GUIDANCE, err);
     for (int64_t i = 0; i < b->n && !status; i++)
         flow_of(&b->level[i], b->choice->value[DEVIATION], b->size, rows->x0 + i * b->size,
                 rows->eps + i * b->size, out + i * b->size);

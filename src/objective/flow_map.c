@@ -3,8 +3,11 @@
 
 #include <math.h>
 
-#define PICTURES 1.5 /* omega of pictures: what they are sampled with (sample/defaults.c) */
-enum { OMEGA, KAPPA };
+/* omega of pictures, at any noise and in an interval: what they are sampled with
+ * (sample/defaults.c) */
+#define PICTURES    1.5
+#define IN_INTERVAL 2.0
+enum { OMEGA, KAPPA, BOUNDS };
 
 /* Over the many numbers of a picture e hardly differs from its mean, and the weight is one of the
  * level; over two numbers it differs with the sample, and a weight by it moves the minimum. */
@@ -41,29 +44,29 @@ vn_status vn_flow_map_check(vn_choice *c, const vn_path *path, const vn_predicti
 
 /* ---- guidance -------------------------------------------------------------------------------- */
 
-static double omega_of(const vn_choice *c, const vn_loss *l) {
+static double omega_of(const vn_choice *c, bool pictures) {
     if (c->value[OMEGA] > 0) return c->value[OMEGA];
-    return l->drops && l->x && l->x->shape.rank == 4 ? PICTURES : 1;
+    if (!pictures) return 1;
+    return c->value[BOUNDS + VN_GUIDED_HI] > 0 ? IN_INTERVAL : PICTURES;
 }
 
 /* Of the sample's velocity, and of the network's with and without its condition. */
 enum { OF_SAMPLE, OF_CONDITION, OF_NONE, SHARES };
 
-static void share(const vn_loss_sample *s, double omega, float *row) {
-    const bool dropped = vn_loss_is_dropped(s);
-    const double kappa = s->choice->value[KAPPA];
-    row[OF_SAMPLE] = dropped ? 1 : (float)omega;
-    row[OF_CONDITION] = dropped ? 0 : (float)kappa;
-    row[OF_NONE] = dropped ? 0 : (float)(1 - omega - kappa);
+static void share(const vn_loss_sample *s, bool pictures, float *row) {
+    const bool guided = !vn_loss_is_dropped(s) && vn_guided_at(s->choice->value + BOUNDS, s->level);
+    const double kappa = s->choice->value[KAPPA], omega = omega_of(s->choice, pictures);
+    row[OF_SAMPLE] = guided ? (float)omega : 1;
+    row[OF_CONDITION] = guided ? (float)kappa : 0;
+    row[OF_NONE] = guided ? (float)(1 - omega - kappa) : 0;
 }
 
-/* Of points, and of pictures, whose omega is another where none is asked for. */
 static void fill_shares(const vn_loss_sample *s, float *row) {
-    share(s, s->choice->value[OMEGA] > 0 ? s->choice->value[OMEGA] : 1, row);
+    share(s, false, row);
 }
 
 static void fill_picture_shares(const vn_loss_sample *s, float *row) {
-    share(s, s->choice->value[OMEGA] > 0 ? s->choice->value[OMEGA] : PICTURES, row);
+    share(s, true, row);
 }
 
 static vn_node *null_labels(const vn_loss *l) {
@@ -85,7 +88,8 @@ vn_node *vn_flow_map_velocity(vn_loss *l, bool conditioned, vn_node *strength) {
 }
 
 vn_node *vn_flow_map_guided(const vn_choice *c, vn_loss *l, vn_node *target) {
-    const double omega = omega_of(c, l), kappa = c->value[KAPPA];
+    const bool pictures = l->x->shape.rank == 4;
+    const double omega = omega_of(c, pictures && l->drops), kappa = c->value[KAPPA];
     vn_graph *g = l->g;
     if (omega == 1 && kappa == 0) return target;
     if (!l->drops) {
@@ -96,7 +100,7 @@ vn_node *vn_flow_map_guided(const vn_choice *c, vn_loss *l, vn_node *target) {
                              c->row->name);
     }
     vn_node *shares = vn_loss_filled(l, "shares", VN_SHAPE(l->x->shape.dim[0], SHARES),
-                                     l->x->shape.rank == 4 ? fill_picture_shares : fill_shares);
+                                     pictures ? fill_picture_shares : fill_shares);
     vn_node *v = vn_mul(g, target, vn_number_of(g, shares, OF_SAMPLE, l->x));
     if (kappa > 0)
         v = vn_add(g, v,

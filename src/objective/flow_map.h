@@ -6,14 +6,16 @@
 #include "objective/internal.h"
 
 /* clang-format off */
-/* The first two parameters of a row whose guidance is inside (vn_flow_map_guided). */
+/* The first four parameters of a row whose guidance is inside (vn_flow_map_guided). */
 #define VN_FLOW_MAP_GUIDANCE \
     {"omega", \
-     "of the velocity, the strength of guidance inside; 0: 1.5 for pictures with classes, " \
-     "else 1", \
+     "of the velocity, the strength of guidance inside; 0: for pictures with classes what " \
+     "they are sampled with, else 1", \
      0, 0, 100, 0, NULL}, \
     {"kappa", "of the network's own guided velocity; the strength is omega/(1-kappa)", 0, 0, 0.99, \
-     0, NULL}
+     0, NULL}, \
+    VN_GUIDED_PARAMS
+#define VN_FLOW_MAP_GUIDED 4
 /* MeanFlow's own. */
 #define VN_MEAN_FLOW_PARAMS(same) \
     {"same", "part of the samples with r = t", same, 0, 1, 0, NULL}, \
@@ -39,7 +41,7 @@ vn_status vn_flow_map_check(vn_choice *c, const vn_path *path, const vn_predicti
 /* The network's own velocity, u at r = t, a constant: of the batch's conditions, or of none; with
  * this strength as an input [N], or without (NULL). */
 vn_node *vn_flow_map_velocity(vn_loss *l, bool conditioned, vn_node *strength);
-/* The velocity of the samples with guidance inside, by the row's first two parameters. */
+/* The velocity of the samples with guidance inside, by the row's first four parameters. */
 vn_node *vn_flow_map_guided(const vn_choice *c, vn_loss *l, vn_node *velocity);
 /* du/dt along dx/dt = along, where u is the network's answer to the batch. */
 vn_node *vn_flow_map_slope(vn_loss *l, vn_node *u, vn_node *along);

@@ -15,9 +15,10 @@ static const vn_param params[] = {
     VN_WEIGHTS,
     {"least", "smallest strength that is learned", 1, 0.1, 1e3, 0, NULL},
     {"most", "and the largest", 8, 0.1, 1e3, 0, NULL},
+    VN_GUIDED_PARAMS,
     {0},
 };
-enum { LEAST = VN_WEIGHT_PARAMS, MOST };
+enum { LEAST = VN_WEIGHT_PARAMS, MOST, BOUNDS };
 
 static double strength(const vn_choice *c, uint64_t seed, uint64_t sample, uint64_t step) {
     const double u = vn_random_double(seed, VN_STREAM_STRENGTH, sample, step);
@@ -32,7 +33,9 @@ static vn_status ask_target(const vn_loss_batch *b, float *out, vn_err *err) {
     const vn_teacher_rows *rows = b->rows;
     vn_status status = vn_teacher_reserve(b, err);
     for (int64_t i = 0; i < b->n && !status; i++)
-        rows->gamma[i] = (float)strength(b->choice, b->seed, b->first + (uint64_t)i, b->step);
+        rows->gamma[i] = vn_guided_at(b->choice->value + BOUNDS, &b->level[i])
+                             ? (float)strength(b->choice, b->seed, b->first + (uint64_t)i, b->step)
+                             : 1;
     if (!status) status = vn_teacher_ask(b->rows, b, b->x, b->level, err);
     for (int64_t i = 0; i < b->n && !status; i++)
         vn_prediction_from_estimate(b->prediction, &b->level[i], (size_t)b->size,

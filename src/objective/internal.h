@@ -22,7 +22,7 @@ VN_OBJECTIVES(VN_DECLARE_OBJECTIVE)
 #undef VN_DECLARE_OBJECTIVE
 
 /* Objectives that learn from a teacher: a row NAME is vn_NAME_method. */
-#define VN_METHODS(ROW) \
+#define VN_METHODS(ROW)                                                                            \
     ROW(guidance) ROW(consistency) ROW(multistep) ROW(scm) ROW(progressive) ROW(reflow)
 
 #define VN_DECLARE_METHOD(name) extern const vn_objective_row vn_##name##_method;
@@ -54,6 +54,20 @@ vn_node *vn_regression_loss(vn_loss *l, vn_node *prediction, vn_node *target);
  * the log of what is divided. */
 vn_node *vn_weighed_loss(vn_loss *l, vn_node *prediction, vn_node *target, vn_node *weight,
                          bool estimates);
+
+/* clang-format off */
+/* The noise that guidance inside is at, and the places of the two. */
+#define VN_GUIDED_PARAMS \
+    {VN_GUIDED_ABOVE, "guidance is where sigma/alpha is above this, and 1 elsewhere", \
+     0, 0, 1e9, 0, NULL}, \
+    {VN_GUIDED_UP_TO, "and not above this; 0: at any noise", 0, 0, 1e9, 0, NULL}
+/* clang-format on */
+enum { VN_GUIDED_LO, VN_GUIDED_HI };
+/* Whether guidance by these two values is at the level. */
+static inline bool vn_guided_at(const double *bound, const vn_level *l) {
+    const double s = vn_level_ratio(l);
+    return bound[VN_GUIDED_HI] == 0 || (s > bound[VN_GUIDED_LO] && s <= bound[VN_GUIDED_HI]);
+}
 
 /* The predictions of which consistency models are made: whose x0 is bounded at any noise, and x
  * without any. And how they are sampled. */

@@ -43,14 +43,15 @@ static const vn_param params[] = {
     {"tangent", "along whose velocity du/dt is taken", 0, 0, 1, 1, "sample|network"},
     {0},
 };
-enum { SAME = 2, POWER, ADDED, TANGENT };
+enum { SAME = VN_FLOW_MAP_GUIDED, POWER, ADDED, TANGENT };
 
 static const vn_param improved_params[] = {
     VN_MEAN_FLOW_PARAMS(0.5),
     {"most", "largest strength of guidance that is learned", 8, 1, 1e3, 0, NULL},
+    VN_GUIDED_PARAMS,
     {0},
 };
-enum { IMPROVED_SAME, IMPROVED_POWER, IMPROVED_ADDED, MOST };
+enum { IMPROVED_SAME, IMPROVED_POWER, IMPROVED_ADDED, MOST, BOUNDS };
 
 static void fill_end(const vn_loss_sample *s, float *row) {
     *row = vn_flow_map_end_time(s, vn_flow_map_end(s, s->choice->value[SAME]));
@@ -97,7 +98,8 @@ static void fill_strength(const vn_loss_sample *s, float *row) {
 
 /* Of the difference that the condition makes. */
 static void fill_share(const vn_loss_sample *s, float *row) {
-    *row = vn_loss_is_dropped(s) ? 0 : (float)(1 - 1 / strength_of(s));
+    const bool guided = !vn_loss_is_dropped(s) && vn_guided_at(s->choice->value + BOUNDS, s->level);
+    *row = guided ? (float)(1 - 1 / strength_of(s)) : 0;
 }
 
 static vn_node *improved_loss(const vn_choice *c, vn_loss *l) {

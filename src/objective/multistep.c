@@ -20,7 +20,7 @@ static const vn_param params[] = {
     {"q", "the gap from t to r is 1/q of the path", 64, 2, 1e6, 0, NULL},
     {"c", "of the metric sqrt(e + c^2) - c, between absolute and squared error", 0.00054, 1e-8, 1e3,
      0, NULL},
-    VN_TEACHER_PARAM,
+    VN_TEACHER_PARAMS,
     {0},
 };
 enum { STEPS, GAP, C, GUIDANCE };
@@ -49,7 +49,7 @@ static void fill_time(const vn_loss_sample *s, float *row) {
 }
 
 static vn_status ask_x(const vn_loss_batch *b, float *out, vn_err *err) {
-    const vn_status status = vn_teacher_ask_guided(b, b->choice->value[GUIDANCE], err);
+    const vn_status status = vn_teacher_ask_guided(b, GUIDANCE, err);
     for (int64_t i = 0; i < b->n && !status; i++) {
         const vn_level r = level_of(b->path, earlier_time(b->choice, b->level[i].t));
         vn_consistency_step(b, i, &r, out + i * b->size);

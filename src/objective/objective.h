@@ -267,8 +267,11 @@ typedef struct vn_objective_row {
 
 extern const vn_table vn_objectives; /* of vn_objective_row */
 extern const vn_table vn_methods;    /* likewise: those that learn from a teacher */
-/* The parameter of a method that says how strongly the teacher is guided. */
+/* The parameter of a method that says how strongly the teacher is guided; and those, also of
+ * objectives with guidance inside, of the noise that guidance is at: sigma/alpha in (lo, hi]. */
 #define VN_TEACHER_GUIDANCE "guidance"
+#define VN_GUIDED_ABOVE     "lo"
+#define VN_GUIDED_UP_TO     "hi"
 /* The method whose data are pairs that the teacher makes, and its parameters. */
 #define VN_PAIRS_METHOD "reflow"
 #define VN_PAIRS_COUNT  "pairs"

@@ -15,7 +15,7 @@
 
 static const vn_param params[] = {
     {"steps", "of the student; the teacher makes twice as many", 16, 1, 1024, 1, NULL},
-    VN_TEACHER_PARAM,
+    VN_TEACHER_PARAMS,
     {0},
 };
 enum { STEPS, GUIDANCE };
@@ -54,14 +54,12 @@ static void target(const vn_loss_batch *b, int64_t row, const vn_level *to, floa
 static vn_status ask_target(const vn_loss_batch *b, float *out, vn_err *err) {
     vn_teacher_rows *rows = b->rows;
     vn_status status = vn_teacher_reserve(b, err);
-    for (int64_t i = 0; i < b->n && !status; i++) {
-        rows->gamma[i] = (float)b->choice->value[GUIDANCE];
+    for (int64_t i = 0; i < b->n && !status; i++)
         rows->at[i] = later(b->choice, b->path, &b->level[i], 0.5);
-    }
-    if (!status) status = vn_teacher_ask(rows, b, b->x, b->level, err);
+    if (!status) status = vn_teacher_ask_at(b, GUIDANCE, b->x, b->level, err);
     for (int64_t i = 0; i < b->n && !status; i++)
         ddim(rows, i, &rows->at[i], b->size, out + i * b->size);
-    if (!status) status = vn_teacher_ask(rows, b, out, rows->at, err);
+    if (!status) status = vn_teacher_ask_at(b, GUIDANCE, out, rows->at, err);
     for (int64_t i = 0; i < b->n && !status; i++) {
         const vn_level end = later(b->choice, b->path, &b->level[i], 1);
         ddim(rows, i, &end, b->size, out + i * b->size);

@@ -7,7 +7,7 @@
 static const vn_param params[] = {
     {VN_PAIRS_COUNT, "pairs that are drawn and kept", 20000, 2, 1e7, 1, NULL},
     {VN_PAIRS_STEPS, "of the teacher's ODE, by Heun's rule", 16, 1, 1024, 1, NULL},
-    VN_TEACHER_PARAM,
+    VN_TEACHER_PARAMS,
     {0},
 };
 

@@ -19,7 +19,7 @@ static const vn_param params[] = {
     {"sections", "a power of two: half of the shortest step is 1/sections", 128, 2, 4096, 1, NULL},
     {0},
 };
-enum { BOOTSTRAP = 2, SECTIONS };
+enum { BOOTSTRAP = VN_FLOW_MAP_GUIDED, SECTIONS };
 
 /* The length of the sample's step; 0: it learns the velocity. */
 static double length_drawn(const vn_choice *c, uint64_t seed, uint64_t sample, uint64_t step) {

@@ -10,10 +10,7 @@ const vn_table vn_objectives = {"objective", objectives, 0, VN_COUNT(objectives)
 
 #define METHOD(name) &vn_##name##_method,
 static const vn_objective_row *const methods[] = {VN_METHODS(METHOD)};
-static const vn_word method_words[] = {{"guided", "guidance"},
-                                       {"cd", "consistency"},
-                                       {"multistep-consistency", "multistep"},
-                                       {"trigflow", "scm"},
-                                       {"scd", "scm"},
-                                       {NULL, NULL}};
+static const vn_word method_words[] = {
+    {"guided", "guidance"}, {"cd", "consistency"}, {"multistep-consistency", "multistep"},
+    {"trigflow", "scm"},    {"scd", "scm"},        {NULL, NULL}};
 const vn_table vn_methods = {"method", methods, 0, VN_COUNT(methods), method_words, NULL};

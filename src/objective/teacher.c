@@ -30,10 +30,17 @@ vn_status vn_teacher_reserve(const vn_loss_batch *b, vn_err *err) {
     return vn_no_memory(err);
 }
 
-vn_status vn_teacher_ask_guided(const vn_loss_batch *b, double guidance, vn_err *err) {
+vn_status vn_teacher_ask_at(const vn_loss_batch *b, int first, const float *x,
+                            const vn_level *level, vn_err *err) {
+    const double *value = b->choice->value + first;
+    for (int64_t i = 0; i < b->n; i++)
+        b->rows->gamma[i] = vn_guided_at(value + 1, &level[i]) ? (float)value[0] : 1;
+    return vn_teacher_ask(b->rows, b, x, level, err);
+}
+
+vn_status vn_teacher_ask_guided(const vn_loss_batch *b, int first, vn_err *err) {
     const vn_status status = vn_teacher_reserve(b, err);
-    for (int64_t i = 0; i < b->n && !status; i++) b->rows->gamma[i] = (float)guidance;
-    return status ? status : vn_teacher_ask(b->rows, b, b->x, b->level, err);
+    return status ? status : vn_teacher_ask_at(b, first, b->x, b->level, err);
 }
 
 static void put(vn_teacher_rows *r, int64_t row, const float *x, const vn_level *level,

@@ -6,11 +6,12 @@
 #include "objective/internal.h"
 
 /* clang-format off */
-/* The strength of a method whose guidance is one number; where it is not given the caller sets what
- * the teacher is sampled with. */
-#define VN_TEACHER_PARAM \
+/* The last parameters of a method whose guidance is one number; where they are not given the caller
+ * sets what the teacher is sampled with. */
+#define VN_TEACHER_PARAMS \
     {VN_TEACHER_GUIDANCE, "strength of the teacher's guidance, which is inside then", 1, -1e3, \
-     1e3, 0, NULL}
+     1e3, 0, NULL}, \
+    VN_GUIDED_PARAMS
 /* clang-format on */
 
 /* [n] and [n,size] of a batch, and the query's arrays, of twice as many rows. The objective keeps
@@ -32,8 +33,12 @@ void vn_teacher_close(vn_teacher_rows *rows); /* safe on a zeroed one */
  * passes where any row is guided, or one pass of a teacher that takes guidance as an input. */
 vn_status vn_teacher_ask(vn_teacher_rows *rows, const vn_loss_batch *b, const float *x,
                          const vn_level *level, vn_err *err);
-/* Both, at the batch's own x_t, with one strength for all rows. */
-vn_status vn_teacher_ask_guided(const vn_loss_batch *b, double guidance, vn_err *err);
+/* The same with the strength that the method's VN_TEACHER_PARAMS, which begin at `first`, say of
+ * the levels. */
+vn_status vn_teacher_ask_at(const vn_loss_batch *b, int first, const float *x,
+                            const vn_level *level, vn_err *err);
+/* And at the batch's own x_t, with memory for it. */
+vn_status vn_teacher_ask_guided(const vn_loss_batch *b, int first, vn_err *err);
 /* The check of a row whose student is sampled on a grid that is even in t, and on no other: the
  * path's own has to be that. */
 vn_status vn_even_grid_check(vn_choice *c, const vn_path *path, const vn_prediction *prediction,

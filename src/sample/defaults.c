@@ -10,7 +10,9 @@
 #include <string.h>
 
 enum { STEPS = 32 };
-static const double as_trained = 1, of_pictures = 1.5, max_guidance = 1e6;
+static const double as_trained = 1, of_pictures = 1.5, in_interval = 2, max_guidance = 1e6;
+#define LEAST_NOISE 0.2
+#define MOST_NOISE  0.1 /* for each pixel of the shorter side */
 
 vn_sampling_defaults vn_sampling_defaults_as_trained(void) {
     return (vn_sampling_defaults){.guidance = as_trained, .steps = STEPS};
@@ -20,9 +22,24 @@ int vn_sampling_defaults_steps_on(const vn_sampling_defaults *s, const vn_path *
     return path->steps && path->steps < s->steps ? path->steps : s->steps;
 }
 
-vn_sampling_defaults vn_sampling_defaults_choose(bool pictures, bool drops, const vn_path *path) {
+bool vn_sampling_interval(const vn_sampling_kind *kind, double *lo, double *hi) {
+    const vn_shape *s = kind->sample;
+    if (!vn_shape_is_image(s) || !kind->classes || !kind->drops) return false;
+    *lo = LEAST_NOISE;
+    *hi = MOST_NOISE * (double)(s->dim[1] < s->dim[2] ? s->dim[1] : s->dim[2]);
+    return *lo < *hi;
+}
+
+vn_sampling_defaults vn_sampling_defaults_choose(const vn_sampling_kind *kind,
+                                                 const vn_path *path) {
     vn_sampling_defaults s = vn_sampling_defaults_as_trained();
-    if (pictures && drops) s.guidance = of_pictures;
+    const bool pictures = vn_shape_is_image(kind->sample);
+    double lo, hi;
+    if (pictures && kind->drops) s.guidance = of_pictures;
+    if (vn_sampling_interval(kind, &lo, &hi)) {
+        s.guidance = in_interval;
+        vn_snprintf(s.guide, sizeof s.guide, "cfg,interval:lo=%g,hi=%g", lo, hi);
+    }
     if (pictures) s.steps = path->row->steps;
     s.steps = vn_sampling_defaults_steps_on(&s, path);
     return s;

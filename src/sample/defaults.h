@@ -22,10 +22,16 @@ typedef struct vn_sampling_defaults {
 
 /* Guidance 1, which samples what was trained: for models that record nothing. */
 vn_sampling_defaults vn_sampling_defaults_as_trained(void);
-/* For a new run. pictures: images rather than points; drops: training replaces some conditions by
- * the null one. */
-vn_sampling_defaults vn_sampling_defaults_choose(bool pictures, bool drops,
+/* What a new run's samples are. */
+typedef struct vn_sampling_kind {
+    const vn_shape *sample; /* an image [C,H,W], or points */
+    bool drops;             /* training replaces some conditions by the null one */
+    bool classes;           /* the conditions are classes, and the images are pixels */
+} vn_sampling_kind;
+vn_sampling_defaults vn_sampling_defaults_choose(const vn_sampling_kind *kind,
                                                  const struct vn_path *path);
+/* Whether such samples are guided in an interval of noise, and which: sigma/alpha in (lo, hi]. */
+bool vn_sampling_interval(const vn_sampling_kind *kind, double *lo, double *hi);
 /* s->steps, but no more than a discrete path has. */
 int vn_sampling_defaults_steps_on(const vn_sampling_defaults *s, const struct vn_path *path);
 /* The object "sampling" of vane.json. A new reference, or NULL: out of memory. */

@@ -140,8 +140,8 @@ static void test_counts_are_chosen_where_not_given(void **state) {
 static void test_passes_are_only_those_that_matter(void **state) {
     (void)state;
     json_t *r = expect_json(
-        expect_status(0, "sample run -n 2 --steps 4 --sampler euler --guidance 0,1,3 --out p.npy "
-                         "--json --quiet"));
+        expect_status(0, "sample run -n 2 --steps 4 --sampler euler --guidance 0,1,3 --guide cfg "
+                         "--out p.npy --json --quiet"));
     char *passes = json_dumps(json_object_get(r, "passes"), JSON_COMPACT);
     assert_string_equal(passes, "[4,4,8]");
     free(passes);

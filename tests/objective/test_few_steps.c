@@ -451,14 +451,24 @@ static void open_taught(setting *s, const bench *b, const vn_denoiser *teacher, 
     assert_non_null(vn_objective_loss(s->objective, &s->parts));
 }
 
+static const char two_classes[] =
+    "{\"classes\": [{\"components\": [{\"mean\": [1, -0.5], \"std\": 0.6}]},"
+    " {\"components\": [{\"mean\": [-1, 1], \"std\": 0.3}]}]}";
+
+/* What the teacher says of row i as it is given, and without a condition. */
+static void ask_both(const setting *s, const bench *b, int i, float *given, float *none) {
+    vn_err err = {0};
+    const vn_condition null = VN_CONDITION_NULL;
+    vn_query q = {.n = 1, .x = s->x + i * SIZE, .level = &s->level[i], .condition = &null};
+    assert_int_equal(b->denoiser.predict(b->denoiser.self, &q, none, &err), VN_OK);
+    q.condition = s->given[i] == 2 ? &null : &s->given[i];
+    assert_int_equal(b->denoiser.predict(b->denoiser.self, &q, given, &err), VN_OK);
+}
+
 static void strengths_are_log_uniform_and_the_target_is_guided(void **state) {
     (void)state;
     static setting s;
-    static const char two[] =
-        "{\"classes\": [{\"components\": [{\"mean\": [1, -0.5], \"std\": 0.6}]},"
-        " {\"components\": [{\"mean\": [-1, 1], \"std\": 0.3}]}]}";
-    bench b = bench_open(two, "rectified", "velocity");
-    vn_err err = {0};
+    bench b = bench_open(two_classes, "rectified", "velocity");
     vn_node *answer;
     open_taught(&s, &b, &b.denoiser, "guidance:least=1,most=4", &answer);
     fill(&s, 1);
@@ -467,12 +477,8 @@ static void strengths_are_log_uniform_and_the_target_is_guided(void **state) {
     int dropped = 0;
     for (int i = 0; i < ROWS; i++) {
         float c[SIZE], u[SIZE];
-        const vn_condition none = VN_CONDITION_NULL;
-        vn_query q = {.n = 1, .x = s.x + i * SIZE, .level = &s.level[i], .condition = &none};
-        assert_int_equal(b.denoiser.predict(b.denoiser.self, &q, u, &err), VN_OK);
+        ask_both(&s, &b, i, c, u);
         dropped += s.given[i] == 2;
-        q.condition = s.given[i] == 2 ? &none : &s.given[i];
-        assert_int_equal(b.denoiser.predict(b.denoiser.self, &q, c, &err), VN_OK);
         assert_true(strength[i] >= 1 && strength[i] <= 4);
         mean_log += log((double)strength[i]) / ROWS;
         for (int j = 0; j < SIZE; j++) {
@@ -486,6 +492,53 @@ static void strengths_are_log_uniform_and_the_target_is_guided(void **state) {
     vn_graph_close(&s.g);
     vn_objective_close(&s.objective);
     bench_close(&b);
+}
+
+/* null + gamma (conditional - null) where sigma/alpha is in the interval, and conditional
+ * elsewhere. */
+static void guidance_of_a_teacher_is_in_its_interval(void **state) {
+    (void)state;
+    static setting s;
+    vn_node *answer;
+    int inside = 0;
+    bench b = bench_open(two_classes, "rectified", "velocity");
+    open_taught(&s, &b, &b.denoiser, "multistep:steps=1,q=16,guidance=3,lo=0.5,hi=2", &answer);
+    fill(&s, 1);
+    const float *earlier = input_of(&s, "earlier");
+    for (int i = 0; i < ROWS; i++) {
+        float c[SIZE], u[SIZE];
+        const double t = s.level[i].t, ratio = t / (1 - t), r = fmax(t - 1.0 / 16, 0);
+        const bool guided = ratio > 0.5 && ratio <= 2;
+        ask_both(&s, &b, i, c, u);
+        inside += guided;
+        for (int j = 0; j < SIZE; j++) {
+            const double gamma = guided ? 3 : 1,
+                         v = (double)u[j] + gamma * ((double)c[j] - (double)u[j]),
+                         want = (double)s.x[i * SIZE + j] + (r - t) * v;
+            expect_small(fabs((double)earlier[i * SIZE + j] - want) / (1 + fabs(want)), 2e-6);
+        }
+    }
+    /* t from 1/3 to 2/3 */
+    expect_below("the part that is guided", fabs((double)inside / ROWS - 1.0 / 3), 0.04);
+    vn_graph_close(&s.g);
+    vn_objective_close(&s.objective);
+    bench_close(&b);
+}
+
+/* Likewise what MeanFlow mixes: of the sample, the network with its condition and without. */
+static void guidance_of_a_flow_map_is_in_its_interval(void **state) {
+    (void)state;
+    static setting s;
+    open_told(&s, NULL, "mean-flow:omega=2,kappa=0.25,lo=0.5,hi=2", NULL, 0.2, false);
+    fill(&s, 1);
+    const float *shares = input_of(&s, "shares");
+    for (int i = 0; i < ROWS; i++) {
+        const double t = s.level[i].t, ratio = t / (1 - t);
+        const bool guided = s.given[i] != 2 && ratio > 0.5 && ratio <= 2;
+        const float want[] = {guided ? 2 : 1, guided ? 0.25f : 0, guided ? -1.25f : 0};
+        assert_memory_equal(shares + (int64_t)i * 3, want, sizeof want);
+    }
+    close(&s);
 }
 
 /* How many rows the teacher is asked for. */
@@ -506,7 +559,8 @@ static void a_teacher_is_asked_for_the_same_number_of_rows(void **state) {
     (void)state;
     static setting s;
     static const char *const methods[] = {"consistency:guidance=2", "progressive:guidance=2",
-                                          "multistep:guidance=2", "guidance", "scm:guidance=2", "consistency"};
+                                          "multistep:guidance=2",   "guidance",
+                                          "scm:guidance=2",         "consistency"};
     for (size_t k = 0; k < VN_COUNT(methods); k++) {
         vn_node *answer;
         bench b = bench_open(world_text, "rectified", "velocity");
@@ -571,6 +625,8 @@ int main(void) {
         cmocka_unit_test(progressive_targets_are_two_steps_of_the_teacher),
         cmocka_unit_test(multistep_ends_are_those_of_the_parts),
         cmocka_unit_test(strengths_are_log_uniform_and_the_target_is_guided),
+        cmocka_unit_test(guidance_of_a_teacher_is_in_its_interval),
+        cmocka_unit_test(guidance_of_a_flow_map_is_in_its_interval),
         cmocka_unit_test(a_teacher_is_asked_for_the_same_number_of_rows),
         cmocka_unit_test(what_cannot_be_is_refused_by_name),
     };
