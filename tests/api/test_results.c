@@ -191,6 +191,7 @@ static void test_guidance_has_its_meaning_and_costs_what_it_must(void **state) {
     (void)state;
     vn_context *vn = open_context(2);
     vn_sample_options o = eight();
+    o.guide = "cfg";
     o.label = VN_LABEL_NULL;
     vn_samples *null = draw(vn, "whole", o);
     assert_int_equal(vn_samples_passes(null), 5);
