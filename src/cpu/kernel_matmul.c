@@ -40,10 +40,11 @@ typedef struct vn_product {
     bool aside; /* there are such: the sums are kept apart until then */
 } vn_product;
 
-/* Few columns, and both operands contiguous along k: no packing. Not for few rows: they may be
+/* Few columns, and both operands contiguous along k, B whole: no packing. Not for few rows: they may be
  * samples, whose bits must not depend on how many there are. */
 static bool is_dots(const vn_product *p) {
-    return VN_HAS_DOTS && p->a_column == 1 && p->b_row == 1 && p->n <= VN_DOT_COLUMNS;
+    return VN_HAS_DOTS && p->a_column == 1 && p->b_row == 1 && (p->b_column == p->k || p->n == 1) &&
+           p->n <= VN_DOT_COLUMNS;
 }
 
 /* A is contiguous along m: a sum of outer products. */
@@ -359,14 +360,14 @@ static int64_t rows_of(const vn_shape *s, int from_end) {
 }
 
 static vn_product linear_product(const vn_node *n) {
-    const int64_t inputs = n->in[1]->shape.dim[1], outputs = n->in[1]->shape.dim[0];
+    const int64_t inputs = vn_shape_last(&n->in[0]->shape);
     return (vn_product){.m = rows_of(&n->shape, 1),
-                        .n = outputs,
+                        .n = n->in[1]->shape.dim[0],
                         .k = inputs,
                         .a_row = inputs,
                         .a_column = 1,
                         .b_row = 1,
-                        .b_column = inputs,
+                        .b_column = n->in[1]->shape.dim[1],
                         .act = n->attr.linear.act};
 }
 
@@ -400,6 +401,10 @@ size_t VN_W(linear)(const vn_node *n, int threads) {
     return product_bytes(&p, threads);
 }
 
+static const float *weight_of(const vn_kernel_args *args) {
+    return (const float *)args->in[1] + args->node->attr.linear.from;
+}
+
 void VN_K(linear)(const vn_kernel_args *args) {
     vn_product p = linear_product(args->node);
     if (is_left(&p)) {
@@ -407,7 +412,7 @@ void VN_K(linear)(const vn_kernel_args *args) {
         return;
     }
     p.a = args->in[0];
-    p.b = args->in[1];
+    p.b = weight_of(args);
     p.bias = args->node->inputs > 2 ? args->in[2] : NULL;
     p.out = args->out;
     product_shared(&p, args->work, args->pool);
@@ -435,7 +440,7 @@ void VN_K(linear_plus)(const vn_kernel_args *args) {
         return;
     }
     p.a = args->in[0];
-    p.b = args->in[1];
+    p.b = weight_of(args);
     p.bias = bias ? args->in[2] : NULL;
     p.times = n->attr.linear.times ? args->in[2 + bias] : NULL;
     p.plus = n->attr.linear.plus ? args->in[n->inputs - 1] : NULL;

@@ -163,8 +163,7 @@ static vn_node *single_end(const vn_scope *s, const flux *d, vn_node *x, vn_node
                            vn_node *e) {
     const int64_t width = d->width, hidden = 4 * width;
     if (!a && x) a = vn_fill(s->g, x->shape, 0);
-    vn_node *both = vn_concat(s->g, 2, 2, (vn_node *[]){a, mlp});
-    vn_node *y = vn_layer_linear(s, "proj_out", both, width + hidden, width);
+    vn_node *y = vn_layer_linear_of_two(s, "proj_out", a, mlp, width, hidden, width);
     return vn_block_end(vn_mul_add(s->g, y, vn_token_part(s, e, GATE, width), x));
 }
 

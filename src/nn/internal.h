@@ -203,6 +203,9 @@ vn_node *vn_layer_conv3(const vn_scope *s, const char *name, vn_node *x, int64_t
 vn_node *vn_layer_conv1(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out,
                         bool bias);
 vn_node *vn_layer_linear(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out);
+/* Of x and y side by side, [..,of_x] and [..,of_y], without a copy of both. */
+vn_node *vn_layer_linear_of_two(const vn_scope *s, const char *name, vn_node *x, vn_node *y,
+                                int64_t of_x, int64_t of_y, int64_t out);
 /* The same, then the function `act`. */
 vn_node *vn_layer_linear_act(const vn_scope *s, const char *name, vn_node *x, int64_t in,
                              int64_t out, vn_fn act);

@@ -106,17 +106,33 @@ vn_node *vn_layer_conv1(const vn_scope *s, const char *name, vn_node *x, int64_t
                          (vn_conv){.in = in, .out = out, .kernel = 1, .stride = 1, .bias = bias});
 }
 
+typedef struct linear_weights {
+    vn_node *w, *b;
+} linear_weights;
+
+static linear_weights add_linear_weights(const vn_scope *s, const char *name, int64_t in,
+                                         int64_t out, bool bias) {
+    names n = begin_layer(s, name);
+    inits from = init_of(s, in, out);
+    return (linear_weights){
+        vn_param_node(s->g, s->w, n.weight, VN_SHAPE(out, in), VN_LAYOUT_PLAIN, from.weight),
+        bias ? vn_param_node(s->g, s->w, n.bias, VN_SHAPE(out), VN_LAYOUT_PLAIN, from.bias) : NULL};
+}
+
 static vn_node *linear(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out,
                        bool bias, vn_fn act) {
     if (!has_channels(s, name, x, in)) return NULL;
-    names n = begin_layer(s, name);
-    inits from = init_of(s, in, out);
-    vn_node *w =
-        vn_param_node(s->g, s->w, n.weight, VN_SHAPE(out, in), VN_LAYOUT_PLAIN, from.weight);
-    vn_node *b =
-        bias ? vn_param_node(s->g, s->w, n.bias, VN_SHAPE(out), VN_LAYOUT_PLAIN, from.bias) : NULL;
-    return s->train ? vn_unary(s->g, vn_linear(s->g, x, w, b, bias), act)
-                    : vn_linear_act(s->g, x, w, b, bias, act);
+    const linear_weights l = add_linear_weights(s, name, in, out, bias);
+    return s->train ? vn_unary(s->g, vn_linear(s->g, x, l.w, l.b, bias), act)
+                    : vn_linear_act(s->g, x, l.w, l.b, bias, act);
+}
+
+vn_node *vn_layer_linear_of_two(const vn_scope *s, const char *name, vn_node *x, vn_node *y,
+                                int64_t of_x, int64_t of_y, int64_t out) {
+    if (!has_channels(s, name, x, of_x) || !has_channels(s, name, y, of_y)) return NULL;
+    const linear_weights l = add_linear_weights(s, name, of_x + of_y, out, true);
+    return vn_add(s->g, vn_linear_part(s->g, y, l.w, of_x, NULL, false),
+                  vn_linear_part(s->g, x, l.w, 0, l.b, true));
 }
 
 vn_node *vn_layer_linear_if(const vn_scope *s, const char *name, vn_node *x, int64_t in,

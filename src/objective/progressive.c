@@ -1,8 +1,9 @@
 /* progressive.c - progressive distillation (2202.00512): one step of the student is what two steps
  * of the teacher, by DDIM and guided, are. The student makes `steps` steps, at t = 1, 1 - 1/steps,
- * .., 1/steps, and the teacher twice as many. A student is a teacher in turn: 16, 8, 4, 2, 1.
+ * .., 1/steps, and the teacher twice as many. A student is a teacher in turn: 16, 8, 4, 2, 1. With
+ * more `substeps` of the teacher in a step, a few such rounds are one.
  *
- * Where x_t goes to x'' in two steps, the student's x0 is that for which one DDIM step ends there,
+ * Where x_t goes to x'' in them, the student's x0 is that for which one DDIM step ends there,
  *
  *     x0 = (x'' - (sigma''/sigma) x_t) / (alpha'' - (sigma''/sigma) alpha)
  *
@@ -14,20 +15,21 @@
 #include <string.h>
 
 static const vn_param params[] = {
-    {"steps", "of the student; the teacher makes twice as many", 16, 1, 1024, 1, NULL},
+    {"steps", "of the student", 16, 1, 1024, 1, NULL},
+    {"substeps", "of the teacher in a step of the student", 2, 2, 64, 1, NULL},
     VN_TEACHER_PARAMS,
     {0},
 };
-enum { STEPS, GUIDANCE };
+enum { STEPS, SUBSTEPS, GUIDANCE };
 
 static double level_of(const vn_choice *c, double t, const vn_draw_key *draw) {
     (void)draw;
     return fmin(fmax(ceil(t * c->value[STEPS] - 1e-9), 1), c->value[STEPS]) / c->value[STEPS];
 }
 
-/* Levels half a step and a whole step later. */
-static vn_level later(const vn_choice *c, const vn_path *path, const vn_level *l, double part) {
-    const double t = l->t - part / c->value[STEPS];
+/* The level after so many of the substeps. */
+static vn_level later(const vn_choice *c, const vn_path *path, const vn_level *l, int substeps) {
+    const double t = l->t - substeps / (c->value[STEPS] * c->value[SUBSTEPS]);
     return t < 1e-9 ? vn_level_clean : vn_path_level(path, t);
 }
 
@@ -52,19 +54,20 @@ static void target(const vn_loss_batch *b, int64_t row, const vn_level *to, floa
 }
 
 static vn_status ask_target(const vn_loss_batch *b, float *out, vn_err *err) {
+    const int substeps = (int)b->choice->value[SUBSTEPS];
     vn_teacher_rows *rows = b->rows;
     vn_status status = vn_teacher_reserve(b, err);
-    for (int64_t i = 0; i < b->n && !status; i++)
-        rows->at[i] = later(b->choice, b->path, &b->level[i], 0.5);
-    if (!status) status = vn_teacher_ask_at(b, GUIDANCE, b->x, b->level, err);
-    for (int64_t i = 0; i < b->n && !status; i++)
-        ddim(rows, i, &rows->at[i], b->size, out + i * b->size);
-    if (!status) status = vn_teacher_ask_at(b, GUIDANCE, out, rows->at, err);
-    for (int64_t i = 0; i < b->n && !status; i++) {
-        const vn_level end = later(b->choice, b->path, &b->level[i], 1);
-        ddim(rows, i, &end, b->size, out + i * b->size);
-        target(b, i, &end, out + i * b->size);
+    if (status) return status;
+    memcpy(rows->at, b->level, (size_t)b->n * sizeof *rows->at);
+    memcpy(out, b->x, (size_t)(b->n * b->size) * sizeof *out);
+    for (int k = 1; k <= substeps && !status; k++) {
+        status = vn_teacher_ask_at(b, GUIDANCE, out, rows->at, err);
+        for (int64_t i = 0; i < b->n && !status; i++) {
+            rows->at[i] = later(b->choice, b->path, &b->level[i], k);
+            ddim(rows, i, &rows->at[i], b->size, out + i * b->size);
+        }
     }
+    for (int64_t i = 0; i < b->n && !status; i++) target(b, i, &rows->at[i], out + i * b->size);
     return status;
 }
 
@@ -98,9 +101,10 @@ static void sampled(const vn_choice *c, vn_sampled *out) {
 }
 
 const vn_objective_row vn_progressive_method = {
-    .row = {"progressive",
-            "progressive distillation: one step of the student is two of the guided teacher",
-            "2202.00512", params},
+    .row =
+        {"progressive",
+         "progressive distillation: one step of the student is two or more of the guided teacher",
+         "2202.00512", params},
     .predictions = "v|velocity|edm",
     .asks = 1 << VN_ASK_TEACHER,
     .times = "uniform",

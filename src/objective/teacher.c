@@ -61,18 +61,21 @@ static bool is_guided(const vn_teacher_rows *r, const vn_loss_batch *b, int64_t 
            b->condition[i] != VN_CONDITION_NULL && r->gamma[i] != 1;
 }
 
-/* n rows or, where any is guided, as many again without conditions. How many are guided differs
- * with the batch, and a network keeps a program for each number of rows that it has seen. */
+/* n rows and, without conditions, those of them that are guided. How many these are differs with the
+ * batch, and a network keeps a program for each number of rows that it has seen: their number is
+ * rounded up to quarters of n, with rows that nobody reads. */
 static int64_t put_rows(vn_teacher_rows *r, const vn_loss_batch *b, const float *x,
                         const vn_level *level) {
-    bool any = false;
-    for (int64_t i = 0; i < b->n; i++) {
+    const int64_t quarter = (b->n + 3) / 4;
+    int64_t rows = b->n;
+    for (int64_t i = 0; i < b->n; i++)
         put(r, i, x + i * b->size, &level[i], b->condition[i], b->size);
-        any = any || is_guided(r, b, i);
-    }
-    for (int64_t i = 0; i < b->n && any; i++)
-        put(r, b->n + i, x + i * b->size, &level[i], VN_CONDITION_NULL, b->size);
-    return any ? 2 * b->n : b->n;
+    for (int64_t i = 0; i < b->n; i++)
+        if (is_guided(r, b, i))
+            put(r, rows++, x + i * b->size, &level[i], VN_CONDITION_NULL, b->size);
+    while ((rows - b->n) % quarter && rows < 2 * b->n)
+        put(r, rows++, x, &level[0], VN_CONDITION_NULL, b->size);
+    return rows;
 }
 
 vn_status vn_teacher_ask(vn_teacher_rows *r, const vn_loss_batch *b, const float *x,
@@ -84,11 +87,15 @@ vn_status vn_teacher_ask(vn_teacher_rows *r, const vn_loss_batch *b, const float
                         .level = r->level,
                         .condition = r->condition,
                         .guidance = t->can & VN_TAKES_GUIDANCE ? r->gamma : NULL};
+    const float *null = r->raw + b->n * size;
     const vn_status status = t->predict(t->self, &q, r->raw, err);
     if (status) return status;
     for (int64_t i = 0; i < b->n; i++) {
         float *raw = r->raw + i * size;
-        if (is_guided(r, b, i)) guide(r->gamma[i], r->raw + (b->n + i) * size, raw, size);
+        if (is_guided(r, b, i)) {
+            guide(r->gamma[i], null, raw, size);
+            null += size;
+        }
         vn_prediction_to_estimate(&t->prediction, &level[i], (size_t)size, x + i * size, raw,
                                   r->x0 + i * size, r->eps + i * size);
     }

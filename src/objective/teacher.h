@@ -30,7 +30,7 @@ typedef struct vn_teacher_rows {
 vn_status vn_teacher_reserve(const vn_loss_batch *b, vn_err *err);
 void vn_teacher_close(vn_teacher_rows *rows); /* safe on a zeroed one */
 /* Asks at x [n,size], each row at its level, in one query: null + gamma (conditional - null) of two
- * passes where any row is guided, or one pass of a teacher that takes guidance as an input. */
+ * passes of the rows that are guided, or one pass of a teacher that takes guidance as an input. */
 vn_status vn_teacher_ask(vn_teacher_rows *rows, const vn_loss_batch *b, const float *x,
                          const vn_level *level, vn_err *err);
 /* The same with the strength that the method's VN_TEACHER_PARAMS, which begin at `first`, say of

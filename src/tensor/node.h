@@ -32,7 +32,7 @@
     X(UNARY, "unary")          /* f(x), f'(x) or f''(x): attr.unary.fn, .order */                  \
     X(UNARY_GRAD, "unary_grad") /* (x, dy): dy * f'(x) */                                          \
     X(MATMUL, "matmul")        /* a [..,M,K], b [..,K,N]: same leading axes or b of rank 2 */      \
-    X(LINEAR, "linear")        /* x [..,I], w [O,I], b [O] or none: act(x w^T + b) */              \
+    X(LINEAR, "linear")        /* x [..,I], w [O,I..], b [O] or none: act(x w^T + b) */            \
     X(CONV2D, "conv2d")        /* x [N,H,W,I], w [kh,kw,I,O], b [O] or none */                     \
     X(CONV2D_GRAD_X, "conv2d_grad_x") /* (dy, w) -> x's shape */                                   \
     X(CONV2D_GRAD_W, "conv2d_grad_w") /* (x, dy) -> w's shape */                                   \
@@ -100,8 +100,9 @@ typedef union vn_attr {
     struct { double scale, shift; } affine;
     struct { vn_fn fn; int order; } unary;     /* order 0, 1 or 2 */
     struct { bool ta, tb; } matmul;            /* read the last two axes transposed */
-    /* linear_plus alone: inputs after the weight are a bias, a factor and what is added, as said */
-    struct { vn_fn act; bool bias, times, plus; } linear;
+    /* part: x meets the weight's columns from `from` on, not all. linear_plus alone: inputs after
+     * the weight are a bias, a factor and what is added, as said */
+    struct { vn_fn act; bool bias, times, plus, part; int64_t from; } linear;
     /* pad: top, bottom, left, right; of conv2d_plus alone: each pixel of x stands for up x up (1 or
      * 2) of them; the third input is a bias; the last one, z, is added */
     struct { int stride, pad[4], up; bool bias, plus; } conv;

@@ -79,7 +79,10 @@ const char *vn_shape_linear(vn_node *n) {
     if (!vn_all_floats(n)) return "takes floats";
     if (x->rank < 1) return "x has no axes";
     if (w->rank != 2) return "the weight is not [out, in]";
-    if (vn_shape_last(x) != w->dim[1]) return "x's last axis and the weight's differ";
+    if (!n->attr.linear.part && vn_shape_last(x) != w->dim[1])
+        return "x's last axis and the weight's differ";
+    if (n->attr.linear.from < 0 || vn_shape_last(x) > w->dim[1] - n->attr.linear.from)
+        return "the weight has no such columns";
     if (n->inputs > 2 && (n->in[2]->shape.rank != 1 || n->in[2]->shape.dim[0] != w->dim[0]))
         return "the bias is not [out]";
     if (n->attr.linear.act < 0 || n->attr.linear.act >= VN_FN_COUNT) return "no such function";
@@ -97,26 +100,58 @@ vn_node *vn_linear(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bia
     return vn_linear_act(g, x, w, b, has_bias, VN_FN_IDENTITY);
 }
 
+vn_node *vn_linear_part(vn_graph *g, vn_node *x, vn_node *w, int64_t from, vn_node *b,
+                        bool has_bias) {
+    vn_node n = vn_draft(VN_OP_LINEAR, has_bias ? 3 : 2, x, w, b);
+    n.attr.linear.part = true;
+    n.attr.linear.from = from;
+    return vn_graph_add(g, &n);
+}
+
+/* The layer alone, of a node that may be linear_plus, with another function. */
+static vn_node *plain(vn_node *n, vn_fn act) {
+    const bool bias = n->op == VN_OP_LINEAR ? n->inputs > 2 : n->attr.linear.bias;
+    vn_node d = vn_draft(VN_OP_LINEAR, 2 + bias, n->in[0], n->in[1], n->in[2]);
+    d.attr.linear.act = act;
+    d.attr.linear.part = n->attr.linear.part;
+    d.attr.linear.from = n->attr.linear.from;
+    return vn_graph_add(n->graph, &d);
+}
+
 /* The derivative of act is taken at what came before it, which was not kept. */
 static vn_node *before_act(vn_node *n, vn_node *dy) {
     if (n->attr.linear.act == VN_FN_IDENTITY) return dy;
-    vn_node *z = vn_linear(n->graph, n->in[0], n->in[1], n->in[2], n->inputs > 2);
+    vn_node *z = plain(n, VN_FN_IDENTITY);
     vn_node draft = vn_draft(VN_OP_UNARY_GRAD, 2, z, dy);
     draft.attr.unary.fn = n->attr.linear.act;
     return vn_graph_add(n->graph, &draft);
 }
 
+/* The columns of the weight that x meets. */
+static vn_node *columns_of(vn_node *n) {
+    if (!n->attr.linear.part) return n->in[1];
+    return vn_slice(n->graph, n->in[1], 1, n->attr.linear.from, vn_shape_last(&n->in[0]->shape));
+}
+
+/* The gradient of these among zeros. */
+static vn_node *among_columns(vn_node *n, vn_node *dw) {
+    if (!n->attr.linear.part) return dw;
+    return vn_place(n->graph, dw, 1, n->attr.linear.from, n->in[1]->shape.dim[1]);
+}
+
 void vn_gradient_linear(vn_node *n, vn_node *dy, vn_node **grad) {
     vn_graph *g = n->graph;
-    vn_node *x = n->in[0], *w = n->in[1], *dy_rows = as_rows(g, before_act(n, dy));
-    if (vn_wanted(n, 1)) grad[1] = vn_matmul(g, dy_rows, as_rows(g, x), true, false);
+    vn_node *x = n->in[0], *w = columns_of(n), *dy_rows = as_rows(g, before_act(n, dy));
+    if (vn_wanted(n, 1))
+        grad[1] = among_columns(n, vn_matmul(g, dy_rows, as_rows(g, x), true, false));
     if (n->inputs > 2 && vn_wanted(n, 2)) grad[2] = vn_sum_to(g, dy_rows, n->in[2]->shape);
     if (vn_wanted(n, 0)) grad[0] = vn_reshape(g, vn_matmul(g, dy_rows, w, false, false), x->shape);
 }
 
 vn_node *vn_expand_linear(vn_node *n) {
     vn_graph *g = n->graph;
-    vn_node *y = vn_reshape(g, vn_matmul(g, as_rows(g, n->in[0]), n->in[1], false, true), n->shape);
+    vn_node *y =
+        vn_reshape(g, vn_matmul(g, as_rows(g, n->in[0]), columns_of(n), false, true), n->shape);
     return vn_unary(g, n->inputs > 2 ? vn_add(g, y, n->in[2]) : y, n->attr.linear.act);
 }
 
@@ -140,8 +175,7 @@ const char *vn_shape_linear_plus(vn_node *n) {
 vn_node *vn_expand_linear_plus(vn_node *n) {
     vn_graph *g = n->graph;
     const bool bias = n->attr.linear.bias, plus = n->attr.linear.plus;
-    vn_node *y = vn_linear_act(g, n->in[0], n->in[1], n->in[2], bias, n->attr.linear.act),
-            *times = n->in[2 + bias], *z = n->in[n->inputs - 1];
+    vn_node *y = plain(n, n->attr.linear.act), *times = n->in[2 + bias], *z = n->in[n->inputs - 1];
     if (!n->attr.linear.times) return plus ? vn_add(g, y, z) : y;
     return plus ? vn_mul_add(g, y, times, z) : vn_mul(g, y, times);
 }

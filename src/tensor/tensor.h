@@ -74,6 +74,9 @@ vn_node *vn_linear(vn_graph *g, vn_node *x, vn_node *w, vn_node *b /* or NULL */
 /* act(x w^T + b) in one op. Where a gradient follows, the function is better an op of its own, as
  * its gradient needs the input. */
 vn_node *vn_linear_act(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, vn_fn act);
+/* Of an x that is a part of what the weight takes: its columns from `from` on. */
+vn_node *vn_linear_part(vn_graph *g, vn_node *x, vn_node *w, int64_t from, vn_node *b /* or NULL */,
+                        bool has_bias);
 vn_node *vn_conv2d(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, int stride,
                    const int pad[4]);
 /* x [N,..,C] with `groups` groups of channels; layer norm is x viewed as [rows, C] with one group.

@@ -142,9 +142,12 @@ static void open_matmul(kernel_case *c, vn_op op, int round) {
 
 static void open_linear(kernel_case *c, vn_op op, int round) {
     int64_t in_width = kernel_draw(1, 40), out_width = kernel_draw(1, 40);
+    const int64_t from = round % 4 ? 0 : kernel_draw(0, 9), after = round % 4 ? 0 : 3;
     vn_shape in[3] = {shape2(round % LARGE ? kernel_draw(1, 30) : 800, in_width),
-                      shape2(out_width, in_width), shape1(out_width)};
-    const vn_attr attr = {.linear = {.act = round % 3 ? VN_FN_IDENTITY : VN_FN_GELU_TANH}};
+                      shape2(out_width, from + in_width + after), shape1(out_width)};
+    const vn_attr attr = {.linear = {.act = round % 3 ? VN_FN_IDENTITY : VN_FN_GELU_TANH,
+                                     .part = after,
+                                     .from = from}};
     kernel_open(c, op, attr, (int)kernel_draw(2, 3), in, NULL);
 }
 
@@ -156,13 +159,15 @@ static void open_linear_plus(kernel_case *c, vn_op op, int round) {
     const bool bias = round % 2, times = round / 2 % 2, plus = round / 4 % 2;
     const vn_shape out = shape3(samples, tokens, out_width);
     const int64_t run = kernel_draw(0, 2);
-    vn_shape in[VN_MAX_IN] = {shape3(samples, tokens, in_width), shape2(out_width, in_width)};
+    const int64_t from = round % 5 ? 0 : kernel_draw(1, 9);
+    vn_shape in[VN_MAX_IN] = {shape3(samples, tokens, in_width),
+                              shape2(out_width, from + in_width)};
     int inputs = 2;
     if (bias) in[inputs++] = shape1(out_width);
     if (times) in[inputs++] = shape3(run < 2 ? samples : 1, run ? 1 : tokens, out_width);
     if (plus) in[inputs++] = out;
     const vn_attr attr = {
-        .linear = {round % 3 ? VN_FN_IDENTITY : VN_FN_GELU_TANH, bias, times, plus}};
+        .linear = {round % 3 ? VN_FN_IDENTITY : VN_FN_GELU_TANH, bias, times, plus, from, from}};
     kernel_open(c, op, attr, inputs, in, NULL);
 }
 

@@ -365,11 +365,10 @@ static void training_takes_the_same_noise_at_an_earlier_time(void **state) {
 /* ---- from a teacher -------------------------------------------------------------------------- */
 
 /* What a teacher is taken to say with guidance is null + gamma (conditional - null), and its step
- * is DDIM's. Here all are the same Gaussian, of which two exact DDIM steps are known. */
-static void progressive_targets_are_two_steps_of_the_teacher(void **state) {
-    (void)state;
+ * is DDIM's. Here all are the same Gaussian, of which exact DDIM steps are known. */
+static void progressive_targets_are(int substeps, const char *method) {
     static setting s;
-    open(&s, &vn_methods, "progressive:steps=4", NULL);
+    open(&s, &vn_methods, method, NULL);
     fill(&s, 1);
     const float *target = input_of(&s, "target");
     for (int i = 0; i < ROWS; i++) {
@@ -377,8 +376,8 @@ static void progressive_targets_are_two_steps_of_the_teacher(void **state) {
         assert_true(fabs(t * 4 - round(t * 4)) < 1e-9);
         for (int j = 0; j < SIZE; j++) {
             double x = (double)s.x[i * SIZE + j], from = t;
-            for (int k = 0; k < 2; k++) { /* x + (to - from) v, v the exact velocity */
-                const double to = t - (k + 1) / 8.0,
+            for (int k = 0; k < substeps; k++) { /* x + (to - from) v, v the exact velocity */
+                const double to = t - (k + 1) / (4.0 * substeps),
                              variance = pow((1 - from) * DEVIATION, 2) + from * from,
                              slope = (from - (1 - from) * DEVIATION * DEVIATION) / variance,
                              v = -mean[j] + slope * (x - (1 - from) * mean[j]);
@@ -391,6 +390,12 @@ static void progressive_targets_are_two_steps_of_the_teacher(void **state) {
         }
     }
     close(&s);
+}
+
+static void progressive_targets_are_steps_of_the_teacher(void **state) {
+    (void)state;
+    progressive_targets_are(2, "progressive:steps=4");
+    progressive_targets_are(5, "progressive:steps=4,substeps=5");
 }
 
 /* What the loss of a part is made of, number by number: x_r by the exact teacher's Euler step, and
@@ -622,7 +627,7 @@ int main(void) {
         cmocka_unit_test(a_step_is_two_of_half_its_length),
         cmocka_unit_test(the_consistency_function_is_consistent),
         cmocka_unit_test(training_takes_the_same_noise_at_an_earlier_time),
-        cmocka_unit_test(progressive_targets_are_two_steps_of_the_teacher),
+        cmocka_unit_test(progressive_targets_are_steps_of_the_teacher),
         cmocka_unit_test(multistep_ends_are_those_of_the_parts),
         cmocka_unit_test(strengths_are_log_uniform_and_the_target_is_guided),
         cmocka_unit_test(guidance_of_a_teacher_is_in_its_interval),

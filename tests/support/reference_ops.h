@@ -221,11 +221,13 @@ static inline void ref_matmul(const vn_node *n, ref_in in, double *out) {
 
 static inline void ref_linear(const vn_node *n, ref_in in, double *out) {
     int64_t outs = ref_last(&n->shape), depth = ref_last(&n->in[0]->shape);
+    const int64_t columns = n->in[1]->shape.dim[1];
     for (int64_t r = 0; r < ref_rows(&n->shape); r++)
         for (int64_t o = 0; o < outs; o++) {
+            const double *row = in[1] + o * columns + n->attr.linear.from;
             double sum = n->inputs > 2 ? in[2][o] : 0;
             double d[3];
-            for (int64_t k = 0; k < depth; k++) sum += in[0][r * depth + k] * in[1][o * depth + k];
+            for (int64_t k = 0; k < depth; k++) sum += in[0][r * depth + k] * row[k];
             ref_fn(n->attr.linear.act, sum, d);
             out[r * outs + o] = d[0];
         }

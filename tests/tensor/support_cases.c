@@ -167,8 +167,9 @@ static vn_node *build_linear(vn_graph *g, int variant) {
     static const vn_fn acts[5] = {VN_FN_IDENTITY, VN_FN_IDENTITY, VN_FN_IDENTITY, VN_FN_GELU_TANH,
                                   VN_FN_SILU};
     vn_node *x = f32(g, variant == 2 ? VN_SHAPE(3) : VN_SHAPE(2, 4, 3)),
-            *w = f32(g, VN_SHAPE(5, 3));
+            *w = f32(g, VN_SHAPE(5, variant < 5 ? 3 : 7));
     bool bias = variant % 4;
+    if (variant >= 5) return vn_linear_part(g, x, w, 2 * (variant - 5), f32(g, VN_SHAPE(5)), true);
     return vn_linear_act(g, x, w, bias ? f32(g, VN_SHAPE(5)) : NULL, bias, acts[variant]);
 }
 
@@ -194,9 +195,13 @@ static vn_node *build_conv2d(vn_graph *g, int variant) {
 /* With each of what may follow a product, and without. */
 static vn_node *build_linear_plus(vn_graph *g, int variant) {
     const bool bias = variant & 1, times = variant & 2, plus = variant & 4;
-    vn_node n = vn_draft(VN_OP_LINEAR_PLUS, 2, f32(g, VN_SHAPE(2, 4, 3)), f32(g, VN_SHAPE(5, 3)));
+    const int64_t from = variant / 2 % 2;
+    vn_node n = vn_draft(VN_OP_LINEAR_PLUS, 2, f32(g, VN_SHAPE(2, 4, 3)),
+                         f32(g, VN_SHAPE(5, 3 + 2 * from)));
     n.attr.linear.act = variant % 3 ? VN_FN_SILU : VN_FN_IDENTITY;
     n.attr.linear.bias = bias;
+    n.attr.linear.part = from;
+    n.attr.linear.from = from;
     n.attr.linear.times = times;
     n.attr.linear.plus = plus;
     if (bias) n.in[n.inputs++] = f32(g, VN_SHAPE(5));
@@ -440,7 +445,7 @@ const op_case op_cases[] = {
     {VN_OP_UNARY, build_unary, 3 * VN_FN_COUNT},
     {VN_OP_UNARY_GRAD, build_unary_grad, VN_FN_COUNT},
     {VN_OP_MATMUL, build_matmul, 12},
-    {VN_OP_LINEAR, build_linear, 5},
+    {VN_OP_LINEAR, build_linear, 8},
     {VN_OP_CONV2D, build_conv2d, CONVS},
     {VN_OP_CONV2D_GRAD_X, build_conv2d_grad_x, CONVS},
     {VN_OP_CONV2D_GRAD_W, build_conv2d_grad_w, CONVS},
