@@ -28,8 +28,6 @@ static const cli_option rows[] = {
 };
 /* clang-format on */
 
-enum { FEW = 4 }; /* steps */
-
 /* A command that works with what was trained: guidance needs classes, pictures need pixels or a
  * plane. */
 static void print_next(const cli_training *a, const vn_model_info *info) {
@@ -45,10 +43,7 @@ static void print_next(const cli_training *a, const vn_model_info *info) {
     /* a run with a sampler of its own has guidance inside, unless it says how much */
     const bool inside = info->sampler && info->guidance == 1;
     cli_print(stdout, "next: vane sample %s%s --out samples.%s\n", run ? run : a->out,
-              inside              ? (info->sampling_steps <= FEW ? " --steps 1" : "")
-              : info->classes > 0 ? " --guidance 1,2,4"
-                                  : "",
-              shows ? "png" : "npy");
+              !inside && info->classes > 0 ? " --guidance 1,2,4" : "", shows ? "png" : "npy");
     free(run);
 }
 

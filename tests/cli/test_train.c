@@ -111,9 +111,11 @@ static void test_what_to_do_next_works(void **state) {
     (void)state;
     static const struct {
         const char *data, *next;
-    } cases[] = {{"three.json:count=40", "vane sample next --guidance 1,2,4 --out samples.npy\n"},
-                 {VN_SOURCE_DIR "/tests/golden/arrays/unlabelled.npz",
-                  "vane sample next --out samples.png\n"}};
+    } cases[] = {
+        {"three.json:count=40", "vane sample next --guidance 1,2,4 --out samples.npy\n"},
+        {"three.json:count=40 --objective mean-flow", "vane sample next --out samples.npy\n"},
+        {VN_SOURCE_DIR "/tests/golden/arrays/unlabelled.npz",
+         "vane sample next --out samples.png\n"}};
     scratch_write_text(
         "three.json",
         "{\"classes\": [{\"components\": [{\"weight\": 1, \"mean\": [0, 1, 2], \"std\": 1}]}]}");
