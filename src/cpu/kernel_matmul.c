@@ -360,7 +360,8 @@ static int64_t rows_of(const vn_shape *s, int from_end) {
 }
 
 static vn_product linear_product(const vn_node *n) {
-    const int64_t inputs = vn_shape_last(&n->in[0]->shape);
+    const vn_shape *x = &n->in[0]->shape;
+    const int64_t inputs = x->dim[x->rank - 1];
     return (vn_product){.m = rows_of(&n->shape, 1),
                         .n = n->in[1]->shape.dim[0],
                         .k = inputs,

@@ -22,7 +22,8 @@ typedef struct comm {
     size_t *before; /* [count] of next_cut */
     float *rows;    /* [count,piece] of what is added, one of each rank */
     size_t piece;
-    bool settled; /* by the last call */
+    char here, *there; /* words without meaning, from this rank and [count] from all */
+    bool settled;      /* by the last call */
 } comm;
 
 /* ---- messages -------------------------------------------------------------------------------- */
@@ -33,9 +34,9 @@ static int add(comm *c, int n, int rank, bool sends, void *at, size_t bytes) {
     return n + 1;
 }
 
-/* Space for so many messages, and 2 for each rank at least. */
+/* Space for so many messages, and 2 more for each rank. */
 static vn_status reserve(comm *c, size_t messages, vn_err *err) {
-    if (messages < 2 * (size_t)c->ranks.count) messages = 2 * (size_t)c->ranks.count;
+    messages += 2 * (size_t)c->ranks.count;
     if (messages <= c->capacity) return VN_OK;
     if (vn_carrier_lost(c->carrier) != VN_NONE_LOST) return VN_OK; /* they may be in use still */
     vn_free(c->messages);
@@ -47,6 +48,16 @@ static vn_status reserve(comm *c, size_t messages, vn_err *err) {
 static vn_status exchange(comm *c, int n, vn_err *err) {
     c->settled = false;
     return vn_carrier_exchange(c->carrier, n, c->messages, err);
+}
+
+/* An exchange in which some have nothing for some others: all hear of all, so that none goes on
+ * before one that hangs, and waits for those who wait for it. */
+static vn_status exchange_all(comm *c, int n, vn_err *err) {
+    for (int i = 0; i < c->ranks.count; i++) {
+        n = add(c, n, i, true, &c->here, 1);
+        n = add(c, n, i, false, &c->there[i], 1);
+    }
+    return exchange(c, n, err);
 }
 
 /* rows [count,bytes], of which this rank's is filled. */
@@ -126,7 +137,7 @@ static vn_status reduce_cuts(comm *c, float *x, cuts k, vn_err *err) {
         memcpy(mine + k.row, x + k.at, bytes);
         most = k.row + k.length;
     }
-    const vn_status status = exchange(c, n, err);
+    const vn_status status = exchange_all(c, n, err);
     if (status) return status;
     add_rows(c, most);
     k = cut(c, again.n, again.run, again.begin, again.end);
@@ -165,7 +176,7 @@ static vn_status share(void *self, float *x, int n, const vn_owned *run, vn_err 
         for (int i = 0; i < c->ranks.count && run[k].rank == c->ranks.rank; i++)
             messages = add(c, messages, i, true, at, bytes);
     }
-    return exchange(c, messages, err);
+    return exchange_all(c, messages, err);
 }
 
 static vn_status collect(void *self, float *x, int n, const vn_owned *run, vn_err *err) {
@@ -295,6 +306,7 @@ vn_status vn_ranks_open_over(const vn_transport *t, const vn_ranks_options *o, v
         const size_t count = (size_t)vn_carrier_count(c->carrier);
         c->piece = BLOCK / count > SHORT ? BLOCK / count : SHORT;
         c->before = vn_alloc(count, sizeof *c->before);
+        c->there = vn_calloc(count, 1);
         c->rows = vn_alloc_aligned(count * c->piece, sizeof(float));
         c->ranks = (vn_ranks){.rank = vn_carrier_rank(c->carrier),
                               .count = (int)count,
@@ -306,7 +318,7 @@ vn_status vn_ranks_open_over(const vn_transport *t, const vn_ranks_options *o, v
                               .gather = gather,
                               .at_step = at_step,
                               .complete = complete};
-        status = c->before && c->rows ? reserve(c, 0, err) : vn_no_memory(err);
+        status = c->before && c->there && c->rows ? reserve(c, 0, err) : vn_no_memory(err);
     }
     c->ranks.self = c;
     *out = &c->ranks;
@@ -326,6 +338,7 @@ void vn_ranks_close(vn_ranks **r) {
     if (lost) return; /* a call that hangs may still read and write there */
     vn_free(c->messages);
     vn_free(c->before);
+    vn_free(c->there);
     vn_free(c->rows);
     vn_free(c);
 }

@@ -14,6 +14,14 @@
 
 #include "tensor/node.h"
 
+/* Told of the steps of a run by the thread that makes them, where a kernel has returned when its
+ * work is done: on the host's memory. */
+typedef struct vn_run_watch {
+    void *self;
+    void (*before)(void *self, int step);
+    void (*after)(void *self, int step);
+} vn_run_watch;
+
 typedef struct vn_run {
     const struct vn_values *values;      /* of set 0; may be NULL if the graph has no PARAM of it */
     const struct vn_values *const *more; /* of sets 1, 2, ..; NULL: there are none */
@@ -22,7 +30,8 @@ typedef struct vn_run {
     float *grads;
     uint64_t seed; /* dropout */
     uint64_t step;
-    uint64_t first_sample; /* dropout of row i of the batch is keyed by first_sample + i */
+    uint64_t first_sample;     /* dropout of row i of the batch is keyed by first_sample + i */
+    const vn_run_watch *watch; /* or NULL */
 } vn_run;
 
 /* The seed from which a dropout site draws: row i of the batch takes vn_random_uniform(..,

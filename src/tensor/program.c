@@ -219,12 +219,36 @@ void vn_program_run(vn_program *p, const vn_run *run) {
     if (p->stage) send_inputs(p);
     for (int s = 0; s < p->plan.steps; s++) {
         double begin = p->seconds ? vn_now() : 0;
+        if (run->watch) run->watch->before(run->watch->self, s);
         run_step(p, &p->plan.step[s], run);
+        if (run->watch) run->watch->after(run->watch->self, s);
         if (!p->seconds) continue;
         vn_program_wait(p, NULL);
         p->seconds[s] += vn_now() - begin;
     }
     p->runs++;
+}
+
+/* Whether the place, of so many bytes, has any of these. */
+static bool has_bytes(const vn_program *p, const vn_run *run, const vn_location *place, size_t size,
+                      const void *at, size_t bytes) {
+    if (place->home != VN_IN_VALUES && place->home != VN_IN_GRADS) return false;
+    const uintptr_t begin = (uintptr_t)locate(p, run, place), from = (uintptr_t)at;
+    return begin < from + bytes && from < begin + size;
+}
+
+void vn_program_uses(const vn_program *p, const vn_run *run, const void *at, size_t bytes,
+                     int *first, int *last) {
+    *first = *last = -1;
+    for (int s = 0; s < p->plan.steps; s++) {
+        const vn_program_step *step = &p->plan.step[s];
+        bool uses = has_bytes(p, run, &step->out, bytes_of(step->node), at, bytes);
+        for (int i = 0; i < step->node->inputs && !uses; i++)
+            uses = has_bytes(p, run, &step->in[i], bytes_of(step->node->in[i]), at, bytes);
+        if (!uses) continue;
+        if (*first < 0) *first = s;
+        *last = s;
+    }
 }
 
 vn_status vn_program_wait(const vn_program *p, vn_err *err) {

@@ -262,6 +262,10 @@ void vn_program_read(vn_program *p, const vn_node *output, void *to);
  * the host sees the device's memory, else a copy. NULL if the node is not part of the program. */
 void *vn_program_map(vn_program *p, const vn_node *node);
 void vn_program_run(vn_program *p, const vn_run *run);
+/* The first and the last step of such a run that read or write any of these bytes of its values or
+ * gradients; -1: none does. */
+void vn_program_uses(const vn_program *p, const vn_run *run, const void *at, size_t bytes,
+                     int *first, int *last);
 /* Returns when the runs are done; or what failed of them. */
 vn_status vn_program_wait(const vn_program *p, vn_err *err);
 size_t vn_program_bytes(const vn_program *p); /* arena and workspace */

@@ -13,11 +13,7 @@
 /* Of an answer, and all that is less is a request: -1 - number. */
 enum { FAILED, STOPS, GOES_ON };
 /* Numbers of requests: an array, part * VN_STATE_ARRAYS + which; and others. */
-enum { CHECK_FINITE = VN_TRAIN_PARTS * VN_STATE_ARRAYS };
-
-bool vn_trainer_is_shared(const vn_trainer *t) {
-    return t->s->ranks && t->s->ranks->count > 1;
-}
+enum { CHECK_FINITE = VN_TRAIN_PARTS * VN_STATE_ARRAYS, SHARE_WEIGHTS };
 
 bool vn_trainer_is_complete(const vn_trainer *t) {
     const vn_ranks *r = t->s->ranks;
@@ -127,15 +123,21 @@ static vn_status agree_finite(const vn_trainer *t, bool *finite, vn_err *err) {
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
+static vn_status share(vn_trainer *t, vn_err *err) {
+    t->unshared = false;
+    return vn_share_weights(t, err);
+}
+
 /* What the first rank has asked for, by all others. */
-static vn_status give(const vn_trainer *t, int64_t number, vn_err *err) {
+static vn_status give(vn_trainer *t, int64_t number, vn_err *err) {
     const vn_part_state *p = &t->part[number / VN_STATE_ARRAYS % VN_TRAIN_PARTS];
     bool finite;
     if (number == CHECK_FINITE) return agree_finite(t, &finite, err);
+    if (number == SHARE_WEIGHTS) return share(t, err);
     return collect(t, p, (vn_state_array)(number % VN_STATE_ARRAYS), err);
 }
 
-vn_status vn_trainer_agree(const vn_trainer *t, vn_status status, bool *stop, vn_err *err) {
+vn_status vn_trainer_agree(vn_trainer *t, vn_status status, bool *stop, vn_err *err) {
     const vn_ranks *r = t->s->ranks;
     const int64_t own = status ? FAILED : *stop ? STOPS : GOES_ON;
     int64_t least = own;
@@ -158,6 +160,13 @@ static vn_status ask(const vn_trainer *t, int64_t number, vn_err *err) {
     const vn_ranks *r = t->s->ranks;
     int64_t least = -1 - number;
     return r->agree(r->self, &least, err);
+}
+
+/* What is to be shared in the next step is needed before it. */
+static vn_status complete(vn_trainer *t, vn_err *err) {
+    if (!t->unshared) return VN_OK;
+    const vn_status status = ask(t, SHARE_WEIGHTS, err);
+    return status ? status : share(t, err);
 }
 
 static vn_part_state *part_of(vn_trainer *t, int part) {
@@ -191,8 +200,8 @@ void vn_trainer_keep(void *self, int part, vn_state_array which) {
 
 vn_status vn_trainer_show(vn_trainer *t, vn_err *err) {
     const vn_device *d = t->s->device;
-    vn_status status = VN_OK;
     if (!vn_trainer_is_shared(t)) return VN_OK;
+    vn_status status = complete(t, err);
     for (int i = 0; i < t->at.parts && !status; i++) {
         const vn_part_state *p = part_of(t, i);
         if (!p->average || p->average_whole) continue;
@@ -210,6 +219,7 @@ vn_status vn_trainer_check_finite(vn_trainer *t, bool *finite, vn_err *err) {
         *finite = all_finite(t);
         return VN_OK;
     }
-    status = ask(t, CHECK_FINITE, err);
+    status = complete(t, err);
+    if (!status) status = ask(t, CHECK_FINITE, err);
     return status ? status : agree_finite(t, finite, err);
 }

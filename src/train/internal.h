@@ -44,6 +44,7 @@ typedef struct vn_scorer {
     vn_weight_set wanted[VN_TRAIN_PARTS]; /* weights whose gradients are taken */
     vn_gradients by;                      /* with training */
     const struct vn_scorer *reader;       /* of the same batches: it has read x0 and labels */
+    const vn_run_watch *watch;            /* of the next run; or NULL */
     float *x0;                            /* [batch,size] data; NULL with a reader */
     float *noise; /* [batch,size] that the data bring; NULL with a reader, or where they do not */
     float *x;     /* [batch,size] where the loss does without the network's sample; else NULL */
@@ -253,8 +254,10 @@ typedef struct vn_trainer {
     vn_state_pieces pieces; /* of it, where arrays are dealt to ranks */
     int losses;
     int workers;
-    vn_worker *worker;                  /* [workers] */
-    vn_thread_groups *groups;           /* of their threads; NULL: there is one worker */
+    vn_worker *worker;          /* [workers] */
+    vn_thread_groups *groups;   /* of their threads; NULL: there is one worker */
+    struct vn_overlap *overlap; /* NULL: ranks send when nothing is computed, or are none */
+    bool unshared; /* each rank has the new weights of its own shard alone, until they are shared */
     vn_scorer held;                     /* held.program NULL: nothing is held out */
     const vn_values *training[VN_SETS]; /* sets of values: of a step, */
     const vn_values *shown[VN_SETS];    /* and of the held-out loss, averages where there are */
@@ -276,6 +279,11 @@ typedef struct vn_trainer {
     vn_whole whole; /* its x0 NULL: microbatches are read by themselves */
     vn_train_log log;
 } vn_trainer;
+
+/* Whether more than one rank has its share of the arrays. */
+static inline bool vn_trainer_is_shared(const vn_trainer *t) {
+    return t->s->ranks && t->s->ranks->count > 1;
+}
 
 /* trainer.c */
 vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err);
@@ -350,6 +358,33 @@ size_t vn_workers_bytes(const vn_trainer *t); /* of their programs */
  * for what is due. */
 vn_status vn_workers_score(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], vn_err *err);
 
+/* sums.c: of the worker's partial sums, `sum` is added to the one below; and the workers' are joined
+ * in the first. A run is of t->grads, which every sum has. */
+void vn_join_sums(const vn_trainer *t, vn_worker *w, int sum, const vn_span *run);
+void vn_join_losses(const vn_trainer *t, vn_worker *w, int sum);
+void vn_join_workers(const vn_trainer *t, const vn_device *d, const vn_span *run);
+void vn_join_workers_losses(const vn_trainer *t);
+
+/* exchange.c: gradients of all ranks are summed, each rank's shard there; weights, and where losses
+ * call networks by them averages, go to all. */
+vn_status vn_reduce_gradients(const vn_trainer *t, vn_err *err);
+vn_status vn_share_weights(const vn_trainer *t, vn_err *err);
+/* What lies between weights in [begin,end) of a part's gradients becomes zeros, where other arrays
+ * have been that came together there (gather.c): blocks have it too. */
+void vn_clear_gaps(const vn_trainer *t, const vn_part_state *p, size_t begin, size_t end);
+
+/* overlap.c: *out NULL where it would not do: one process, or another device than the host. */
+typedef struct vn_overlap vn_overlap;
+vn_status vn_overlap_open(vn_trainer *t, vn_overlap **out, vn_err *err);
+void vn_overlap_close(vn_overlap **o); /* safe on NULL */
+/* When a round of microbatches is filled, or has failed to be: fails on all ranks where it does on
+ * one. */
+vn_status vn_overlap_begin(vn_overlap *o, bool first, bool last, vn_status filled, vn_err *err);
+/* Of the run of a worker's microbatch; NULL without an overlap. */
+const vn_run_watch *vn_overlap_watch(vn_overlap *o, const vn_worker *w, bool last);
+/* After the last round: all weights have come, and all gradients are summed. */
+vn_status vn_overlap_end(vn_overlap *o, vn_err *err);
+
 /* parts.c: what a setup says of its parts. */
 vn_status vn_parts_check(const vn_train_setup *s, vn_err *err);
 /* The folder of part i in the run. */
@@ -371,9 +406,7 @@ vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err);
 
 /* gather.c: what all ranks come to before a step: its status, or that another has failed, and
  * whether any wants to stop. Meanwhile they give the first rank what it asks for, with: */
-vn_status vn_trainer_agree(const vn_trainer *t, vn_status status, bool *stop, vn_err *err);
-/* Whether more than one rank has its share of the arrays. */
-bool vn_trainer_is_shared(const vn_trainer *t);
+vn_status vn_trainer_agree(vn_trainer *t, vn_status status, bool *stop, vn_err *err);
 /* Of the first rank, as vn_state_pieces has them: self is the trainer. */
 vn_status vn_trainer_bring(void *self, int part, vn_state_array which, vn_err *err);
 void vn_trainer_keep(void *self, int part, vn_state_array which);

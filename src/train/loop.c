@@ -307,7 +307,7 @@ static void foresee(const vn_trainer *t, double began, vn_trained *out) {
 }
 
 /* The others wait until the first has what it saves. */
-static void wait_for_first(const vn_trainer *t) {
+static void wait_for_first(vn_trainer *t) {
     bool stop = false;
     vn_err ignored = {0};
     if (vn_trainer_is_complete(t)) vn_trainer_agree(t, VN_OK, &stop, &ignored);

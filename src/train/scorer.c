@@ -502,7 +502,8 @@ vn_status vn_scorer_compute(vn_scorer *c, const vn_scored *which,
                         .grads = grads,
                         .seed = c->s->seed,
                         .step = which->draw,
-                        .first_sample = (uint64_t)which->first};
+                        .first_sample = (uint64_t)which->first,
+                        .watch = c->watch};
     vn_program_run(c->program, &run);
     const vn_status status = vn_program_wait(c->program, err);
     if (!status) vn_program_read(c->program, c->loss, loss);

@@ -18,63 +18,6 @@ static vn_status agree_on_time(vn_trainer *t, vn_err *err) {
     return status;
 }
 
-typedef vn_status exchange_fn(void *self, float *x, int n, const vn_owned *run, vn_err *err);
-
-/* What ranks do with gradients, or weights, of the parts that are due: arrays[i] of part i. */
-static vn_status exchange(const vn_trainer *t, exchange_fn *what, float *const *arrays,
-                          vn_err *err) {
-    const vn_ranks *r = t->s->ranks;
-    const vn_device *d = t->s->device;
-    vn_status status = VN_OK;
-    for (int i = 0; i < t->s->parts && !status; i++) {
-        const vn_part_state *p = &t->part[i];
-        if (!arrays[i] || !vn_trainer_part_due(t, i)) continue;
-        float *here = t->shared ? t->shared + p->base : arrays[i];
-        const size_t bytes = p->floats * sizeof(float);
-        if (here != arrays[i]) d->row->read(d->self, here, arrays[i], bytes);
-        status = what(r->self, here, p->shard.runs, p->shard.owned, err);
-        if (!status && here != arrays[i]) d->row->write(d->self, arrays[i], here, bytes);
-    }
-    return status;
-}
-
-/* Nothing is written between weights, where other arrays have been that came together there
- * (gather.c); blocks have what lies between, too. */
-static void clear_gaps(const vn_trainer *t, const vn_part_state *p) {
-    const vn_device *d = t->s->device;
-    const vn_weights *w = p->saved_as->weights;
-    const size_t count = vn_weights_count(w);
-    for (size_t i = 0; i < count; i++) {
-        const vn_weight *one = vn_weights_at(w, i);
-        const size_t at = one->offset + one->count,
-                     end = i + 1 < count ? vn_weights_at(w, i + 1)->offset : p->floats;
-        if (end > at) d->row->clear(d->self, t->grads + p->base + at, (end - at) * sizeof(float));
-    }
-}
-
-static vn_status reduce_gradients(const vn_trainer *t, vn_err *err) {
-    float *grads[VN_TRAIN_PARTS] = {NULL};
-    if (!vn_trainer_is_shared(t)) return VN_OK;
-    for (int i = 0; i < t->s->parts; i++) {
-        if (!vn_trainer_part_due(t, i)) continue;
-        clear_gaps(t, &t->part[i]);
-        grads[i] = t->grads + t->part[i].base;
-    }
-    return exchange(t, t->s->ranks->reduce, grads, err);
-}
-
-/* The new weights and, where losses call networks by them, averages. */
-static vn_status share_weights(const vn_trainer *t, vn_err *err) {
-    float *live[VN_TRAIN_PARTS] = {NULL}, *average[VN_TRAIN_PARTS] = {NULL};
-    if (!vn_trainer_is_shared(t)) return VN_OK;
-    for (int i = 0; i < t->s->parts; i++) {
-        live[i] = t->part[i].live;
-        if (t->part[i].average_whole) average[i] = t->part[i].average;
-    }
-    const vn_status status = exchange(t, t->s->ranks->share, live, err);
-    return status ? status : exchange(t, t->s->ranks->share, average, err);
-}
-
 /* ---- norms and losses ------------------------------------------------------------------------ */
 
 /* What this rank knows of them: the squares of its blocks of what is due, and its losses. */
@@ -182,14 +125,21 @@ static vn_status take(vn_trainer *t, double norm[VN_OBJECTIVE_LOSSES], vn_err *e
     return VN_OK;
 }
 
+/* Of all ranks; overlapped with the computing, they are summed when it ends. */
+static vn_status sum_gradients(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], vn_err *err) {
+    bool stop = false;
+    vn_status status = vn_workers_score(t, loss, err);
+    if (t->overlap) return status;
+    status = vn_trainer_agree(t, status, &stop, err);
+    return status ? status : vn_reduce_gradients(t, err);
+}
+
 vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err) {
     const vn_train_setup *s = t->s;
     float loss[VN_OBJECTIVE_LOSSES] = {0};
     double norm[VN_OBJECTIVE_LOSSES] = {0};
-    bool stop = false;
     if (s->ranks && s->ranks->at_step) s->ranks->at_step(s->ranks->self, t->at.step + 1);
-    vn_status status = vn_trainer_agree(t, vn_workers_score(t, loss, err), &stop, err);
-    if (!status) status = reduce_gradients(t, err);
+    vn_status status = sum_gradients(t, loss, err);
     if (!status) status = gather_totals(t, loss, err);
     if (!status) status = take(t, norm, err);
     if (status) return status;
@@ -200,7 +150,8 @@ vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err) {
         update(t, p, rate, clip / (double)vn_microbatches(s));
     }
     vn_trainer_tend(t, t->at.step + 1);
-    status = share_weights(t, err);
+    t->unshared = t->overlap != NULL;
+    if (!t->unshared) status = vn_share_weights(t, err);
     if (status) return status;
     t->at.step++;
     t->smooth = isnan(t->smooth) ? t->loss : 0.98 * t->smooth + 0.02 * t->loss;

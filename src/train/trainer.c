@@ -384,7 +384,8 @@ vn_status vn_train_measure(const vn_train_setup *s, double *bytes, vn_err *err) 
 static vn_status open_scorers(vn_trainer *t, vn_err *err) {
     const vn_train_setup *s = t->s;
     const int64_t held = vn_held_batch(s);
-    const vn_status status = vn_workers_open(t, err);
+    vn_status status = vn_workers_open(t, err);
+    if (!status) status = vn_overlap_open(t, &t->overlap, err);
     const vn_held_measure *measure = vn_objective_measure(s->objective);
     if (status || held == 0) return status;
     if (measure && !(t->held_state = vn_calloc(1, measure->bytes))) return vn_no_memory(err);
@@ -431,6 +432,7 @@ vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
 }
 
 void vn_trainer_close_scorers(vn_trainer *t) {
+    vn_overlap_close(&t->overlap);
     vn_workers_close(t);
     vn_scorer_close(&t->held);
 }

@@ -61,11 +61,6 @@ size_t vn_workers_bytes(const vn_trainer *t) {
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 
-/* Partial sums of gradients and losses. */
-typedef struct partial {
-    float *grads, *loss;
-} partial;
-
 /* What comes next is microbatch `at` of every worker that has so many. */
 typedef struct round {
     vn_trainer *t;
@@ -100,32 +95,30 @@ static vn_status fill(round *r, vn_err *err) {
     return status;
 }
 
-/* Partial sum `from` is added to the sum `to`: of losses, and of gradients on these threads. */
-static void join(const vn_trainer *t, const vn_device *d, partial to, partial from) {
-    for (int k = 0; k < t->losses; k++)
-        if (vn_trainer_loss_due(t, k)) to.loss[k] += from.loss[k];
-    for (int i = 0; i < t->s->parts; i++) {
-        const vn_part_state *p = &t->part[i];
-        if (vn_trainer_part_due(t, i))
-            d->row->accumulate(d, p->floats, to.grads + p->base, from.grads + p->base);
-    }
-}
-
-static partial sum_of(const vn_trainer *t, vn_worker *w, int i) {
-    return (partial){w->grads + (size_t)i * t->floats, w->loss[i]};
+/* The gradients of part i. */
+static vn_span run_of(const vn_trainer *t, int i) {
+    return (vn_span){t->part[i].base, t->part[i].floats};
 }
 
 /* A worker's microbatch, which has been filled, with what the tree joins then. */
 static void score(const vn_trainer *t, vn_worker *w, int64_t at) {
+    const bool last = at == w->own - 1;
     const vn_scored which = samples_of(t, w, at);
-    const partial sum = sum_of(t, w, ++w->top);
+    const int sum = ++w->top;
     vn_status status = VN_OK;
-    for (int k = 0; k < t->losses && !status; k++)
-        if (vn_trainer_loss_due(t, k))
-            status = vn_scorer_compute(&w->train[k], &which, t->training, sum.grads, &sum.loss[k],
-                                       &w->err);
-    for (int joins = vn_tree_joins(at, w->own); joins > 0 && !status; joins--, w->top--)
-        join(t, &w->device, sum_of(t, w, w->top - 1), sum_of(t, w, w->top));
+    for (int k = 0; k < t->losses && !status; k++) {
+        if (!vn_trainer_loss_due(t, k)) continue;
+        w->train[k].watch = vn_overlap_watch(t->overlap, w, last);
+        status = vn_scorer_compute(&w->train[k], &which, t->training,
+                                   w->grads + (size_t)sum * t->floats, &w->loss[sum][k], &w->err);
+    }
+    for (int joins = vn_tree_joins(at, w->own); joins > 0 && !status; joins--, w->top--) {
+        vn_join_losses(t, w, w->top);
+        for (int i = 0; i < t->s->parts && !(t->overlap && last); i++) {
+            const vn_span run = run_of(t, i);
+            if (vn_trainer_part_due(t, i)) vn_join_sums(t, w, w->top, &run);
+        }
+    }
 }
 
 static void score_task(void *context, int64_t i, int thread) {
@@ -137,7 +130,9 @@ static void score_task(void *context, int64_t i, int thread) {
 
 static vn_status run_round(round *r, vn_err *err) {
     const vn_trainer *t = r->t;
-    const vn_status status = fill(r, err);
+    vn_status status = fill(r, err);
+    if (t->overlap)
+        status = vn_overlap_begin(t->overlap, r->at == 0, r->at == t->worker->own - 1, status, err);
     if (status) return status;
     if (t->groups)
         vn_thread_groups_run(t->groups, score_task, r);
@@ -151,29 +146,20 @@ static vn_status run_round(round *r, vn_err *err) {
     return VN_OK;
 }
 
-/* The sums of the workers' branches, to the first of them. */
-static void join_workers(const vn_trainer *t) {
-    int branch[VN_MOST_SUMS] = {0}, top = -1; /* the first worker of each sum */
-    for (int i = 0; i < t->workers; i++) {
-        branch[++top] = i;
-        for (int joins = vn_tree_joins(i, t->workers); joins > 0 && top > 0; joins--, top--) {
-            vn_worker *to = &t->worker[branch[top - 1]], *from = &t->worker[branch[top]];
-            join(t, t->s->device, sum_of(t, to, 0), sum_of(t, from, 0));
-        }
-    }
-}
-
 vn_status vn_workers_score(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], vn_err *err) {
     round r = {.t = t};
     for (int i = 0; i < t->workers; i++) {
         t->worker[i].top = -1;
         t->worker[i].err = (vn_err){0};
     }
-    for (; r.at < t->worker[0].own; r.at++) {
-        const vn_status status = run_round(&r, err);
-        if (status) return status;
+    vn_status status = VN_OK;
+    for (; r.at < t->worker[0].own && !status; r.at++) status = run_round(&r, err);
+    if (status) return status;
+    vn_join_workers_losses(t);
+    for (int i = 0; i < t->s->parts && !t->overlap; i++) {
+        const vn_span run = run_of(t, i);
+        if (vn_trainer_part_due(t, i)) vn_join_workers(t, t->s->device, &run);
     }
-    join_workers(t);
     for (int k = 0; k < t->losses; k++) loss[k] = t->worker[0].loss[0][k];
-    return VN_OK;
+    return t->overlap ? vn_overlap_end(t->overlap, err) : VN_OK;
 }

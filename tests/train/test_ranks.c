@@ -446,7 +446,7 @@ static void all_stop_and_fail_together(void **state) {
     (void)state;
     const vn_ranks r = {.rank = 1, .count = 2, .agree = hear};
     const vn_train_setup setup = {.ranks = &r};
-    const vn_trainer t = {.s = &setup, .at.step = 7};
+    vn_trainer t = {.s = &setup, .at.step = 7};
     vn_err err = {0};
     bool stop = false;
     heard = 2;
