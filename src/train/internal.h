@@ -358,8 +358,8 @@ size_t vn_workers_bytes(const vn_trainer *t); /* of their programs */
  * for what is due. */
 vn_status vn_workers_score(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], vn_err *err);
 
-/* sums.c: of the worker's partial sums, `sum` is added to the one below; and the workers' are joined
- * in the first. A run is of t->grads, which every sum has. */
+/* sums.c: of the worker's partial sums, `sum` is added to the one below; the workers' are joined in
+ * the first. A run is of t->grads, which every sum has. */
 void vn_join_sums(const vn_trainer *t, vn_worker *w, int sum, const vn_span *run);
 void vn_join_losses(const vn_trainer *t, vn_worker *w, int sum);
 void vn_join_workers(const vn_trainer *t, const vn_device *d, const vn_span *run);

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "cpu/cpu.h"
@@ -254,6 +255,68 @@ static void the_weights_do_not_depend_on_the_ranks(void **state) {
     free(alone);
 }
 
+/* Calls of another thread than the one that trains. */
+static struct {
+    const vn_ranks *inner;
+    pthread_t trains;
+    int reduced, shared;
+} beside;
+
+static vn_status count_reduce(void *self, float *x, int n, const vn_owned *run, vn_err *err) {
+    beside.reduced += !pthread_equal(pthread_self(), beside.trains);
+    return beside.inner->reduce(self, x, n, run, err);
+}
+
+static vn_status count_share(void *self, float *x, int n, const vn_owned *run, vn_err *err) {
+    beside.shared += !pthread_equal(pthread_self(), beside.trains);
+    return beside.inner->share(self, x, n, run, err);
+}
+
+/* One process with two threads. Gradients go piece by piece in each step; weights come so in each
+ * but the first, and but those before which they were needed whole. */
+static vn_status train_beside(void *microbatches, const vn_ranks *r) {
+    job j;
+    vn_err err = {0};
+    vn_ranks counted = *r;
+    beside.inner = r;
+    beside.trains = pthread_self();
+    counted.reduce = count_reduce;
+    counted.share = count_share;
+    job_open(&j, *(const int64_t *)microbatches);
+    vn_status status = vn_thread_pool_open(2, &j.pool, &err);
+    j.device.pool = j.pool;
+    j.setup.ranks = &counted;
+    j.setup.save_every = 5;
+    if (!status) status = vn_train_run(&j.setup, NULL, &err);
+    if (status) print_message("rank %d of %d: %s\n", r->rank, r->count, err.text);
+    const int pieces = beside.reduced / (int)j.setup.steps;
+    if (!status && (pieces < 2 || beside.reduced != pieces * (int)j.setup.steps ||
+                    beside.shared != pieces * ((int)j.setup.steps - 3))) {
+        print_message("%d pieces summed and %d sent beside\n", beside.reduced, beside.shared);
+        status = VN_IO;
+    }
+    job_close(&j);
+    return status;
+}
+
+static void ranks_send_while_they_compute(void **state) {
+    (void)state;
+    int64_t microbatches = 8;
+    job j;
+    job_open(&j, microbatches);
+    float *alone = trained_alone(NULL, microbatches);
+    for (int ranks = 2; ranks <= MAX_RANKS; ranks *= 2) {
+        create(&j);
+        train_by_ranks(ranks, train_beside, &microbatches);
+        float *together = result_of(&j, j.setup.steps);
+        scratch_remove("run");
+        assert_memory_equal(together, alone, numbers() * sizeof(float));
+        free(together);
+    }
+    free(alone);
+    job_close(&j);
+}
+
 /* So many workers and no more; the last may have less to do than the others. */
 static void microbatches_are_dealt_to_threads(void **state) {
     (void)state;
@@ -470,6 +533,7 @@ int main(void) {
         cmocka_unit_test(terms_are_added_as_a_tree_of_neighbours),
         cmocka_unit_test(ranks_hold_whole_branches_of_it),
         cmocka_unit_test(the_weights_do_not_depend_on_the_ranks),
+        cmocka_unit_test(ranks_send_while_they_compute),
         cmocka_unit_test(microbatches_are_dealt_to_threads),
         cmocka_unit_test(the_weights_do_not_depend_on_the_threads),
         cmocka_unit_test(another_device_has_the_same_bits),
