@@ -946,6 +946,14 @@ VN_API void vn_run_log_close(vn_run_log **log);
  * is no run, or where it is being trained; VN_BAD_FILE, VN_NO_MEMORY. */
 VN_API vn_status vn_run_average(vn_context *vn, const char *run, double width, double *left);
 
+/* Writes a copy of a run, or of a model in diffusers' or transformers' layout, whose matrices and
+ * kernels are of another number type: "bf16" or "f16", half the size, or "f32". Biases and norms
+ * stay as they are, but with "f32" everything becomes that. The copy is a model, without what a
+ * training would go on from, and appears whole or not at all. In memory its matrices stay as small.
+ * VN_BAD_ARGUMENT: another type, `source` is no folder, or `out` exists or lies in it; VN_BAD_FILE:
+ * no weights in safetensors files, or one that f16 cannot hold; VN_IO, VN_NO_MEMORY. */
+VN_API vn_status vn_export(vn_context *vn, const char *source, const char *dtype, const char *out);
+
 /* ---- 5. Running a network once --------------------------------------------------------------- */
 
 /* Runs the model's network on arrays under diffusers' names: "sample" [n,C,H,W] or [n,D],

@@ -219,6 +219,40 @@ void vn_array_read_f32(const vn_array *t, float *out) {
         out[i] = row->to_float ? row->to_float(p) : (float)row->to_int(p);
 }
 
+static uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* The upper bits of a number without a sign, all but `cut` of them, rounded to nearest even. */
+static uint32_t round_bits(uint32_t bits, int cut) {
+    return (bits + ((1U << (cut - 1)) - 1) + (bits >> cut & 1)) >> cut;
+}
+
+static uint16_t float_bf16(float x) {
+    const uint32_t bits = bits_of(x), sign = bits >> 16 & 0x8000, size = bits & 0x7FFFFFFF;
+    if (isnan(x)) return (uint16_t)(sign | 0x7FC0);
+    return (uint16_t)(sign | round_bits(size, 16));
+}
+
+static uint16_t float_f16(float x) {
+    const uint32_t bits = bits_of(x), sign = bits >> 16 & 0x8000, size = bits & 0x7FFFFFFF;
+    const float magnitude = fabsf(x);
+    if (isnan(x)) return (uint16_t)(sign | 0x7E00);
+    if (magnitude >= 0x1.ffep15F)
+        return (uint16_t)(sign | 0x7C00); /* half a unit over the largest */
+    if (magnitude < 0x1p-14F) return (uint16_t)(sign | (uint32_t)lrintf(magnitude * 0x1p24F));
+    return (uint16_t)(sign | (round_bits(size, 13) - ((127U - 15) << 10)));
+}
+
+void vn_floats_write(vn_dtype dtype, size_t n, const float *x, void *out) {
+    uint16_t *half = out;
+    if (dtype == VN_F32 && n) memcpy(out, x, n * sizeof *x);
+    for (size_t i = 0; i < n && dtype == VN_F16; i++) half[i] = float_f16(x[i]);
+    for (size_t i = 0; i < n && dtype == VN_BF16; i++) half[i] = float_bf16(x[i]);
+}
+
 static vn_status not_integers(const vn_array *t, vn_err *err) {
     return vn_fail(err, VN_BAD_FILE, "tensor '%.200s' is %s, not integers", t->name,
                    rows[t->dtype].name);

@@ -42,6 +42,10 @@ void vn_array_read_f32(const vn_array *a, float *out);
 vn_status vn_array_read_i64(const vn_array *a, int64_t *out, vn_err *err);
 vn_status vn_array_read_i32(const vn_array *a, int32_t *out, vn_err *err);
 
+/* n floats as numbers of a type, F32, F16 or BF16: the nearest, of two the even one; what is too
+ * large is infinite. */
+void vn_floats_write(vn_dtype dtype, size_t n, const float *x, void *out);
+
 /* The first row of x [n,size] with a number that is not finite; -1: none. */
 int64_t vn_row_not_finite(int64_t n, int64_t size, const float *x);
 

@@ -34,7 +34,7 @@ struct cli_verb {
 
 extern const cli_verb cli_version; /* `vane --version` */
 extern const cli_verb cli_train, cli_distill, cli_sample, cli_forward, cli_eval, cli_sweep, cli_log,
-    cli_ema, cli_tokens, cli_list, cli_info, cli_bench;
+    cli_ema, cli_export, cli_tokens, cli_list, cli_info, cli_bench;
 
 /* A verb's run: the flags all verbs share, and the library's context once it is open. */
 typedef struct cli_session {

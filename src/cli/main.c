@@ -3,9 +3,9 @@
 
 #include "cli/cli.h"
 
-static const cli_verb *const verbs[] = {&cli_train,  &cli_distill, &cli_sample, &cli_forward,
-                                        &cli_eval,   &cli_sweep,   &cli_log,    &cli_ema,
-                                        &cli_tokens, &cli_list,    &cli_info,   &cli_bench};
+static const cli_verb *const verbs[] = {
+    &cli_train, &cli_distill, &cli_sample, &cli_forward, &cli_eval, &cli_sweep, &cli_log,
+    &cli_ema,   &cli_export,  &cli_tokens, &cli_list,    &cli_info, &cli_bench};
 enum { verb_count = sizeof verbs / sizeof verbs[0] };
 
 static void print_help(void) {

@@ -94,6 +94,9 @@ try() { # try MPI
     done
     holds "$mpi: 4 processes train a transformer" launch "$mpi" 4 "$vane" train $patches --steps 6 --out "$mpi.dit" --threads 1
     holds "$mpi: its weights are those of one" same dit.1 "$mpi.dit"
+    holds "$mpi: 2 begin one in bf16 and stop" launch "$mpi" 2 "$vane" train $patches --steps 3 --out "$mpi.dit.stopped" --threads 1
+    holds "$mpi: 4 go on in bf16" launch "$mpi" 4 "$vane" train $patches --steps 6 --out "$mpi.dit.stopped" --resume --threads 1
+    holds "$mpi: as if never stopped, in bf16" same dit.1 "$mpi.dit.stopped"
     holds "$mpi: 2 processes train on points" launch "$mpi" 2 "$vane" train $points --steps 4 --out "$mpi.mlp" --threads 2
     holds "$mpi: 4 go on" launch "$mpi" 4 "$vane" train $points --steps 8 --out "$mpi.mlp" --resume --threads 1
     holds "$mpi: and one" "$vane" train $points --steps 12 --out "$mpi.mlp" --resume --threads 1
