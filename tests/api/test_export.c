@@ -1,5 +1,5 @@
-/* test_export.c - copies of a model in another number type: matrices are the nearest numbers of it and
- * all else is as it was, what is sampled follows, and what cannot be is refused. */
+/* test_export.c - copies of a model in another number type: matrices are the nearest numbers of it
+ * and all else is as it was, what is sampled follows, and what cannot be is refused. */
 #include "api/support_context.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* test_floats.c - numbers written as F16 and BF16: all 65536 of each come back as they are, and what
- * lies between two neighbours becomes the nearer one, in the middle the even one. */
+/* test_floats.c - numbers written as F16 and BF16: all 65536 of each come back as they are, and
+ * what lies between two neighbours becomes the nearer one, in the middle the even one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
