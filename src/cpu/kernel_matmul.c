@@ -40,8 +40,8 @@ typedef struct vn_product {
     bool aside; /* there are such: the sums are kept apart until then */
 } vn_product;
 
-/* Few columns, and both operands contiguous along k, B whole: no packing. Not for few rows: they may
- * be samples, whose bits must not depend on how many there are. */
+/* Few columns, and both operands contiguous along k, B whole: no packing. Not for few rows: they
+ * may be samples, whose bits must not depend on how many there are. */
 static bool is_dots(const vn_product *p) {
     return VN_HAS_DOTS && p->a_column == 1 && p->b_row == 1 && (p->b_column == p->k || p->n == 1) &&
            p->n <= VN_DOT_COLUMNS;

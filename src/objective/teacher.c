@@ -61,9 +61,9 @@ static bool is_guided(const vn_teacher_rows *r, const vn_loss_batch *b, int64_t 
            b->condition[i] != VN_CONDITION_NULL && r->gamma[i] != 1;
 }
 
-/* n rows and, without conditions, those of them that are guided. How many these are differs with the
- * batch, and a network keeps a program for each number of rows that it has seen: their number is
- * rounded up to quarters of n, with rows that nobody reads. */
+/* n rows and, without conditions, those of them that are guided. How many these are differs with
+ * the batch, and a network keeps a program for each number of rows that it has seen: their number
+ * is rounded up to quarters of n, with rows that nobody reads. */
 static int64_t put_rows(vn_teacher_rows *r, const vn_loss_batch *b, const float *x,
                         const vn_level *level) {
     const int64_t quarter = (b->n + 3) / 4;

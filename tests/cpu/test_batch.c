@@ -152,7 +152,7 @@ static void samples_do_not_depend_on_their_batch(void **state) {
          {0},
          {false, true, true}},
         {VN_OP_LINEAR_PLUS,
-         {.linear = {VN_FN_SILU, false, true, true}},
+         {.linear = {.act = VN_FN_SILU, .times = true, .plus = true}},
          4,
          {VN_SHAPE(1, 50, 40), VN_SHAPE(160, 40), VN_SHAPE(1, 1, 160), VN_SHAPE(1, 50, 160)},
          {0},
