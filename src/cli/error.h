@@ -13,8 +13,8 @@
 void cli_errors_begin(int argc, char **argv);
 /* Of processes that train together one says what failed. */
 void cli_errors_silence(bool yes);
-/* One that may have failed by itself, or as all have: it speaks unless the launcher ends it
- * meanwhile, since the first has spoken. */
+/* One that may have failed by itself, or as all have, gives the first time to speak: Open MPI's
+ * launcher ends all when one has ended. Still there after that, it speaks unless it is silenced. */
 void cli_errors_wait(bool yes);
 /* verb NULL: no verb is known yet. */
 void cli_error(const char *verb, vn_status status, const char *format, ...)

@@ -33,6 +33,7 @@ static bool is_alone(const cli_verb *verb) {
     const int processes = vn_context_processes(NULL);
     if (verb->together || verb->reads || processes == 1) return true;
     cli_errors_silence(!vn_context_leads(NULL));
+    cli_errors_wait(!vn_context_leads(NULL));
     cli_error(verb->name, VN_BAD_ARGUMENT,
               "%d processes would each do the same work: start one; train, distill and sample "
               "share it",

@@ -114,6 +114,7 @@ int cli_run_training(const cli_verb *verb, int argc, char **argv, cli_table tabl
     cli_session s;
     int status;
     cli_errors_silence(!vn_context_leads(NULL));
+    cli_errors_wait(!vn_context_leads(NULL));
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, table, &status)) return status;
     s.context.distributed = 1;
     s.context.timeout = a->context.timeout;
@@ -121,6 +122,7 @@ int cli_run_training(const cli_verb *verb, int argc, char **argv, cli_table tabl
     vn_train_result result = vn_train_result_default();
     if (!done) done = vn_train(s.vn, a->data, a->out, &a->o, &result);
     const bool leads = vn_context_leads(s.vn);
+    cli_errors_wait(false);
     cli_errors_silence(!leads);
     if (!done && leads) {
         cli_progress_clear(&s.progress);

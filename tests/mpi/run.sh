@@ -71,6 +71,13 @@ cat >dit.json <<'END'
 {"_class_name": "DiTTransformer2DModel", "sample_size": 8, "in_channels": 1, "patch_size": 2, "num_layers": 2,
  "num_attention_heads": 2, "attention_head_dim": 8, "num_embeds_ada_norm": 3}
 END
+cat >late <<'END'
+#!/bin/sh
+# late COMMAND...: the first process begins after the others
+[ "${OMPI_COMM_WORLD_RANK-$PMI_RANK}" != 0 ] || sleep 0.7
+exec "$@"
+END
+chmod +x late
 rest="--batch 16 --microbatches 8 --validate 0.1 --clip 0.5 --save-every 3 --preview-every -1 --quiet"
 pictures="pictures --model unet.json $rest"
 patches="pictures --model dit.json $rest --optimizer muon --precision bf16 --ema-snapshots 3"
@@ -117,7 +124,7 @@ try() { # try MPI
 
     holds "$mpi: a number that does not divide is refused" says 2 "start 2; or make a new run with --microbatches 4" \
         launch "$mpi" 4 "$vane" train points:moons --steps 2 --out none
-    holds "$mpi: a mistake is said once" says 2 "unknown flag --stepz" launch "$mpi" 3 "$vane" train points:moons --stepz 2 --out none
+    holds "$mpi: a mistake is said once" says 2 "unknown flag --stepz" launch "$mpi" 3 ./late "$vane" train points:moons --stepz 2 --out none
     holds "$mpi: nothing was made" test ! -e none
     holds "$mpi: what is not shared is refused" says 2 "2 processes would each do the same work: start one" \
         launch "$mpi" 2 "$vane" eval mlp.1 --data points:moons --metric mmd
