@@ -8,7 +8,6 @@
 #include <dirent.h>
 #include <math.h>
 #include <string.h>
-#include <strings.h>
 
 enum { MOST_DEPTH = 8 };
 
@@ -176,7 +175,7 @@ static vn_status find_type(export_job *j, vn_err *err) {
         vn_dtype type;
     } types[] = {{"f32", VN_F32}, {"f16", VN_F16}, {"bf16", VN_BF16}};
     for (size_t i = 0; i < VN_COUNT(types); i++) {
-        if (strcasecmp(j->word, types[i].word) != 0) continue;
+        if (!vn_same_but_for_case(j->word, types[i].word)) continue;
         j->type = types[i].type;
         return VN_OK;
     }
