@@ -1399,7 +1399,7 @@ typedef struct vn_bench_result {
     /* arithmetic that it adds, as a part of a step's: 0.3 is 30% more */
     double recomputed;
     int64_t parameters;
-    int64_t microbatches; /* of a step */
+    int64_t microbatches; /* of a step; without training, the equal passes that it is */
 } vn_bench_result;
 
 VN_API void vn_bench_result_init(vn_bench_result *o, size_t size);

@@ -34,7 +34,7 @@ typedef struct bench {
     size_t floats;
     vn_values *values;
     float *live, *grads, *moment1, *moment2; /* to train: flat, in the device's memory */
-    int64_t microbatches;                    /* of a step */
+    int64_t microbatches;                    /* of a step; without training, its passes */
     int workers;
     worker *worker;           /* [workers] */
     vn_thread_groups *groups; /* of their threads; NULL: there is one worker */
@@ -109,6 +109,18 @@ static vn_net_spec spec_of(const bench *b, const vn_bench_options *o) {
                          .train = o->train != 0};
 }
 
+/* A batch is computed in equal passes of as many rows as sampling would take at once, or of more
+ * where its divisors leave only passes of less than half as many. */
+static vn_status split_passes(bench *b, const vn_bench_options *o, vn_err *err) {
+    const vn_net_spec whole = spec_of(b, o);
+    int64_t rows = 0;
+    if (o->train) return VN_OK;
+    const vn_status status = vn_net_rows_a_pass(b->net, &b->vn->device, &whole.extent, &rows, err);
+    for (int64_t n = 2; !status && n <= o->batch && o->batch > rows * b->microbatches; n++)
+        if (o->batch % n == 0 && 2 * (o->batch / n) > rows) b->microbatches = n;
+    return status;
+}
+
 /* Gradients of a worker's own: the first worker's are the step's. */
 static vn_status open_grads(const bench *b, worker *w, vn_err *err) {
     float **const arrays[] = {&w->grads, &w->again};
@@ -139,7 +151,7 @@ static vn_status open_worker(const bench *b, worker *w, const vn_bench_options *
 static vn_status build(bench *b, const vn_bench_options *o, vn_err *err) {
     const vn_device *d = &b->vn->device;
     const int64_t most = d->row->host_memory ? vn_thread_pool_threads(d->pool) : 1,
-                  each = vn_tree_branch(b->microbatches, most);
+                  each = o->train ? vn_tree_branch(b->microbatches, most) : b->microbatches;
     vn_status status = VN_OK;
     b->workers = (int)((b->microbatches + each - 1) / each);
     b->worker = vn_calloc((size_t)b->workers, sizeof *b->worker);
@@ -377,6 +389,7 @@ vn_status vn_bench_network(vn_context *vn, const char *dir, const vn_bench_optio
     if (o->train) b.microbatches = vn_train_microbatches(o->batch);
     if (o->microbatches) b.microbatches = o->microbatches;
     if (!status) status = open_net(&b, dir, o->train != 0, r, err);
+    if (!status) status = split_passes(&b, o, err);
     if (!status) status = build(&b, o, err);
     if (!status) fill(&b);
     if (!status) status = measure(&b, o, r, err);

@@ -59,7 +59,8 @@ static json_t *network_json(const vn_bench_result *r) {
 static void print_network(const args *a, const vn_bench_result *r) {
     char parts[64] = "";
     if (r->microbatches > 1)
-        snprintf(parts, sizeof parts, " in %lld microbatches", (long long)r->microbatches);
+        snprintf(parts, sizeof parts, " in %lld %s", (long long)r->microbatches,
+                 a->mode == TRAIN ? "microbatches" : "passes");
     cli_print(stdout, "%s: %lld parameters, %s, batch %lld%s, %lld steps\n", a->dir,
               (long long)r->parameters, a->mode == TRAIN ? "train" : "infer", (long long)a->o.batch,
               parts, (long long)a->o.steps);

@@ -12,9 +12,6 @@
  * smaller. */
 enum { ROWS_A_SAMPLE = 2, DERIVATIVE_SHARE = 4 };
 
-/* Bytes of a forward pass of more than one row, where the user requests no batch. */
-#define PASS_BYTES ((size_t)1 << 30)
-
 /* What a network that takes guidance is told where nobody says: FluxPipeline's guidance_scale. */
 #define USUAL_GUIDANCE 3.5
 
@@ -300,7 +297,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, cons
         const int64_t tokens = source->added_count ? vn_condition_tokens(d, c) : 0;
         if (tokens > extent.tokens) extent.tokens = tokens;
     }
-    vn_status status = vn_net_rows_within(net, engine->device, &extent, PASS_BYTES, &d->usual, err);
+    vn_status status = vn_net_rows_a_pass(net, engine->device, &extent, &d->usual, err);
     d->chunk = d->usual;
     if (!status) status = vn_runner_open(net, engine->device, values, &d->runner, err);
     if (status) return status;

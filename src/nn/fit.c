@@ -4,6 +4,10 @@
 
 enum { MAX_PLANS = 8 };
 
+/* Bytes of a pass of more than one row: half of the weights', between these. */
+#define LEAST_A_PASS ((size_t)128 << 20)
+#define MOST_A_PASS  ((size_t)1 << 30)
+
 /* The bytes of a forward pass of so many rows. */
 static vn_status planned(const vn_net *net, const vn_device *device, const vn_extent *extent,
                          int64_t rows, size_t *bytes, vn_err *err) {
@@ -57,4 +61,13 @@ vn_status vn_net_rows_within(const vn_net *net, const vn_device *device, const v
     }
     *rows = fits;
     return status;
+}
+
+vn_status vn_net_rows_a_pass(const vn_net *net, const vn_device *device, const vn_extent *extent,
+                             int64_t *rows, vn_err *err) {
+    const size_t half = vn_weights_bytes(vn_net_weights(net)) / 2,
+                 bytes = half < LEAST_A_PASS  ? LEAST_A_PASS
+                         : half > MOST_A_PASS ? MOST_A_PASS
+                                              : half;
+    return vn_net_rows_within(net, device, extent, bytes, rows, err);
 }

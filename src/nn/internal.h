@@ -206,7 +206,14 @@ vn_node *vn_layer_linear(const vn_scope *s, const char *name, vn_node *x, int64_
 /* Of x and y side by side, [..,of_x] and [..,of_y], without a copy of both. */
 vn_node *vn_layer_linear_of_two(const vn_scope *s, const char *name, vn_node *x, vn_node *y,
                                 int64_t of_x, int64_t of_y, int64_t out);
-/* The same, then the function `act`. */
+/* The first `out` numbers of a layer of 2 out, and the rest: each of its own half of the weight, so
+ * that both are never copied out of one array, nor their gradients put into one. */
+typedef struct vn_halves {
+    vn_node *first, *second;
+} vn_halves;
+vn_halves vn_layer_linear_halves(const vn_scope *s, const char *name, vn_node *x, int64_t in,
+                                 int64_t out);
+/* vn_layer_linear, then the function `act`. */
 vn_node *vn_layer_linear_act(const vn_scope *s, const char *name, vn_node *x, int64_t in,
                              int64_t out, vn_fn act);
 vn_node *vn_layer_linear_if(const vn_scope *s, const char *name, vn_node *x, int64_t in,

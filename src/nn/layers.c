@@ -135,6 +135,21 @@ vn_node *vn_layer_linear_of_two(const vn_scope *s, const char *name, vn_node *x,
                   vn_linear_part(s->g, x, l.w, 0, l.b, true));
 }
 
+/* Rows [from, from + out) of the layer's. */
+static vn_node *rows_of_linear(const vn_scope *s, vn_node *x, const linear_weights *l, int64_t from,
+                               int64_t in, int64_t out) {
+    return vn_linear(s->g, x, vn_view(s->g, l->w, from * in, VN_SHAPE(out, in)),
+                     vn_view(s->g, l->b, from, VN_SHAPE(out)), true);
+}
+
+vn_halves vn_layer_linear_halves(const vn_scope *s, const char *name, vn_node *x, int64_t in,
+                                 int64_t out) {
+    if (!has_channels(s, name, x, in)) return (vn_halves){0};
+    const linear_weights l = add_linear_weights(s, name, in, 2 * out, true);
+    return (vn_halves){rows_of_linear(s, x, &l, 0, in, out),
+                       rows_of_linear(s, x, &l, out, in, out)};
+}
+
 vn_node *vn_layer_linear_if(const vn_scope *s, const char *name, vn_node *x, int64_t in,
                             int64_t out, bool bias) {
     return linear(s, name, x, in, out, bias, VN_FN_IDENTITY);

@@ -358,6 +358,12 @@ vn_shape vn_net_file_shape(const vn_node *node);
 vn_status vn_net_rows_within(const vn_net *net, const vn_device *device, const vn_extent *extent,
                              size_t bytes, int64_t *rows, vn_err *err);
 
+/* The same with as many bytes as are worth a pass: large enough for the weights, which each pass
+ * reads, to cost little, and no larger, since what exceeds the processor's caches makes no row
+ * faster. */
+vn_status vn_net_rows_a_pass(const vn_net *net, const vn_device *device, const vn_extent *extent,
+                             int64_t *rows, vn_err *err);
+
 /* What a forward pass of the extent's batch is planned to take, in bytes. */
 vn_status vn_net_pass_bytes(const vn_net *net, const vn_device *device, const vn_extent *extent,
                             size_t *bytes, vn_err *err);

@@ -123,11 +123,15 @@ vn_node *vn_layer_feed_forward(const vn_scope *s, vn_node *x, int64_t width,
         vn_node *h = vn_layer_linear_act(s, "net.0.proj", x, width, hidden, f->fn);
         return vn_layer_linear(s, "net.2", vn_layer_dropout(s, h, f->dropout), hidden, width);
     }
-    vn_node *h = vn_layer_linear(s, "net.0.proj", x, width, f->gated ? 2 * hidden : hidden);
-    vn_node *gate = f->gated ? vn_slice(s->g, h, -1, hidden, hidden) : h;
-    if (f->slope != 1) gate = vn_affine(s->g, gate, f->slope, 0);
-    gate = vn_unary(s->g, gate, f->fn);
-    if (f->slope != 1) gate = vn_affine(s->g, gate, 1 / f->slope, 0);
-    h = f->gated ? vn_mul(s->g, vn_slice(s->g, h, -1, 0, hidden), gate) : gate;
-    return vn_layer_linear(s, "net.2", vn_layer_dropout(s, h, f->dropout), hidden, width);
+    vn_halves h = {0};
+    if (f->gated)
+        h = vn_layer_linear_halves(s, "net.0.proj", x, width, hidden);
+    else
+        h.second = vn_layer_linear(s, "net.0.proj", x, width, hidden);
+    vn_node *y = h.second;
+    if (f->slope != 1) y = vn_affine(s->g, y, f->slope, 0);
+    y = vn_unary(s->g, y, f->fn);
+    if (f->slope != 1) y = vn_affine(s->g, y, 1 / f->slope, 0);
+    if (f->gated) y = vn_mul(s->g, h.first, y);
+    return vn_layer_linear(s, "net.2", vn_layer_dropout(s, y, f->dropout), hidden, width);
 }

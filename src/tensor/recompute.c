@@ -65,8 +65,10 @@ static bool is_cheap(const vn_node *n) {
 }
 
 /* kept[id]: whether it is in memory in the backward pass. Cheap nodes are computed again if keeping
- * the inputs that are not kept anyway would take no more than half of their memory. */
+ * the inputs that are not kept anyway would take no more than half of their memory; what is only
+ * moved, if it would take less: of a skip's concatenation the skip is kept anyway. */
 static void choose_cheap(recompute *r, const vn_node *n, double small, bool *kept) {
+    const double most = bytes_of(n) * (vn_node_cost(n).flops > 0 ? 0.5 : 0.75);
     double missing = 0;
     int longest = 0;
     for (int i = 0; i < n->inputs; i++) {
@@ -74,7 +76,7 @@ static void choose_cheap(recompute *r, const vn_node *n, double small, bool *kep
         if (!kept[in->id] && !r->again[in->id] && !is_leaf(in)) missing += bytes_of(in);
         if (r->again[in->id] && r->length[in->id] > longest) longest = r->length[in->id];
     }
-    if (bytes_of(n) > small && is_cheap(n) && longest < MAX_CHAIN && missing <= bytes_of(n) / 2) {
+    if (bytes_of(n) > small && is_cheap(n) && longest < MAX_CHAIN && missing <= most) {
         r->again[n->id] = true;
         r->length[n->id] = longest + 1;
         for (int i = 0; i < n->inputs; i++) {

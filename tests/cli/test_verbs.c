@@ -134,6 +134,18 @@ static void test_bench_splits_a_batch_as_training_does(void **state) {
 }
 
 /* Every op once, the slowest first, then each at its places, which add up to no more. */
+/* A large batch is computed in equal passes, none of which takes much memory. */
+static void test_bench_splits_a_forward_pass_as_sampling_does(void **state) {
+    (void)state;
+    json_t *r = expect_json(expect_status(0, "bench bare --batch 8192 --steps 1 --json --quiet"));
+    const json_int_t passes = json_integer_value(json_object_get(r, "microbatches"));
+    assert_true(passes >= 2 && 8192 % passes == 0);
+    assert_true(json_number_value(json_object_get(r, "arena_mb")) < 135);
+    json_decref(r);
+    const outcome *o = expect_status(0, "bench bare --batch 8191 --steps 1"); /* a prime */
+    assert_non_null(strstr(o->out, "infer, batch 8191, 1 steps"));
+}
+
 static void test_bench_tells_where_the_time_goes(void **state) {
     (void)state;
     json_t *r = expect_json(
@@ -360,6 +372,7 @@ int main(void) {
         cmocka_unit_test(test_forward_gives_an_output_and_gradients),
         cmocka_unit_test(test_bench_json_has_the_keys_of_the_contract),
         cmocka_unit_test(test_bench_splits_a_batch_as_training_does),
+        cmocka_unit_test(test_bench_splits_a_forward_pass_as_sampling_does),
         cmocka_unit_test(test_bench_tells_where_the_time_goes),
         cmocka_unit_test(test_bench_tells_the_arithmetic_of_a_step),
         cmocka_unit_test(test_bench_tells_what_a_classifier_costs),

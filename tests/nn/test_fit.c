@@ -65,6 +65,20 @@ static void one_row_at_least_and_no_more_than_asked(void **state) {
     assert_int_equal(rows_within(planned[7], 7), 7);
 }
 
+/* This network's weights are few, so that a pass takes what is the least that is worth one. */
+static void a_pass_takes_what_is_worth_it(void **state) {
+    (void)state;
+    enum { MANY = 1 << 16 };
+    int64_t rows = 0;
+    const vn_extent few = {.batch = 7, .height = SIDE, .width = SIDE},
+                    many = {.batch = MANY, .height = SIDE, .width = SIDE};
+    assert_int_equal(vn_net_rows_a_pass(net, &device, &few, &rows, NULL), VN_OK);
+    assert_int_equal(rows, 7);
+    assert_int_equal(vn_net_rows_a_pass(net, &device, &many, &rows, NULL), VN_OK);
+    assert_int_equal(rows, rows_within((size_t)128 << 20, MANY));
+    assert_in_range(rows, 1000, MANY - 1);
+}
+
 static void what_cannot_be_planned_is_refused(void **state) {
     (void)state;
     vn_err err = {0};
@@ -78,6 +92,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_many_rows_as_fit),
         cmocka_unit_test(one_row_at_least_and_no_more_than_asked),
+        cmocka_unit_test(a_pass_takes_what_is_worth_it),
         cmocka_unit_test(what_cannot_be_planned_is_refused),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
