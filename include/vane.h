@@ -600,6 +600,10 @@ VN_API int64_t vn_samples_passes(const vn_samples *samples);
 /* With options.invert: the root mean square of what samples differ by from the init that they were
  * inverted from, over all their numbers, or those of latents; else NaN. */
 VN_API double vn_samples_round_trip(const vn_samples *samples);
+/* With options.cache: how far off what the cache keeps would have been where passes were run after
+ * all, as a part of what they gave (root mean squares over all of them): what it has left out is
+ * nearer, as it was kept for less long. NaN: nothing was compared. */
+VN_API double vn_samples_cache_error(const vn_samples *samples);
 /* With options.trace: the states of all samples at every level, from noise to data, [levels, count,
  * one sample]; the last are the samples. NULL if no trace was kept. Owned by the samples. */
 VN_API const float *vn_samples_trace(const vn_samples *samples, int64_t *levels);
@@ -691,6 +695,8 @@ typedef struct vn_written {
     int64_t passes; /* as vn_samples_passes */
     /* as vn_samples_round_trip */
     double round_trip;
+    /* as vn_samples_cache_error; of several processes, of the samples that the first drew */
+    double cache_error;
 } vn_written;
 
 VN_API void vn_written_init(vn_written *o, size_t size);

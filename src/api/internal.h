@@ -136,9 +136,10 @@ struct vn_samples {
     int32_t *labels;  /* [count] */
     double *guidance; /* [count] */
     int64_t passes;
-    double round_trip; /* NaN: nothing was inverted */
-    float *trace;      /* [levels,count,state_size]; NULL: not kept */
-    double *trace_t;   /* [levels] */
+    double round_trip;              /* NaN: nothing was inverted */
+    double cache_off, cache_length; /* vn_guidance_cache_error */
+    float *trace;                   /* [levels,count,state_size]; NULL: not kept */
+    double *trace_t;                /* [levels] */
     int64_t levels;
     char **names; /* [classes] */
     int32_t classes;
@@ -224,11 +225,12 @@ typedef struct vn_drawing {
     int64_t batch;       /* samples of one sampling run */
     bool selects;        /* a guide selects among the samples: all are drawn at once */
     int64_t levels;
-    int64_t passes;        /* a sample, so far */
-    vn_safetensors *noise; /* options.noise_file; NULL: none */
-    vn_array noise_rows;   /* of it */
-    float *scratch;        /* [batch,size] of them */
-    float *states;         /* [batch,size] where what is denoised is decoded and not asked for */
+    int64_t passes;                 /* a sample, so far */
+    double cache_off, cache_length; /* vn_guidance_cache_error, so far */
+    vn_safetensors *noise;          /* options.noise_file; NULL: none */
+    vn_array noise_rows;            /* of it */
+    float *scratch;                 /* [batch,size] of them */
+    float *states; /* [batch,size] where what is denoised is decoded and not asked for */
     vn_user_reward user_reward;
     vn_reward reward;
     vn_observing observing;
@@ -261,6 +263,8 @@ void vn_drawing_close(vn_drawing *d);
 /* Everything about the samples but the samples: all members but data, labels, guidance, trace and
  * passes. */
 vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err);
+/* A step cache's error by these sums; NaN: there was nothing to compare. */
+double vn_cache_error_of(double off, double length);
 int32_t vn_drawing_label(const vn_drawing *d, int64_t i);
 /* Draws samples [first, first + n), whose bits do not depend on how all are divided into such
  * calls. */

@@ -420,6 +420,10 @@ static void prepare(const vn_drawing *d, int64_t first, int64_t n, const vn_draw
 
 static void count_passes(vn_drawing *d, int64_t n) {
     int64_t passes = vn_trajectory_passes(d->trajectory);
+    double off, length;
+    vn_trajectory_cache_error(d->trajectory, &off, &length);
+    d->cache_off += off;
+    d->cache_length += length;
     if (d->observing.restoration) {
         double forward, back;
         vn_restoration_cost(d->observing.restoration, n, &forward, &back);

@@ -48,6 +48,14 @@ double vn_samples_round_trip(const vn_samples *s) {
     return s ? s->round_trip : (double)NAN;
 }
 
+double vn_cache_error_of(double off, double length) {
+    return length > 0 ? sqrt(off / length) : (double)NAN;
+}
+
+double vn_samples_cache_error(const vn_samples *s) {
+    return s ? vn_cache_error_of(s->cache_off, s->cache_length) : (double)NAN;
+}
+
 void vn_samples_close(vn_samples **samples) {
     if (!samples || !*samples) return;
     vn_samples *s = *samples;
@@ -193,6 +201,8 @@ vn_status vn_samples_append(vn_samples *s, const vn_samples *more) {
     vn_free(s->trace);
     s->trace = trace;
     if (more->passes > s->passes) s->passes = more->passes;
+    s->cache_off += more->cache_off;
+    s->cache_length += more->cache_length;
     const double all = (double)(old + added);
     s->round_trip = sqrt((s->round_trip * s->round_trip * (double)old +
                           more->round_trip * more->round_trip * (double)added) /

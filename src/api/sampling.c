@@ -57,6 +57,8 @@ static void close_sampling(vn_sampling *s) {
 static vn_samples *give_samples(vn_sampling *s) {
     vn_samples *out = s->samples;
     out->passes = s->drawing.passes;
+    out->cache_off = s->drawing.cache_off;
+    out->cache_length = s->drawing.cache_length;
     out->round_trip = vn_observing_round_trip(&s->drawing);
     s->samples = NULL;
     return out;

@@ -53,12 +53,13 @@ static void tell(const stream *s, size_t band, const vn_drawing *d) {
     const vn_written w = {.count = d->count,
                           .first = s->bands[band].first,
                           .passes = d->passes,
-                          .round_trip = vn_observing_round_trip(d)};
+                          .round_trip = vn_observing_round_trip(d),
+                          .cache_error = vn_cache_error_of(d->cache_off, d->cache_length)};
     if (s->written) vn_struct_give((char *)s->written + band * s->stride, &w, sizeof w);
 }
 
 void vn_written_init(vn_written *w, size_t size) {
-    static const vn_written initial = {.round_trip = (double)NAN};
+    static const vn_written initial = {.round_trip = (double)NAN, .cache_error = (double)NAN};
     vn_struct_init(w, size, &initial, sizeof initial);
 }
 

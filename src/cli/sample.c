@@ -1,6 +1,8 @@
 /* sample.c - `vane sample`: draws samples from a model or a world and saves them. With several
  * guidance values, or guides, each value under each guide is one band, and all bands begin with the
  * same noise. */
+#include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -135,6 +137,13 @@ static int64_t total(const args *a, const vn_written *written) {
     return count;
 }
 
+static void print_cache_error(FILE *to, const char *before, double error) {
+    if (isnan(error))
+        fprintf(to, "%snot known", before);
+    else
+        fprintf(to, "%s%.2g%%", before, 100 * error);
+}
+
 static void print_text(const cli_session *s, const args *a, const vn_written *written) {
     const int64_t count = total(a, written);
     const bool piped = a->pipe.file[0] != '\0'; /* then stdout holds the samples */
@@ -154,6 +163,9 @@ static void print_text(const cli_session *s, const args *a, const vn_written *wr
         fprintf(to, "%s%lld", i > 0 ? " + " : "", (long long)written[i].passes);
     const bool one = band_count(a) == 1 && written[0].passes == 1;
     fprintf(to, " network pass%s each, ", one ? "" : "es");
+    for (size_t i = 0; i < band_count(a) && a->o.cache; i++)
+        print_cache_error(to, i > 0 ? " + " : "cache error ", written[i].cache_error);
+    fprintf(to, "%s", a->o.cache ? ", " : "");
     for (size_t i = 0; i < band_count(a) && a->o.invert; i++)
         fprintf(to, "%s%.3g", i > 0 ? " + " : "round trip off by ", written[i].round_trip);
     fprintf(to, "%s%.1f s\n", a->o.invert ? " (rms), " : "", cli_seconds(s));
@@ -181,10 +193,12 @@ static json_t *passes_array(const args *a, const vn_written *written) {
     return array;
 }
 
-static json_t *round_trips(const args *a, const vn_written *written) {
+/* Of each band, the number at `offset` of what was written. */
+static json_t *band_numbers(const args *a, const vn_written *written, size_t offset) {
     json_t *array = json_array();
     for (size_t i = 0; array != NULL && i < band_count(a); i++) {
-        if (json_array_append_new(array, cli_json_number(written[i].round_trip)) == 0) continue;
+        const double *number = (const void *)((const char *)&written[i] + offset);
+        if (json_array_append_new(array, cli_json_number(*number)) == 0) continue;
         json_decref(array);
         return NULL;
     }
@@ -196,12 +210,15 @@ static vn_status print_json(const cli_session *s, const args *a, const vn_writte
     vn_model_info info = vn_model_info_default();
     vn_model_get_info(model, &info);
     return cli_print_json(json_pack(
-        "{s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o*}", "out", cli_json_name(a->out), "count",
-        (json_int_t)total(a, written), "shape", number_array(NULL, info.shape, (size_t)info.rank),
-        "guidance", number_array(a->values, NULL, a->value_count), "passes",
-        passes_array(a, written), "seed", json_integer((json_int_t)a->o.seed), "first",
-        json_integer((json_int_t)written[0].first), "seconds", cli_json_number(cli_seconds(s)),
-        "round_trip", a->o.invert ? round_trips(a, written) : NULL));
+        "{s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o*, s:o*}", "out", cli_json_name(a->out),
+        "count", (json_int_t)total(a, written), "shape",
+        number_array(NULL, info.shape, (size_t)info.rank), "guidance",
+        number_array(a->values, NULL, a->value_count), "passes", passes_array(a, written), "seed",
+        json_integer((json_int_t)a->o.seed), "first", json_integer((json_int_t)written[0].first),
+        "seconds", cli_json_number(cli_seconds(s)), "round_trip",
+        a->o.invert ? band_numbers(a, written, offsetof(vn_written, round_trip)) : NULL,
+        "cache_error",
+        a->o.cache ? band_numbers(a, written, offsetof(vn_written, cache_error)) : NULL));
 }
 
 /* One line, where the run's own settings count that a sweep chose: they are not what a person who

@@ -113,8 +113,9 @@ static vn_status take_memory(vn_cache *c) {
     c->reused = vn_calloc((size_t)c->passes * rows_of, sizeof *c->reused);
     c->x = vn_alloc(rows_of, bytes);
     c->now = vn_alloc(1, bytes);
+    c->guess = vn_alloc(1, bytes);
     c->number = vn_calloc(rows_of * VN_CACHE_NUMBERS, sizeof *c->number);
-    if (!c->entry || !c->reused || !c->x || !c->now || !c->number) return VN_NO_MEMORY;
+    if (!c->entry || !c->reused || !c->x || !c->now || !c->guess || !c->number) return VN_NO_MEMORY;
     for (int i = 0; i < c->passes; i++) {
         c->entry[i].filled = vn_calloc(rows_of, sizeof(bool));
         c->entry[i].kept = vn_alloc(rows_of, bytes);
@@ -157,13 +158,16 @@ void vn_cache_close(vn_cache **closed) {
     vn_free(c->reused);
     vn_free(c->x);
     vn_free(c->now);
+    vn_free(c->guess);
     vn_free(c->number);
     vn_free(c);
     *closed = NULL;
 }
 
 void vn_cache_begin(vn_cache *c) {
-    if (c) c->count = 0;
+    if (!c) return;
+    c->count = 0;
+    c->error = (vn_cache_error){0};
 }
 
 static void move_rows(float *rows_of, int64_t n, size_t size, const int64_t *ancestor,
@@ -283,16 +287,33 @@ static float angle_of(const vn_level *l) {
     return (float)atan2(l->sigma, l->alpha);
 }
 
-/* c->now: row k of what was kept, or where it has gone on to. */
-static void go_on(vn_cache *c, const vn_guide_at *at, const vn_cache_entry *e, size_t k) {
+/* Row k of what was kept, or where it has gone on to. */
+static void go_on(const vn_cache *c, const vn_guide_at *at, const vn_cache_entry *e, size_t k,
+                  float *to) {
     const size_t size = (size_t)c->denoiser->size;
     const float *kept = e->kept + k * size, *earlier = e->earlier + k * size;
     const double gone = (double)angle_of(at->level) - (double)e->at[k],
                  before = (double)e->at[k] - (double)e->earlier_at[k],
                  part = c->choice.value[OF_ORDER] != 0 && before != 0 ? gone / before : 0;
     for (size_t j = 0; j < size; j++)
-        c->now[j] = (float)((double)kept[j] +
-                            (part != 0 ? part * ((double)kept[j] - (double)earlier[j]) : 0));
+        to[j] = (float)((double)kept[j] +
+                        (part != 0 ? part * ((double)kept[j] - (double)earlier[j]) : 0));
+}
+
+/* Holds c->now, which was run, against what would have stood for it: as parts of the answer, whose
+ * difference to another pass the cache may keep. */
+static void judge_row(vn_cache *c, const vn_guide_at *at, const vn_cache_entry *e,
+                      const vn_coefficients *m, const vn_estimate *of, size_t k) {
+    const size_t size = (size_t)c->denoiser->size, row = k * size;
+    if (!e->filled[k] || is_early(c, at)) return;
+    go_on(c, at, e, k, c->guess);
+    for (size_t j = 0; j < size; j++) {
+        const double off = (double)c->guess[j] - (double)c->now[j],
+                     answer = m->raw_x0 * (double)of->x0[row + j] +
+                              m->raw_eps * (double)of->eps[row + j];
+        c->error.off += off * off;
+        c->error.length += answer * answer;
+    }
 }
 
 /* Keeps a row that was run. Of two at one level the later one counts. */
@@ -324,10 +345,12 @@ void vn_cache_fill(vn_cache *c, const vn_guide_at *at, const vn_cached_plan *pla
         vn_cache_entry *e = entry_of(c, at, &plan->pass[i], true);
         for (size_t k = 0; e && k < (size_t)at->n; k++) {
             if (vn_cache_skips(c, i, k)) {
-                go_on(c, at, e, k);
+                go_on(c, at, e, k, c->now);
                 write_row(c, &m, from, at->x, k, &plan->estimate[i]);
             } else if (difference || at->request == 0) {
                 read_row(c, &m, &plan->estimate[i], from, k, c->now);
+                if (at->request == 0 && (i == conditional || !at->unguided[k]))
+                    judge_row(c, at, e, &m, &plan->estimate[i], k);
                 keep_row(c, at, e, k, i == conditional);
             }
         }

@@ -29,6 +29,12 @@ typedef struct vn_cache_row {
                 const float *now);
 } vn_cache_row;
 
+/* How far off what was kept would have been where passes were run after all, once the cache acts:
+ * sums of squares of the difference, and of the answers. */
+typedef struct vn_cache_error {
+    double off, length;
+} vn_cache_error;
+
 #define VN_CACHE_NUMBERS 3
 
 struct vn_cache {
@@ -40,7 +46,8 @@ struct vn_cache {
     vn_cache_entry *entry; /* [passes] */
     bool *reused;          /* [passes,capacity] of the plan: the row is not run; else scratch */
     float *x;              /* [capacity,size] where the conditional pass was last asked */
-    float *now;            /* [size] scratch */
+    float *now, *guess;    /* [size] scratch */
+    vn_cache_error error;  /* since vn_cache_begin */
     double *number;        /* [capacity,VN_CACHE_NUMBERS] the row's own */
 };
 

@@ -436,3 +436,8 @@ vn_status vn_guidance_select(vn_guidance *g, const float *x, int64_t *ancestor, 
 double vn_guidance_passes(const vn_guidance *g) {
     return g->n ? (double)g->rows_passed / (double)g->n : 0;
 }
+
+void vn_guidance_cache_error(const vn_guidance *g, double *off, double *length) {
+    *off = g->cache ? g->cache->error.off : 0;
+    *length = g->cache ? g->cache->error.length : 0;
+}

@@ -290,6 +290,9 @@ bool vn_population_ends(const vn_population *p);
 void vn_guidance_move(vn_guidance *g, const int64_t *ancestor);
 /* Network passes for each row since vn_guidance_begin; the mean, where rows differ. */
 double vn_guidance_passes(const vn_guidance *g);
+/* How far off its step cache was since then (cache.h): sums of squares of what it would have been
+ * off by, and of answers; 0 without one. */
+void vn_guidance_cache_error(const vn_guidance *g, double *off, double *length);
 
 /* ---- a list of guides as a denoiser ---------------------------------------------------------- */
 

@@ -225,6 +225,8 @@ int vn_trajectory_steps(const vn_trajectory *trajectory);
 const vn_level *vn_trajectory_levels(const vn_trajectory *trajectory);
 /* Network passes of a sample since vn_trajectory_begin; the mean, rounded up. */
 int64_t vn_trajectory_passes(const vn_trajectory *trajectory);
+/* Likewise vn_guidance_cache_error. */
+void vn_trajectory_cache_error(const vn_trajectory *trajectory, double *off, double *length);
 
 /* A batch of samples. */
 typedef struct vn_trajectory_batch {

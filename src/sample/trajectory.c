@@ -140,6 +140,10 @@ const vn_level *vn_trajectory_levels(const vn_trajectory *trajectory) {
     return trajectory->route.level;
 }
 
+void vn_trajectory_cache_error(const vn_trajectory *trajectory, double *off, double *length) {
+    vn_guidance_cache_error(trajectory->guidance, off, length);
+}
+
 int64_t vn_trajectory_passes(const vn_trajectory *trajectory) {
     return (int64_t)ceil(vn_guidance_passes(trajectory->guidance) + trajectory->inverted);
 }

@@ -59,6 +59,38 @@ static void passes_are_saved_for_less_than_fewer_steps_cost(void **state) {
     vn_model_close(&m);
 }
 
+/* It grows with what is left out, is that of all samples whatever their batches, of samples that
+ * are appended lies between, and is not known without a cache. */
+static void a_cache_tells_how_far_off_it_was(void **state) {
+    (void)state;
+    vn_model *m = NULL;
+    scratch_write("world.json", world, sizeof world - 1);
+    expect_ok(vn, vn_model_open(vn, "world.json", &m));
+    vn_samples *none = draw(m, "euler", 32, NULL), *near = draw(m, "euler", 32, "branch"),
+               *far = draw(m, "euler", 32, "branch:every=6");
+    assert_true(isnan(vn_samples_cache_error(none)) && isnan(vn_samples_cache_error(NULL)));
+    const double least = vn_samples_cache_error(near), most = vn_samples_cache_error(far);
+    assert_true(0 < least && least < 0.5 * most);
+    expect_below("what two steps differ by", least, 0.045);
+    vn_sample_options o = vn_sample_options_default();
+    o.count = N;
+    o.guidance = 2;
+    o.sampler = "euler";
+    o.steps = 32;
+    o.cache = "branch";
+    o.batch = 7;
+    vn_written w = vn_written_default();
+    assert_true(isnan(w.cache_error));
+    expect_ok(vn, vn_sample_to(m, &o, 1, "s.safetensors", VN_EXISTING_REFUSE, &w));
+    assert_true(fabs(w.cache_error / least - 1) < 1e-9);
+    expect_ok(vn, vn_samples_append(near, far));
+    assert_true(least < vn_samples_cache_error(near) && vn_samples_cache_error(near) < most);
+    vn_samples_close(&none);
+    vn_samples_close(&near);
+    vn_samples_close(&far);
+    vn_model_close(&m);
+}
+
 static void what_does_not_fit_is_refused_by_name(void **state) {
     (void)state;
     static const struct {
@@ -83,6 +115,7 @@ static void what_does_not_fit_is_refused_by_name(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(passes_are_saved_for_less_than_fewer_steps_cost),
+        cmocka_unit_test(a_cache_tells_how_far_off_it_was),
         cmocka_unit_test(what_does_not_fit_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, context_enter_once, context_leave);

@@ -22,7 +22,7 @@ NO_PADDING(vn_callback_model, reserved);
 NO_PADDING(vn_callback_operator, user);
 NO_PADDING(vn_sample_options, cache);
 NO_PADDING(vn_sampling_state, sigma);
-NO_PADDING(vn_written, round_trip);
+NO_PADDING(vn_written, cache_error);
 NO_PADDING(vn_train_options, shift);
 NO_PADDING(vn_train_result, expected_epochs);
 NO_PADDING(vn_likelihood_settings, seed);

@@ -28,6 +28,7 @@ typedef struct world {
     vn_denoiser counted;
     vn_level level[STEPS + 1];
     int64_t rows; /* that it was asked for */
+    double error; /* of the cache, of the latest samples */
 } world;
 
 static vn_status count_rows(void *self, const vn_query *q, float *raw, vn_err *err) {
@@ -82,6 +83,9 @@ static void sample(world *w, const char *guide, const char *cache, int64_t n, in
         all += w->rows;
     }
     assert_true(vn_guidance_passes(g) == (double)all / (double)n);
+    double off, length;
+    vn_guidance_cache_error(g, &off, &length);
+    w->error = sqrt(off / length);
     vn_guidance_close(&g);
 }
 
@@ -96,7 +100,7 @@ static void rectified(const vn_level *l, double x, double v, float *x0, float *e
 static void keep_the_difference(int order) {
     static world w;
     float got[F], x[F], kept[F] = {0}, earlier[F] = {0};
-    double at = 0, before = 0;
+    double at = 0, before = 0, off = 0, length = 0;
     int64_t rows[STEPS];
     open_world(&w, "rectified");
     begin_at(&w, got);
@@ -111,6 +115,13 @@ static void keep_the_difference(int order) {
         unguided(&w.exact.denoiser, (vn_query){.n = N, .x = x, .condition = none}, &w.level[s],
                  (vn_estimate){u0, ue});
         const double angle = atan2(w.level[s].sigma, w.level[s].alpha);
+        for (int j = 0; j < F && whole && s >= 6; j++) { /* what would have stood for it */
+            const double part = order ? (angle - at) / (at - before) : 0,
+                         guess = (double)kept[j] + part * ((double)kept[j] - (double)earlier[j]),
+                         vu = (double)ue[j] - (double)u0[j];
+            off += pow(guess - (vu - ((double)ce[j] - (double)c0[j])), 2);
+            length += vu * vu;
+        }
         if (whole) before = at, at = angle;
         for (int j = 0; j < F; j++) {
             const double vc = (double)ce[j] - (double)c0[j], vu = (double)ue[j] - (double)u0[j];
@@ -124,6 +135,7 @@ static void keep_the_difference(int order) {
         assert_int_equal(rows[s], whole ? 2 * N : N);
     }
     expect_below_as(error_of(F, got, x), 2e-6, "samples with the null pass kept, order %d", order);
+    expect_below_as(fabs(w.error / sqrt(off / length) - 1), 1e-5, "what is told of its error");
     bench_close(&w.exact);
 }
 
@@ -139,12 +151,13 @@ static void a_step_is_reused_while_little_changes(void **state) {
     static world w;
     float got[F], x[F];
     int64_t rows[STEPS], needed[STEPS] = {0}, saved = 0;
+    double off = 0, answers = 0;
     open_world(&w, "rectified");
     begin_at(&w, got);
     begin_at(&w, x);
     sample(&w, "cfg", "easy:threshold=0.2,after=0.1,order=0", N, 0, got, rows);
     for (int i = 0; i < N; i++) {
-        double kept[2][D], x_then[D], rate = (double)NAN, length = 0;
+        double kept[2][D] = {{0}}, x_then[D], rate = (double)NAN, length = 0;
         for (int s = 0; s < STEPS; s++) {
             const double t = w.level[s].sigma;
             double way = 0, change = 0, now[2][D];
@@ -160,6 +173,11 @@ static void a_step_is_reused_while_little_changes(void **state) {
                          (vn_estimate){x0, eps});
                 for (int j = 0; j < D; j++) now[of][j] = (double)eps[j] - (double)x0[j];
             }
+            for (int of = 0; of < 2 && !reused && s >= 3; of++)
+                for (int j = 0; j < D; j++) {
+                    off += pow(kept[of][j] - now[of][j], 2);
+                    answers += now[of][j] * now[of][j];
+                }
             if (!reused) {
                 length = sqrt(now[0][0] * now[0][0] + now[0][1] * now[0][1]);
                 for (int j = 0; j < D && s; j++) change += pow(now[0][j] - kept[0][j], 2);
@@ -180,6 +198,7 @@ static void a_step_is_reused_while_little_changes(void **state) {
     }
     assert_true(saved > 2 * N * STEPS / 4);
     expect_below("samples with steps kept", error_of(F, got, x), 1e-6);
+    expect_below("what is told of their error", fabs(w.error / sqrt(off / answers) - 1), 1e-5);
     bench_close(&w.exact);
 }
 
