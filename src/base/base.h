@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "vane.h"
 
@@ -409,6 +410,10 @@ char *vn_path_join(const char *a, const char *b); /* new string or NULL */
 double vn_now(void);                              /* seconds, monotonic */
 
 /* ---- threads --------------------------------------------------------------------------------- */
+
+/* Begins a thread in which no signal is handled: they are the program's business, and for the
+ * threads that it has. False: it could not be begun. */
+bool vn_thread_begin(pthread_t *thread, void *(*run)(void *), void *of);
 
 /* Threads that share loops, the caller's among them. Sleeps when idle; running takes no memory. */
 typedef struct vn_thread_pool vn_thread_pool;

@@ -140,7 +140,7 @@ vn_status vn_thread_pool_open(int threads, vn_thread_pool **out, vn_err *err) {
         worker *w = &t->worker[t->started];
         w->pool = t;
         w->index = i;
-        if (pthread_create(&w->thread, NULL, work, w) == 0)
+        if (vn_thread_begin(&w->thread, work, w))
             t->started++;
         else
             status = vn_fail(err, VN_NO_MEMORY, "thread %d of %d could not be started", i + 1,

@@ -10,7 +10,6 @@
 #include "data/internal.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 enum { MAX_SLOTS = 512, MAX_THREADS = 64 };
@@ -140,16 +139,10 @@ static void *worker(void *argument) {
 
 /* ---- opening and closing --------------------------------------------------------------------- */
 
-/* Signals are the program's business: its own thread gets them. */
 static vn_status start_threads(vn_prefetch *f, vn_err *err) {
     const int wanted = f->options.threads < MAX_THREADS ? f->options.threads : MAX_THREADS;
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (f->thread_count < wanted &&
-           pthread_create(&f->threads[f->thread_count], NULL, worker, f) == 0)
+    while (f->thread_count < wanted && vn_thread_begin(&f->threads[f->thread_count], worker, f))
         f->thread_count++;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (f->thread_count > 0) return VN_OK;
     return vn_fail(
         err, VN_NO_MEMORY,

@@ -2,7 +2,6 @@
  * and must come from the thread that MPI was begun by. So one thread does nothing but such calls,
  * and whoever needs an exchange waits for that thread, until a time-out. */
 #include <pthread.h>
-#include <signal.h>
 #include <time.h>
 
 #include "ranks/internal.h"
@@ -171,16 +170,6 @@ vn_status vn_carrier_exchange(vn_carrier *c, int n, const vn_message *m, vn_err 
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* Signals are for the threads that were there before. */
-static int begin_thread(vn_carrier *c) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int failed = pthread_create(&c->thread, NULL, carry_all, c);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed;
-}
-
 vn_status vn_carrier_open(const vn_transport *t, const vn_ranks_options *o, vn_carrier **out,
                           vn_err *err) {
     pthread_condattr_t monotonic;
@@ -201,7 +190,7 @@ vn_status vn_carrier_open(const vn_transport *t, const vn_ranks_options *o, vn_c
     pthread_cond_init(&c->asked, NULL);
     pthread_cond_init(&c->done, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (begin_thread(c) != 0) {
+    if (!vn_thread_begin(&c->thread, carry_all, c)) {
         pthread_cond_destroy(&c->asked);
         pthread_cond_destroy(&c->done);
         pthread_mutex_destroy(&c->lock);

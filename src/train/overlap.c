@@ -11,7 +11,6 @@
 #include "train/internal.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 enum {
     PIECES = 32, /* of a part, about */
@@ -268,16 +267,6 @@ static vn_status open_watcher(vn_overlap *o, watcher *a, vn_worker *w, vn_err *e
     return VN_OK;
 }
 
-/* Signals are for the threads that were there before. */
-static int begin_thread(vn_overlap *o) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int failed = pthread_create(&o->thread, NULL, serve, o);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed;
-}
-
 /* Several losses take turns at the parts; averages that all ranks have whole are shared too. */
 static bool can_overlap(const vn_trainer *t) {
     if (!vn_trainer_is_shared(t) || !t->s->device->row->host_memory || t->losses > 1) return false;
@@ -312,7 +301,7 @@ vn_status vn_overlap_open(vn_trainer *t, vn_overlap **out, vn_err *err) {
         status = open_watcher(o, &o->watcher[i], &t->worker[i], err);
     pthread_mutex_init(&o->lock, NULL);
     pthread_cond_init(&o->changed, NULL);
-    if (!status && begin_thread(o) != 0)
+    if (!status && !vn_thread_begin(&o->thread, serve, o))
         status = vn_fail(err, VN_IO, "no thread for messages beside a step can be begun");
     if (status) {
         pthread_cond_destroy(&o->changed);

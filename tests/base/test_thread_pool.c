@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -21,6 +23,27 @@ static void count(void *context, int64_t i, int thread) {
     participation *t = context;
     atomic_fetch_add(&t->seen[i], 1);
     atomic_fetch_or(&t->threads, (uint64_t)1 << thread);
+}
+
+/* Whether a thread handles SIGINT, by its index. */
+static void look_at_signals(void *context, int64_t i, int thread) {
+    _Atomic int *handles = context;
+    sigset_t blocked;
+    (void)i;
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    atomic_store(&handles[thread], sigismember(&blocked, SIGINT) ? 1 : 2);
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); /* for the others to take part */
+}
+
+static void test_signals_are_for_the_threads_of_the_program(void **state) {
+    (void)state;
+    static _Atomic int handles[3];
+    vn_thread_pool *pool = NULL;
+    assert_int_equal(vn_thread_pool_open(3, &pool, NULL), VN_OK);
+    vn_thread_pool_run(pool, 60, look_at_signals, handles);
+    vn_thread_pool_close(&pool);
+    assert_int_equal(handles[0], 2); /* this one */
+    assert_true(handles[1] + handles[2] > 0 && handles[1] < 2 && handles[2] < 2);
 }
 
 static void test_every_task_runs_once(void **state) {
@@ -179,6 +202,7 @@ static void test_threads_that_are_done_help_other_groups(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_signals_are_for_the_threads_of_the_program),
         cmocka_unit_test(test_every_task_runs_once),
         cmocka_unit_test(test_threads_take_part_after_sleeping),
         cmocka_unit_test(test_no_team_is_a_team_of_one),
