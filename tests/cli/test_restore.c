@@ -76,23 +76,6 @@ static void editing_prints_its_round_trip(void **state) {
                      "--out f.npy");
 }
 
-static void a_cache_prints_its_error(void **state) {
-    (void)state;
-    make_files();
-    const char *sample = "sample world.json -n 4 --guidance 2 --steps 16 --sampler euler";
-    const outcome *o = expect_status(0, "%s --cache branch --out g.npy", sample);
-    assert_non_null(strstr(o->out, "network passes each, cache error "));
-    o = expect_status(0, "%s --cache branch:after=1 --out h.npy", sample);
-    assert_non_null(strstr(o->out, "cache error not known, "));
-    json_t *said = expect_json(expect_status(0, "%s --cache easy --json --out i.npy", sample));
-    const double error = json_real_value(json_array_get(json_object_get(said, "cache_error"), 0));
-    assert_true(error > 0 && error < 1);
-    json_decref(said);
-    said = expect_json(expect_status(0, "%s --json --out j.npy", sample));
-    assert_null(json_object_get(said, "cache_error"));
-    json_decref(said);
-}
-
 static void mistakes_leave_nothing(void **state) {
     (void)state;
     static const struct {
@@ -133,7 +116,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(restores_and_draws_again),
         cmocka_unit_test(editing_prints_its_round_trip),
-        cmocka_unit_test(a_cache_prints_its_error),
         cmocka_unit_test(mistakes_leave_nothing),
     };
     return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);

@@ -385,8 +385,26 @@ static void test_first_sample_is_there_at_once(void **state) {
     assert_true(least < 0.5);
 }
 
+static void test_a_cache_prints_its_error(void **state) {
+    (void)state;
+    make_world();
+    const char *sample = "sample world.json -n 4 --guidance 2 --steps 16 --sampler euler";
+    const outcome *o = expect_status(0, "%s --cache branch --out g.npy", sample);
+    assert_non_null(strstr(o->out, "network passes each, cache error "));
+    o = expect_status(0, "%s --cache branch:after=1 --out h.npy", sample);
+    assert_non_null(strstr(o->out, "cache error not known, "));
+    json_t *said = expect_json(expect_status(0, "%s --cache easy --json --out i.npy", sample));
+    const double error = json_real_value(json_array_get(json_object_get(said, "cache_error"), 0));
+    assert_true(error > 0 && error < 1);
+    json_decref(said);
+    said = expect_json(expect_status(0, "%s --json --out j.npy", sample));
+    assert_null(json_object_get(said, "cache_error"));
+    json_decref(said);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_cache_prints_its_error),
         cmocka_unit_test(test_world_to_tensors),
         cmocka_unit_test(test_class_by_name_index_and_all),
         cmocka_unit_test(test_network_to_picture_folder_and_tensors),

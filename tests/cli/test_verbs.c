@@ -133,7 +133,6 @@ static void test_bench_splits_a_batch_as_training_does(void **state) {
         "a batch of 16 cannot be split into 3 equal microbatches");
 }
 
-/* Every op once, the slowest first, then each at its places, which add up to no more. */
 /* A large batch is computed in equal passes, none of which takes much memory. */
 static void test_bench_splits_a_forward_pass_as_sampling_does(void **state) {
     (void)state;
@@ -146,6 +145,7 @@ static void test_bench_splits_a_forward_pass_as_sampling_does(void **state) {
     assert_non_null(strstr(o->out, "infer, batch 8191, 1 steps"));
 }
 
+/* Every op once, the slowest first, then each at its places, which add up to no more. */
 static void test_bench_tells_where_the_time_goes(void **state) {
     (void)state;
     json_t *r = expect_json(
